@@ -1,0 +1,1 @@
+"""What is invoked: the agent contract, registry, skills, model providers and MangaAssist."""

@@ -1,0 +1,1 @@
+"""The agent contract: values and rules only, standard library only."""

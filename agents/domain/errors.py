@@ -1,0 +1,139 @@
+"""What can go wrong in a run: an agent's own errors, and ours while running it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+
+
+class Cause(StrEnum):
+    """Whose fault it was; dead letters are filtered by it."""
+
+    BAD_INPUT = "bad_input"
+    BAD_CODE = "bad_code"
+    BAD_OUTPUT = "bad_output"
+    PROVIDER = "provider"
+    LOST_WORKER = "lost_worker"
+    BUDGET = "budget"
+
+
+class RunError(Exception):
+    """The base of every typed error of a run: a code, a sentence a model could act on, the likely cause, the remedy."""
+
+    code = "run_error"
+    cause = Cause.BAD_CODE
+    remedy = "Read the run's journal for the step that failed."
+    retryable = False
+
+    def __init__(self, sentence: str, *, remedy: str | None = None, retry_after: timedelta | None = None) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.remedy = remedy or self.remedy
+        self.retry_after = retry_after
+
+
+class AgentError(RunError):
+    """The agent answered that it cannot: a result of its own, not a fault of the platform. Never retried."""
+
+    code = "agent_error"
+    cause = Cause.BAD_INPUT
+    remedy = "Change the input; the agent would answer the same again."
+
+
+class PlatformError(RunError):
+    """Gearbox failed to run the agent."""
+
+    code = "platform_error"
+
+
+class SkillCalledWhileStreaming(PlatformError):
+    """A skill was called in compose; the plan is final before the stream starts. The skill did not run."""
+
+    code = "skill_called_while_streaming"
+    remedy = "Call the skill in plan() and hand its result to compose() in the Plan."
+
+
+class SkillNotDeclared(PlatformError):
+    """An agent called a skill that it was not registered with. The skill did not run."""
+
+    code = "skill_not_declared"
+    remedy = "Name the skill in @agent(skills=[...])."
+
+
+class OutputInvalid(PlatformError):
+    """The agent's Output is missing, came twice, or breaks the endpoint's output schema."""
+
+    code = "output_invalid"
+    cause = Cause.BAD_OUTPUT
+    remedy = "End compose() with exactly one Output that the endpoint's schema accepts."
+
+
+class PrivateDataShown(PlatformError):
+    """A verifier found what must not be shown."""
+
+    code = "verification_failed"
+    cause = Cause.BAD_OUTPUT
+    remedy = "Read the verifier's finding; narrow the facts that the plan hands on."
+
+
+class WaitUnavailable(PlatformError):
+    """This invocation cannot wait for a person, a callback, time or children. Nothing was parked."""
+
+    code = "wait_unavailable"
+    remedy = "Register the agent under an endpoint that declares may_wait."
+
+
+class ReplayDiverged(PlatformError):
+    """On resume a step was called with other arguments than the journal holds. Nothing ran."""
+
+    code = "replay_diverged"
+    remedy = "Keep plan() deterministic between steps: no clock, no chance outside run.step."
+
+
+class BudgetExceeded(PlatformError):
+    """The next call would cost more than the run may still spend. The call was not made."""
+
+    code = "budget_exceeded"
+    cause = Cause.BUDGET
+    remedy = "Raise the budget, or finish with what there is."
+
+
+class ProviderError(PlatformError):
+    """The base of what a model provider answered instead of a completion."""
+
+    code = "provider_error"
+    cause = Cause.PROVIDER
+    retryable = True
+    remedy = "Try again later."
+
+
+class ProviderRateLimited(ProviderError):
+    """The provider answered 429. `retry_after` is its own word, where it gave one."""
+
+    code = "provider_rate_limited"
+
+
+class ProviderUnavailable(ProviderError):
+    """The provider answered 5xx, or could not be reached."""
+
+    code = "provider_unavailable"
+
+
+class ProviderStalled(ProviderError):
+    """The provider went silent for longer than the call may take."""
+
+    code = "provider_stalled"
+
+
+class StreamCut(ProviderError):
+    """The stream ended before the model said that it was done."""
+
+    code = "stream_cut"
+
+
+class ProviderRefused(ProviderError):
+    """The provider refused the request itself (4xx other than 429): trying again cannot help."""
+
+    code = "provider_refused"
+    retryable = False
+    remedy = "Check the model's name, the key and the request's size."

@@ -1,0 +1,1 @@
+"""The sample agent: a shop assistant over a catalog of real titles."""

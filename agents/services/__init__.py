@@ -1,0 +1,1 @@
+"""Acts: what changes rows, and the execution of an agent."""

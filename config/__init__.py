@@ -1,0 +1,1 @@
+"""Composition: settings, servers, processes and the endpoints; nothing below imports it."""

@@ -1,0 +1,45 @@
+"""The Celery application: one direct queue for each priority class, early acknowledgement, no retries of its own."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+from celery import Celery
+from django.conf import settings
+from kombu import Exchange, Queue
+
+QUEUES = ("p0", "p1", "p2", "p3", "control")
+
+app = Celery("gearbox")
+app.conf.update(
+    broker_url=settings.BROKER_URL,
+    result_backend=settings.CELERY_RESULT_URL,
+    # Direct queues only: after a wiped Redis a topic exchange drops messages in silence.
+    task_queues=[Queue(name, Exchange(name, type="direct"), routing_key=name, durable=True) for name in QUEUES],
+    task_default_queue="control",
+    task_default_exchange="control",
+    task_default_routing_key="control",
+    task_create_missing_queues=False,
+    # Celery messages are wake-ups: PostgreSQL holds the truth, leases and sweeps bring work back.
+    task_acks_late=False,
+    task_ignore_result=True,
+    worker_prefetch_multiplier=1,
+    worker_disable_prefetch=True,
+    result_expires=86_400,
+    result_chord_join_timeout=30,
+    task_serializer="json",
+    accept_content=["json"],
+    worker_send_task_events=True,
+    task_send_sent_event=False,
+    worker_hijack_root_logger=False,
+    worker_redirect_stdouts=False,
+    broker_connection_retry_on_startup=True,
+    broker_transport_options={"socket_timeout": 30, "socket_connect_timeout": 5, "health_check_interval": 15},
+    redis_socket_timeout=30.0,
+    redis_socket_connect_timeout=5.0,
+    timezone="UTC",
+    enable_utc=True,
+    include=["invocation.tasks", "evals.tasks"],
+)

@@ -1,0 +1,156 @@
+"""The environment, read once into one validated, frozen value; nothing else reads it."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class BadSetting(ValueError):
+    """An environment variable has a value that Gearbox cannot start with."""
+
+    def __init__(self, name: str, found: str, remedy: str) -> None:
+        super().__init__(f"{name}={found!r}: {remedy}")
+        self.name = name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Env:
+    """What this process was told. Lengths are seconds; URLs are None where the embedded servers serve."""
+
+    home: Path
+    debug: bool
+    secret_key: str
+    allowed_hosts: tuple[str, ...]
+    database_url: str | None
+    redis_url: str | None
+    broker_url: str | None
+    web_host: str
+    web_port: int
+    web_processes: int
+    flower_port: int
+    flower_user: str
+    flower_password: str
+    admin_user: str
+    admin_password: str
+    model_provider: str
+    model_base_url: str
+    model_api_key: str
+    object_store: str
+    worker_threads: int
+    p0_slots: int
+    slots: int
+    lease_s: float
+    heartbeat_s: float
+    drain_s: float
+    endpoint_modules: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.lease_s < 2 * self.heartbeat_s:
+            raise BadSetting("LEASE_S", str(self.lease_s), f"the lease must outlast two heartbeats of {self.heartbeat_s} s")
+
+
+def read(given: Mapping[str, str]) -> Env:
+    """Validate `given` (usually os.environ). Raises BadSetting naming the variable."""
+    home = Path(given.get("GEARBOX_HOME") or ROOT / ".local").resolve()
+    kept = _Kept(home)
+    return Env(
+        home=home,
+        debug=_switch(given, "DEBUG"),
+        secret_key=given.get("SECRET_KEY") or kept.secret("secret_key"),
+        allowed_hosts=_words(given, "ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]"),
+        database_url=given.get("DATABASE_URL") or kept.server("database_url"),
+        redis_url=given.get("REDIS_URL") or kept.server("redis_url"),
+        broker_url=given.get("BROKER_URL") or None,
+        web_host=given.get("WEB_HOST") or "127.0.0.1",
+        web_port=_count(given, "WEB_PORT", 8000),
+        web_processes=_count(given, "WEB_PROCESSES", 1),
+        flower_port=_count(given, "FLOWER_PORT", 5555),
+        flower_user=given.get("FLOWER_USER") or "ops",
+        flower_password=given.get("FLOWER_PASSWORD") or kept.secret("flower_password"),
+        admin_user=given.get("ADMIN_USER") or "admin",
+        admin_password=given.get("ADMIN_PASSWORD") or kept.secret("admin_password"),
+        model_provider=given.get("MODEL_PROVIDER") or "offline",
+        model_base_url=given.get("MODEL_BASE_URL") or "",
+        model_api_key=given.get("MODEL_API_KEY") or "",
+        object_store=given.get("OBJECT_STORE") or str(home / "objects"),
+        worker_threads=_count(given, "WORKER_THREADS", 4),
+        p0_slots=_count(given, "P0_SLOTS", 200),
+        slots=_count(given, "SLOTS", 4),
+        lease_s=_seconds(given, "LEASE_S", 10.0),
+        heartbeat_s=_seconds(given, "HEARTBEAT_S", 2.0),
+        drain_s=_seconds(given, "DRAIN_S", 8.0),
+        endpoint_modules=_words(given, "ENDPOINT_MODULES", "config.endpoints"),
+    )
+
+
+class _Kept:
+    """What earlier starts left under home: generated secrets, and the addresses of running embedded servers."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+
+    def secret(self, name: str) -> str:
+        """Return the secret of this name, made at first need; two processes that race keep the same one."""
+        folder = self._home / "secrets"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = folder / name
+        if not path.exists():
+            fresh = folder / f".{name}.{os.getpid()}"
+            fresh.touch(mode=0o600)
+            fresh.write_text(secrets.token_urlsafe(32))
+            try:
+                os.link(fresh, path)
+            except FileExistsError:
+                pass
+            finally:
+                fresh.unlink()
+        return path.read_text()
+
+    def server(self, name: str) -> str | None:
+        try:
+            found = json.loads((self._home / "servers.json").read_text()).get(name)
+        except (OSError, ValueError, AttributeError):
+            return None
+        return str(found) if found else None
+
+
+def _switch(given: Mapping[str, str], name: str) -> bool:
+    raw = given.get(name, "").lower()
+    if raw not in {"", "0", "1", "true", "false"}:
+        raise BadSetting(name, raw, "say 1 or 0")
+    return raw in {"1", "true"}
+
+
+def _count(given: Mapping[str, str], name: str, default: int) -> int:
+    raw = given.get(name) or str(default)
+    if not raw.isdecimal() or not 0 < int(raw) < 1_000_000:
+        raise BadSetting(name, raw, "say a whole number above 0")
+    return int(raw)
+
+
+def _seconds(given: Mapping[str, str], name: str, default: float) -> float:
+    raw = given.get(name) or str(default)
+    try:
+        value = float(raw)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < float("inf"):
+        raise BadSetting(name, raw, "say a number of seconds above 0")
+    return value
+
+
+def _words(given: Mapping[str, str], name: str, default: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in (given.get(name) or default).split(",") if word.strip())
+
+
+env = read(os.environ)

@@ -1,0 +1,1 @@
+"""Whether it is still good: sampling, judging, scores and baselines."""

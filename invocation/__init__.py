@@ -1,0 +1,1 @@
+"""The invoking: modes, jobs, chat, batches and schedules."""

@@ -1,0 +1,160 @@
+"""Why a call is refused: one class a refusal, with a stable code; api/problems.py turns each into a response."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+
+class InvocationError(Exception):
+    """The base of all refusals. `facts` are the fields of the answer; nothing was changed unless the class says so."""
+
+    code = "invocation_error"
+    title = "The call was refused"
+    retryable = False
+
+    def __init__(self, detail: str, *, retry_after: timedelta | None = None, **facts: Any) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.retry_after = retry_after
+        self.facts: Mapping[str, Any] = facts
+
+
+class UnknownEndpoint(InvocationError):
+    code = "unknown_endpoint"
+    title = "No such endpoint"
+
+
+class UnknownVersion(InvocationError):
+    code = "unknown_version"
+    title = "No such version of this endpoint"
+
+
+class EndpointRetired(InvocationError):
+    """The version was retired; `successor` names the one to call."""
+
+    code = "endpoint_retired"
+    title = "This version is retired"
+
+
+class ModeMismatch(InvocationError):
+    """The endpoint is invoked by another call, which `right_call` names."""
+
+    code = "mode_mismatch"
+    title = "This endpoint is invoked another way"
+
+
+class TooLongForSync(InvocationError):
+    """The estimate exceeds the mode's latency budget; `sibling` names the endpoint that may take that long."""
+
+    code = "too_long_for_sync"
+    title = "This would take longer than a person waits"
+
+
+class TooManyItems(InvocationError):
+    code = "too_many_items"
+    title = "Too many items"
+
+
+class TooManyTokens(InvocationError):
+    code = "too_many_tokens"
+    title = "The input is too long"
+
+
+class BodyTooLarge(InvocationError):
+    code = "body_too_large"
+    title = "The body is too large"
+
+
+class InputInvalid(InvocationError):
+    """A field is wrong: `field` is its JSON pointer, `found` what stood there."""
+
+    code = "input_invalid"
+    title = "The input is invalid"
+
+
+class NotFound(InvocationError):
+    """There is no such thing here: also the answer to another tenant's id."""
+
+    code = "not_found"
+    title = "Not found"
+
+
+class BadCursor(InvocationError):
+    code = "bad_cursor"
+    title = "The cursor is not one of ours"
+
+
+class IdempotencyConflict(InvocationError):
+    """The key was used with another body. The first call stands."""
+
+    code = "idempotency_conflict"
+    title = "This Idempotency-Key belongs to another request"
+
+
+class LaneBusy(InvocationError):
+    """The ordering key's policy is reject and a job of it is still open."""
+
+    code = "ordering_key_busy"
+    title = "A job of this ordering key is still open"
+
+
+class AdmissionHeld(InvocationError):
+    """An operator holds admission; a chat cannot wait for the release."""
+
+    code = "admission_held"
+    title = "Admission is held"
+    retryable = True
+
+
+class Saturated(InvocationError):
+    """Every slot is taken; a chat is never queued behind the budget that it has."""
+
+    code = "saturated"
+    title = "No free slot"
+    retryable = True
+
+
+class StreamUnavailable(InvocationError):
+    """The broker or the stream store is out of reach. Nothing was started."""
+
+    code = "stream_unavailable"
+    title = "Streaming is out of service"
+    retryable = True
+
+
+class SessionBusy(InvocationError):
+    """A turn of this session is still open."""
+
+    code = "session_busy"
+    title = "The session's last turn is still open"
+    retryable = True
+
+
+class StaleMove(InvocationError):
+    """The row is not in a state, or not held by the attempt, from which this move may be made. Nothing changed."""
+
+    code = "stale_move"
+    title = "Too late for this move"
+
+
+class NotWaiting(InvocationError):
+    """The job asks no question of this key. The answer was not stored."""
+
+    code = "not_waiting"
+    title = "Nothing is asked here"
+
+
+class ManifestInvalid(InvocationError):
+    """A line of the manifest cannot be run; `line` counts from 1. Nothing was started."""
+
+    code = "manifest_invalid"
+    title = "The manifest is invalid"
+
+
+class ContractBroken(InvocationError):
+    """A published endpoint version changed without a new version."""
+
+    code = "contract_broken"
+    title = "A published contract changed"

@@ -1,0 +1,137 @@
+"""The states of a job and the moves between them. Terminal states have no way out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from types import MappingProxyType
+
+from agents.domain.errors import Cause, RunError
+from invocation.domain.states import Edge
+
+
+class JobState(StrEnum):
+    QUEUED = "queued"
+    DISPATCHED = "dispatched"
+    WORKING = "working"
+    INPUT_REQUIRED = "input_required"
+    WAITING = "waiting"
+    CANCELLING = "cancelling"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Move(StrEnum):
+    """Why a job changed state. Stored with every change."""
+
+    ADMIT = "admit"
+    CLAIM = "claim"
+    COMPLETE = "complete"
+    RETRY = "retry"
+    WAKE = "wake"
+    BURY = "bury"
+    ASK = "ask"
+    ANSWER = "answer"
+    HAND_BACK = "hand_back"
+    RESCUE = "rescue"
+    RECALL = "recall"
+    CANCEL = "cancel"
+    EXPIRE = "expire"
+    REQUEST_CANCEL = "request_cancel"
+    CONFIRM_CANCEL = "confirm_cancel"
+
+
+TERMINAL = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED})
+IN_FLIGHT = frozenset({JobState.DISPATCHED, JobState.WORKING, JobState.CANCELLING})
+PARKED = frozenset({JobState.INPUT_REQUIRED, JobState.WAITING})
+HELD_BY_A_WORKER = frozenset({JobState.WORKING, JobState.CANCELLING})
+WORKING = frozenset({JobState.WORKING})
+IDLE = frozenset({JobState.QUEUED, JobState.DISPATCHED, *PARKED})
+
+EDGES: Mapping[Move, Edge[JobState]] = MappingProxyType(
+    {
+        Move.ADMIT: Edge(frozenset({JobState.QUEUED}), JobState.DISPATCHED),
+        Move.CLAIM: Edge(frozenset({JobState.DISPATCHED}), JobState.WORKING),
+        Move.COMPLETE: Edge(WORKING, JobState.COMPLETED),
+        Move.RETRY: Edge(WORKING, JobState.WAITING),
+        Move.WAKE: Edge(frozenset({JobState.WAITING}), JobState.QUEUED),
+        Move.BURY: Edge(WORKING, JobState.FAILED),
+        Move.ASK: Edge(WORKING, JobState.INPUT_REQUIRED),
+        Move.ANSWER: Edge(frozenset({JobState.INPUT_REQUIRED}), JobState.QUEUED),
+        Move.HAND_BACK: Edge(WORKING, JobState.QUEUED),
+        Move.RESCUE: Edge(WORKING, JobState.QUEUED),
+        Move.RECALL: Edge(frozenset({JobState.DISPATCHED}), JobState.QUEUED),
+        Move.CANCEL: Edge(IDLE, JobState.CANCELLED),
+        Move.EXPIRE: Edge(frozenset({JobState.QUEUED}), JobState.CANCELLED),
+        Move.REQUEST_CANCEL: Edge(WORKING, JobState.CANCELLING),
+        Move.CONFIRM_CANCEL: Edge(frozenset({JobState.CANCELLING}), JobState.CANCELLED),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """The right of one attempt to write: the job, the number of the attempt, and the process that holds it."""
+
+    job_id: str
+    attempt: int
+    owner: str
+
+
+class Next(StrEnum):
+    """What follows a failed attempt."""
+
+    RETRY = "retry"
+    GIVE_UP = "give_up"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What follows a failed attempt and, for a retry, when."""
+
+    next: Next
+    due_at: datetime | None = None
+
+
+FIRST_WAIT = timedelta(seconds=1)
+LONGEST_WAIT = timedelta(minutes=5)
+
+
+def judge(error: RunError, *, failures: int, tries: int, now: datetime, luck: float) -> Verdict:
+    """Retry while the error is curable and tries remain; `failures` counts this one, `luck` is uniform in [0, 1).
+
+    The wait doubles from one second to five minutes with full jitter of a half
+    (Brooker, "Exponential Backoff And Jitter"), and is never shorter than the provider's own word.
+    """
+    if not error.retryable or failures >= tries:
+        return Verdict(Next.GIVE_UP)
+    wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (failures - 1)) * (0.5 + luck / 2)
+    return Verdict(Next.RETRY, now + max(wait, error.retry_after or timedelta()))
+
+
+LOSSES_OF_A_POISON_JOB = 3
+
+
+def is_poison(losses: int) -> bool:
+    """Three workers vanished under it: it is not tried again."""
+    return losses >= LOSSES_OF_A_POISON_JOB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """An error as it is stored with a job, a turn or a row."""
+
+    code: str
+    sentence: str
+    cause: Cause
+    remedy: str
+
+    @classmethod
+    def of(cls, error: RunError) -> Fault:
+        return cls(code=error.code, sentence=error.sentence, cause=error.cause, remedy=error.remedy)
+
+    def as_json(self) -> dict[str, str]:
+        return {"code": self.code, "sentence": self.sentence, "cause": str(self.cause), "remedy": self.remedy}

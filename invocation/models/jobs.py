@@ -1,0 +1,134 @@
+"""Jobs, their history, their journal and their results."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import F, Q
+
+from invocation.domain.jobs import HELD_BY_A_WORKER, IN_FLIGHT, TERMINAL, JobState
+from invocation.models.columns import Held, Invoked, one_of
+
+
+class Job(Invoked, Held):
+    """One accepted invocation. Only services/lifecycle.py changes its state."""
+
+    priority_class = models.CharField(max_length=8)
+    state = models.CharField(max_length=16, choices=[(state.value, state.value) for state in JobState])
+    reason = models.CharField(max_length=64, blank=True)
+    event_seq = models.PositiveIntegerField(default=0)
+    input = models.JSONField()
+    subject = models.CharField(max_length=200, blank=True)
+    locale = models.CharField(max_length=16, default="en")
+    metadata = models.JSONField(default=dict, blank=True)
+    ordering_key = models.CharField(max_length=200, null=True, blank=True)  # noqa: DJ001  (null means no lane)
+    idempotency_key = models.CharField(max_length=255, null=True, blank=True)  # noqa: DJ001  (null means none given)
+    fingerprint = models.CharField(max_length=64, blank=True)
+    latency_budget_ms = models.PositiveBigIntegerField()
+    cost_cap_usd = models.DecimalField(max_digits=12, decimal_places=6)
+    tries = models.PositiveSmallIntegerField()
+    failures = models.PositiveSmallIntegerField(default=0)
+    losses = models.PositiveSmallIntegerField(default=0)
+    spent_usd = models.DecimalField(max_digits=12, decimal_places=6, default=0)
+    question = models.JSONField(null=True, blank=True)
+    answers = models.JSONField(default=dict, blank=True)
+    progress = models.JSONField(null=True, blank=True)
+    error = models.JSONField(null=True, blank=True)
+    cause = models.CharField(max_length=24, blank=True)
+    redrive_of = models.OneToOneField("self", on_delete=models.PROTECT, null=True, blank=True, related_name="successor")
+    created_at = models.DateTimeField()
+    queued_at = models.DateTimeField()
+    dispatched_at = models.DateTimeField(null=True, blank=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    due_at = models.DateTimeField(null=True, blank=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            one_of("state", JobState, name="job_state_is_known"),
+            models.CheckConstraint(
+                condition=Q(owner__isnull=False, state__in=HELD_BY_A_WORKER) | Q(owner__isnull=True) & ~Q(state__in=HELD_BY_A_WORKER),
+                name="job_is_owned_only_while_working",
+            ),
+            models.CheckConstraint(
+                condition=Q(finished_at__isnull=False, state__in=TERMINAL) | Q(finished_at__isnull=True) & ~Q(state__in=TERMINAL),
+                name="job_is_finished_only_when_terminal",
+            ),
+            models.CheckConstraint(condition=Q(state=JobState.FAILED) | Q(cause=""), name="job_has_a_cause_only_when_failed"),
+            models.CheckConstraint(
+                condition=~Q(state=JobState.INPUT_REQUIRED) | Q(question__isnull=False), name="job_asks_a_question_when_input_is_required"
+            ),
+            models.UniqueConstraint(
+                fields=["tenant_id", "idempotency_key"], condition=Q(idempotency_key__isnull=False), name="idempotency_key_is_used_once"
+            ),
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(F("priority_class"), F("tenant_id"), F("id"), condition=Q(state=JobState.QUEUED), name="job_ready"),
+            models.Index(F("priority_class"), F("tenant_id"), condition=Q(state__in=IN_FLIGHT), name="job_in_flight"),
+            models.Index(F("owner"), condition=Q(owner__isnull=False), name="job_owned"),
+            models.Index(F("due_at"), condition=Q(state=JobState.WAITING), name="job_waiting"),
+            models.Index(F("expires_at"), condition=Q(expires_at__isnull=False, state=JobState.QUEUED), name="job_expiring"),
+            models.Index(
+                F("tenant_id"),
+                F("ordering_key"),
+                F("id"),
+                condition=Q(ordering_key__isnull=False) & ~Q(state__in=TERMINAL),
+                name="job_lane",
+            ),
+            models.Index(F("tenant_id"), F("id"), name="job_of_tenant"),
+            models.Index(F("cause"), F("finished_at"), condition=Q(state=JobState.FAILED), name="job_dead"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.endpoint} {self.id}"
+
+
+class JobEvent(models.Model):
+    """The append-only history of a job: one integer seq, one row an event."""
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="events")
+    seq = models.PositiveIntegerField()
+    type = models.CharField(max_length=32)
+    at = models.DateTimeField()
+    data = models.JSONField(default=dict)
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["job", "seq"], name="job_event_seq_is_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.seq} {self.type}"
+
+
+class StepRecord(models.Model):
+    """A finished step of a job: what the next attempt gets back instead of running it again."""
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="steps")
+    name = models.CharField(max_length=120)
+    occurrence = models.PositiveIntegerField()
+    fingerprint = models.CharField(max_length=16)
+    result = models.JSONField(null=True)
+    attempt = models.PositiveIntegerField()
+    at = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["job", "name", "occurrence"], name="step_is_recorded_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.occurrence}"
+
+
+class Result(models.Model):
+    """A completed job's output."""
+
+    job = models.OneToOneField(Job, on_delete=models.CASCADE, primary_key=True, related_name="result")
+    output = models.JSONField()
+    at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return str(self.job_id)

@@ -1,0 +1,59 @@
+"""The durable record of each run, and the outbox that tells evals of it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+
+from invocation.models.columns import Invoked
+
+
+class RunRecord(Invoked):
+    """One finished execution of an agent: what it took and what came of it. Append-only."""
+
+    source = models.CharField(max_length=16)
+    source_id = models.UUIDField()
+    attempt = models.PositiveIntegerField()
+    outcome = models.CharField(max_length=16)
+    error_code = models.CharField(max_length=64, blank=True)
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField()
+    waited_ms = models.PositiveBigIntegerField()
+    first_delta_ms = models.PositiveBigIntegerField(null=True, blank=True)
+    duration_ms = models.PositiveBigIntegerField()
+    models_used = models.JSONField(default=list)
+    input_tokens = models.PositiveBigIntegerField(default=0)
+    output_tokens = models.PositiveBigIntegerField(default=0)
+    cost_usd = models.DecimalField(max_digits=14, decimal_places=6, default=0)
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["source_id", "attempt"], name="attempt_is_recorded_once"),
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["mode", "finished_at"], name="run_by_mode"),
+            models.Index(fields=["endpoint", "finished_at"], name="run_by_endpoint"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.endpoint} {self.source_id}/{self.attempt}"
+
+
+class Outbox(models.Model):
+    """What happened and is still to be told; written in the transaction of what happened, deleted when consumed.
+
+    `data` carries what a judge needs: input, facts, output.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    topic = models.CharField(max_length=32)
+    run_id = models.UUIDField()
+    data = models.JSONField()
+    at = models.DateTimeField()
+
+    class Meta:
+        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["topic", "id"], name="outbox_by_topic")]
+
+    def __str__(self) -> str:
+        return f"{self.topic} {self.run_id}"

@@ -1,0 +1,1 @@
+"""Who may invoke, and how much: tenants, keys, plans, classes, buckets and the ledger."""

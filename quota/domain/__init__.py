@@ -1,0 +1,1 @@
+"""The rules of quota: values and pure functions, standard library only."""

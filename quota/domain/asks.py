@@ -1,0 +1,38 @@
+"""What a model call asks of its model's quota, and what it is granted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID
+
+from quota.domain.classes import PriorityClass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """One model call to come; `tokens` is the most that it can use, question and answer together."""
+
+    provider: str
+    model: str
+    priority_class: PriorityClass
+    tokens: int
+    tenant: UUID
+
+
+class Source(StrEnum):
+    """Who granted: the store that all processes share, or this process's own share while the store is away."""
+
+    STORE = "store"
+    LOCAL = "local"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """Leave to make one model call; settle it with the real usage, or release it if no call was made."""
+
+    id: UUID
+    provider: str
+    model: str
+    tokens: int
+    source: Source

@@ -1,0 +1,92 @@
+"""Every refusal of quota: a fact with a stable code, and when it is worth asking again."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+
+class QuotaError(Exception):
+    """The base of every refusal. Nothing was reserved, charged or changed, unless a docstring says otherwise."""
+
+    code = "quota_error"
+    retryable = False
+
+    def __init__(self, sentence: str, *, retry_after: timedelta | None = None) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.retry_after = retry_after
+
+
+class BadKey(QuotaError):
+    """The key is missing, malformed, unknown or expired, or its tenant is closed. One answer for all: it tells nothing."""
+
+    code = "bad_key"
+
+
+class KeyRevoked(QuotaError):
+    """The key was genuine and has been revoked."""
+
+    code = "key_revoked"
+
+
+class ScopeMissing(QuotaError):
+    """The key may not do this."""
+
+    code = "scope_missing"
+
+
+class ClassNotAllowed(QuotaError):
+    """The key may not use so high a priority class."""
+
+    code = "class_not_allowed"
+
+
+class UnknownPlan(QuotaError):
+    """No plan has this name."""
+
+    code = "unknown_plan"
+
+
+class UnknownKey(QuotaError):
+    """No key has this prefix."""
+
+    code = "unknown_key"
+
+
+class RateExceeded(QuotaError):
+    """The tenant made all the requests of its minute."""
+
+    code = "rate_exceeded"
+    retryable = True
+
+
+class QuotaExceeded(QuotaError):
+    """The model's quota would be free only after more time than the caller would wait."""
+
+    code = "quota_exceeded"
+    retryable = True
+
+
+class CanNeverFit(QuotaError):
+    """The call is larger than its class may ever reserve at once: waiting cannot help."""
+
+    code = "can_never_fit"
+
+
+class QuotaStoreUnavailable(QuotaError):
+    """The quota store did not answer within the time that the caller would wait."""
+
+    code = "quota_store_unavailable"
+    retryable = True
+
+
+class BudgetSpent(QuotaError):
+    """The call could cost more than the budget still holds. The call was not made."""
+
+    code = "budget_spent"
+
+
+class UnknownPrice(QuotaError):
+    """No price is known for the model, so no budget could bound it."""
+
+    code = "unknown_price"

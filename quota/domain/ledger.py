@@ -1,0 +1,55 @@
+"""One line of the ledger: what one model call used and cost, and for whom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from uuid import UUID
+
+from quota.domain.classes import PriorityClass
+
+
+class ParentKind(StrEnum):
+    """What a run was made for."""
+
+    JOB = "job"
+    TURN = "turn"
+    BATCH = "batch"
+    FIRING = "firing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerLine:
+    """`estimated` usage was counted by us, because the provider reported none."""
+
+    tenant_id: UUID
+    endpoint: str
+    mode: str
+    priority_class: PriorityClass
+    run_id: UUID
+    parent_kind: ParentKind
+    parent_id: str
+    provider: str
+    model: str
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    cost_usd: Decimal
+    estimated: bool
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What the calls of one day, endpoint, mode and model add up to. `day` is a UTC date in ISO form."""
+
+    day: str
+    endpoint: str
+    mode: str
+    model: str
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: Decimal

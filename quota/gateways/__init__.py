@@ -1,0 +1,1 @@
+"""What quota does not own: Redis and the price tables."""

@@ -1,0 +1,1 @@
+"""What quota changes: one module per noun, one function per act."""
