@@ -7,6 +7,7 @@ import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -45,10 +46,12 @@ class Env:
     model_provider: str
     model_base_url: str
     model_api_key: str
+    model_tiers: Mapping[str, str]
+    offline_first_token_ms: int
+    offline_token_ms: int
     object_store: str
     worker_threads: int
-    p0_slots: int
-    slots: int
+    slots: Mapping[str, str]
     lease_s: float
     heartbeat_s: float
     drain_s: float
@@ -82,10 +85,12 @@ def read(given: Mapping[str, str]) -> Env:
         model_provider=given.get("MODEL_PROVIDER") or "offline",
         model_base_url=given.get("MODEL_BASE_URL") or "",
         model_api_key=given.get("MODEL_API_KEY") or "",
+        model_tiers=_pairs(given, "MODEL_TIERS"),
+        offline_first_token_ms=_count(given, "OFFLINE_FIRST_TOKEN_MS", 200),
+        offline_token_ms=_count(given, "OFFLINE_TOKEN_MS", 20),
         object_store=given.get("OBJECT_STORE") or str(home / "objects"),
         worker_threads=_count(given, "WORKER_THREADS", 4),
-        p0_slots=_count(given, "P0_SLOTS", 200),
-        slots=_count(given, "SLOTS", 4),
+        slots=_pairs(given, "SLOTS"),
         lease_s=_seconds(given, "LEASE_S", 10.0),
         heartbeat_s=_seconds(given, "HEARTBEAT_S", 2.0),
         drain_s=_seconds(given, "DRAIN_S", 8.0),
@@ -151,6 +156,15 @@ def _seconds(given: Mapping[str, str], name: str, default: float) -> float:
 
 def _words(given: Mapping[str, str], name: str, default: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in (given.get(name) or default).split(",") if word.strip())
+
+
+def _pairs(given: Mapping[str, str], name: str) -> Mapping[str, str]:
+    """Read `a=1,b=2`."""
+    words = _words(given, name, "")
+    bad = next((word for word in words if "=" not in word), None)
+    if bad is not None:
+        raise BadSetting(name, bad, "say key=value, separated by commas")
+    return MappingProxyType(dict(word.split("=", 1) for word in words))
 
 
 env = read(os.environ)

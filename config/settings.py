@@ -111,12 +111,14 @@ ENDPOINT_LOCK = ROOT / "config" / "endpoints.lock.json"
 MODEL_PROVIDER = env.model_provider
 MODEL_BASE_URL = env.model_base_url
 MODEL_API_KEY = env.model_api_key
+MODEL_TIERS = env.model_tiers
+OFFLINE_FIRST_TOKEN_MS = env.offline_first_token_ms
+OFFLINE_TOKEN_MS = env.offline_token_ms
 OBJECT_STORE = env.object_store
 LEASE_S = env.lease_s
 HEARTBEAT_S = env.heartbeat_s
 DRAIN_S = env.drain_s
-SLOTS = env.slots
-P0_SLOTS = env.p0_slots
+SLOTS = {name: int(count) for name, count in env.slots.items()}
 
 UNFOLD = {
     "SITE_TITLE": "Gearbox",

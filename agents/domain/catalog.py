@@ -33,7 +33,7 @@ class Decision(StrEnum):
     """What the fraud team said of a refund."""
 
     APPROVED = "approved"
-    DECLINED = "declined"
+    DENIED = "denied"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -77,9 +77,10 @@ def _parse(lines: Iterable[str], parse: Callable[[Mapping[str, Json]], T]) -> li
     return found
 
 
-def _refuse(faults: list[Fault]) -> None:
-    if faults:
-        raise BadCatalog(sorted(faults, key=lambda fault: fault.line))
+def _refuse(faults: Iterable[Fault]) -> None:
+    found = sorted(faults, key=lambda fault: fault.line)
+    if found:
+        raise BadCatalog(found)
 
 
 def _repeats(field: str, keyed: Iterable[tuple[int, str]]) -> Iterator[Fault]:

@@ -46,7 +46,7 @@ class Plan:
     """
 
     summary: str
-    facts: Mapping[str, Json] = NOTHING
+    facts: Mapping[str, Json] = field(default_factory=dict)
     verification: Verification | None = None
 
 

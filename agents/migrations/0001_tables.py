@@ -74,7 +74,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('order', models.OneToOneField(db_column='order', on_delete=django.db.models.deletion.PROTECT, primary_key=True, related_name='refund', serialize=False, to='agents.purchase')),
                 ('amount_usd', models.DecimalField(decimal_places=2, max_digits=8)),
-                ('decision', models.CharField(choices=[('approved', 'approved'), ('declined', 'declined')], max_length=10)),
+                ('decision', models.CharField(choices=[('approved', 'approved'), ('denied', 'denied')], max_length=10)),
                 ('decided_at', models.DateTimeField()),
                 ('effect_key', models.CharField(max_length=200)),
                 ('reader', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='refunds', to='agents.reader')),
@@ -101,7 +101,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='refund',
-            constraint=models.CheckConstraint(condition=models.Q(('decision__in', ['approved', 'declined'])), name='refund_decision_is_known'),
+            constraint=models.CheckConstraint(condition=models.Q(('decision__in', ['approved', 'denied'])), name='refund_decision_is_known'),
         ),
         migrations.AddConstraint(
             model_name='refund',

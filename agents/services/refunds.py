@@ -19,7 +19,7 @@ ON CONFLICT DO NOTHING
 """
 
 STORED: LiteralString = """
-SELECT decided.order, reader_id AS reader, slug, title, volume, amount_usd::float8, decision
+SELECT decided.order, decided.reader_id AS reader, slug, title, volume, amount_usd::float8, decision
 FROM agents_refund AS decided
 JOIN agents_purchase AS bought ON bought.order = decided.order
 JOIN agents_title ON slug = title_id

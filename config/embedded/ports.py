@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import random
-import socket
 from pathlib import Path
 
 from config.kept import write_whole
+from config.listening import is_free
 
 # Below every system's ephemeral range: a client that retries there could otherwise connect to itself.
 RANGE = range(15_000, 30_000)
-HOST = "127.0.0.1"
 
 
 def kept_port(home: Path, name: str) -> int:
@@ -26,19 +25,6 @@ def choose_port(home: Path, name: str) -> int:
         ports[name] = _free_port(taken=set(ports.values()))
         write_whole(home / "ports.json", json.dumps(ports))
     return ports[name]
-
-
-def is_free(port: int, *, host: str = HOST) -> bool:
-    """Tell whether a server could listen there now."""
-    if not 0 < port < 65_536:
-        return False
-    with socket.socket() as tried:
-        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            tried.bind((host, port))
-        except OSError:
-            return False
-        return True
 
 
 def _free_port(*, taken: set[int]) -> int:

@@ -16,13 +16,14 @@ from config.embedded.account import Account, account_for
 from config.embedded.errors import ServerName
 from config.embedded.launch import Launch
 from config.embedded.place import find_place
-from config.embedded.ports import HOST, choose_port, kept_port
+from config.embedded.ports import choose_port, kept_port
 from config.embedded.server import Answer
 from config.kept import secret
+from config.listening import LOOPBACK
 from config.supervisor.ending import Force
 
 SETTINGS = (
-    f"listen_addresses={HOST}",
+    f"listen_addresses={LOOPBACK}",
     "unix_socket_directories=",
     "max_connections=200",
     "shared_buffers=64MB",
@@ -62,7 +63,7 @@ class Postgres:
 
     @property
     def url(self) -> str:
-        return f"postgresql://{initdb.OWNER}:{self.password}@{HOST}:{self.port}/{initdb.DATABASE}"
+        return f"postgresql://{initdb.OWNER}:{self.password}@{LOOPBACK}:{self.port}/{initdb.DATABASE}"
 
     @property
     def log(self) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -21,7 +21,7 @@ from config.embedded.valkey import Valkey
 from config.kept import waiting_lock, write_whole
 from config.supervisor.identity import Identity
 
-KINDS = MappingProxyType({ServerName.VALKEY: Valkey, ServerName.POSTGRES: Postgres})
+KINDS: Mapping[ServerName, type[Valkey | Postgres]] = MappingProxyType({ServerName.VALKEY: Valkey, ServerName.POSTGRES: Postgres})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ def start(home: Path, *, life: Life = Life.LASTING) -> Servers:
     """
     home = home.resolve()
     with _named(ServerName.POSTGRES, home):
-        _make(home)
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
         with waiting_lock(home / "servers.lock"):
             return find(home) or _started(home, life)
 
@@ -68,14 +68,11 @@ def stop(home: Path, *, patience: timedelta = SETTLING) -> None:
     if not home.is_dir():
         return
     with waiting_lock(home / "servers.lock"):
-        for name, kind in KINDS.items():
-            if (home / name).exists():
-                stop_server(kind.under(home), patience=patience)
-        _file(home).unlink(missing_ok=True)
+        _stop(home, patience)
 
 
 def find(home: Path) -> Servers | None:
-    """Return both servers when they run and answer, else None. Changes nothing."""
+    """Return both servers when they run and answer, else None. Cheap; changes nothing."""
     found = recorded(home)
     return found if found and found.alive and found.answering else None
 
@@ -89,7 +86,14 @@ def recorded(home: Path) -> Servers | None:
 
 
 def _started(home: Path, life: Life) -> Servers:
-    found = _start(home, life)
+    if not (home / "postgres").exists():
+        home.chmod(0o700)
+    try:
+        found = _start(home, life)
+    except ServerDidNotStart:
+        if recorded(home) is None:
+            _stop(home, SETTLING)
+        raise
     write_whole(_file(home), json.dumps(asdict(found), indent=1))
     return found
 
@@ -108,6 +112,13 @@ def _start(home: Path, life: Life) -> Servers:
     )
 
 
+def _stop(home: Path, patience: timedelta) -> None:
+    for name, kind in KINDS.items():
+        if (home / name).exists():
+            stop_server(kind.under(home), patience=patience)
+    _file(home).unlink(missing_ok=True)
+
+
 @contextmanager
 def _named(name: ServerName, home: Path) -> Iterator[None]:
     """Tell for which server a file could not be written: a full disk, another user's folder."""
@@ -116,12 +127,6 @@ def _named(name: ServerName, home: Path) -> Iterator[None]:
     except OSError as error:
         remedy = diagnosis.remedy(str(error), home=home, log=home / f"{name}.log")
         raise ServerDidNotStart(name, reason=str(error), remedy=remedy) from error
-
-
-def _make(home: Path) -> None:
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not (home / "postgres").exists():
-        home.chmod(0o700)
 
 
 def _file(home: Path) -> Path:

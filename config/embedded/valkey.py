@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 from config.embedded.binaries import valkey_program
 from config.embedded.errors import ServerName
 from config.embedded.launch import Launch
-from config.embedded.ports import HOST, choose_port, kept_port
+from config.embedded.ports import choose_port, kept_port
 from config.embedded.server import Answer
 from config.kept import secret, write_whole
+from config.listening import LOOPBACK
 from config.supervisor.ending import AT_ONCE, Force
 
 CONFIGURATION = """\
@@ -54,7 +55,7 @@ class Valkey:
 
     @property
     def url(self) -> str:
-        return f"redis://:{self.password}@{HOST}:{self.port}/0"
+        return f"redis://:{self.password}@{LOOPBACK}:{self.port}/0"
 
     @property
     def log(self) -> Path:
@@ -67,7 +68,7 @@ class Valkey:
     def prepared(self) -> Self:
         self.folder.mkdir(mode=0o700, exist_ok=True)
         ready = replace(self, port=choose_port(self.home, self.name))
-        write_whole(self.configuration, CONFIGURATION.format(host=HOST, port=ready.port, password=self.password))
+        write_whole(self.configuration, CONFIGURATION.format(host=LOOPBACK, port=ready.port, password=self.password))
         return ready
 
     def readmit(self) -> None:

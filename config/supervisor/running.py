@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from config.supervisor.console import Console
@@ -19,28 +20,54 @@ READ_SIZE = 65_536
 LAST_WORDS_S = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The reading end of a pipe of our own: asyncio's would keep a process "running" while a child of it holds it."""
+
+    stream: asyncio.StreamReader
+    transport: asyncio.ReadTransport
+
+    @classmethod
+    async def open(cls) -> tuple[Output, int]:
+        """Return the output and the descriptor to write to, which the caller closes."""
+        reading, writing = os.pipe()
+        stream = asyncio.StreamReader()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(reading, "rb", buffering=0)
+        )
+        return cls(stream, transport), writing
+
+    def close(self) -> None:
+        self.transport.close()
+
+
 class Running:
     """A process and what reads its output; its pid is also its group's."""
 
-    def __init__(self, program: Program, process: asyncio.subprocess.Process, console: Console) -> None:
+    def __init__(self, program: Program, process: asyncio.subprocess.Process, output: Output, console: Console) -> None:
         self.program = program
         self.pid = process.pid
         self._process = process
+        self._output = output
         self._console = console
         self._reading = asyncio.create_task(self._read())
 
     @classmethod
     async def start(cls, program: Program, *, home: Path, console: Console) -> Running:
         """Start it; the kernel kills it when the calling thread ends. Call from a thread that lives on."""
-        process = await asyncio.create_subprocess_exec(
-            *leashed(program.argv, death_signal=signal.SIGKILL, cwd=str(program.cwd)),
-            env={**program.env, MARK: str(home)},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-        )
-        return cls(program, process, console)
+        output, writing = await Output.open()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *leashed(program.argv, death_signal=signal.SIGKILL, cwd=str(program.cwd)),
+                env={**program.env, MARK: str(home)},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=writing,
+                stderr=writing,
+                start_new_session=True,
+            )
+        finally:
+            os.close(writing)
+        return cls(program, process, output, console)
 
     async def ended(self) -> int:
         """Wait for its end and return its exit code, negative for a signal."""
@@ -67,11 +94,11 @@ class Running:
         self.kill()
         await asyncio.wait({self._reading}, timeout=LAST_WORDS_S)
         self._reading.cancel()
+        self._output.close()
 
     async def _read(self) -> None:
-        stream = self._process.stdout
         rest = b""
-        while stream and (piece := await stream.read(READ_SIZE)):
+        while piece := await self._output.stream.read(READ_SIZE):
             *lines, rest = (rest + piece).split(b"\n")
             for line in (*lines, *_overlong(rest)):
                 self._show(line)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from quota.domain.rates import Rate
+
 
 class QuotaError(Exception):
     """The base of every refusal. Nothing was reserved, charged or changed, unless a docstring says otherwise."""
@@ -54,10 +56,15 @@ class UnknownKey(QuotaError):
 
 
 class RateExceeded(QuotaError):
-    """The tenant made all the requests of its minute."""
+    """The tenant made all the requests of its minute. `rate` fills the RateLimit headers."""
 
     code = "rate_exceeded"
     retryable = True
+
+    def __init__(self, rate: Rate) -> None:
+        sentence = f"This tenant's plan allows {rate.limit} requests a minute."
+        super().__init__(sentence, retry_after=timedelta(seconds=rate.reset_s))
+        self.rate = rate
 
 
 class QuotaExceeded(QuotaError):

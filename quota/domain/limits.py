@@ -66,4 +66,3 @@ _DEPTH = {PriorityClass.P0: 1, PriorityClass.P1: 2, PriorityClass.P2: 2, Priorit
 
 def _share(limits: Limits, fraction: float) -> Pool:
     return Pool(int(limits.tokens_per_minute * fraction), int(limits.requests_per_minute * fraction))
-

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import cache
 from weakref import WeakKeyDictionary
 
@@ -59,7 +60,7 @@ def answering() -> Iterator[None]:
     try:
         yield
     except redis.RedisError as error:
-        raise QuotaStoreUnavailable(f"The quota store does not answer: {error}") from error
+        raise QuotaStoreUnavailable("The quota store does not answer.", retry_after=timedelta(seconds=1)) from error
 
 
 def _open_on_loop() -> aioredis.Redis:

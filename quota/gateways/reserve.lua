@@ -37,7 +37,8 @@ for pool = 1, depth do
 end
 if free > now then return math.ceil((free - now) * 1000) end
 
-charge(slot_now(slots, current), depth, tokens, 1)
+local slot = slot_now(slots, current)
+charge(slot, depth, tokens, 1)
 save_slots(KEYS[1], slots)
-redis.call('SET', KEYS[2], current .. ':' .. tokens .. ':' .. depth, 'EX', ARGV[2])
+redis.call('SET', KEYS[2], slot[1] .. ':' .. tokens .. ':' .. depth, 'EX', ARGV[2])
 return 0

@@ -42,9 +42,7 @@ class Faults:
 
     @property
     def shares(self) -> Mapping[Fault, float]:
-        return MappingProxyType(
-            {Fault.RATE_LIMIT: self.rate_limit, Fault.ERROR: self.error, Fault.STALL: self.stall, Fault.CUT: self.cut}
-        )
+        return MappingProxyType({Fault.RATE_LIMIT: self.rate_limit, Fault.ERROR: self.error, Fault.STALL: self.stall, Fault.CUT: self.cut})
 
 
 class Draws:

@@ -20,7 +20,7 @@ class Length:
 
 LENGTHS: Mapping[str, Length] = MappingProxyType(
     {
-        OFFLINE_STANDARD: Length(words=150, facts=4),
-        OFFLINE_ECONOMY: Length(words=70, facts=2),
+        OFFLINE_STANDARD: Length(words=145, facts=4),
+        OFFLINE_ECONOMY: Length(words=50, facts=2),
     }
 )

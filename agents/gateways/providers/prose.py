@@ -26,10 +26,14 @@ CLOSINGS = (
     "Begin {title} with its first volume and read on in order.",
 )
 NOTHING_FOUND = (
-    "Nothing in the catalog matches this request, and I would rather say so than guess. "
-    "Try another genre, author or title, or leave a condition out, and I will look again.",
-    "I found no title in the catalog for this request, so I cannot recommend one. "
-    "With fewer conditions, or with the name of a title or an author that you like, I can look again.",
+    (
+        "Nothing in the catalog matches this request, and I would rather say so than guess. "
+        "Try another genre, author or title, or leave a condition out, and I will look again."
+    ),
+    (
+        "I found no title in the catalog for this request, so I cannot recommend one. "
+        "With fewer conditions, or with the name of a title or an author that you like, I can look again."
+    ),
 )
 ENDINGS: Mapping[str, str] = MappingProxyType(
     {
@@ -103,7 +107,10 @@ def _retain(briefing: Briefing, length: Length, luck: Random) -> str:
     title = latest["title"]
     advice = Passage(
         f"The best way to keep {name} is the next volume of {title}.",
-        (f"A short note to {name} when {title} has something new is more welcome than a list.",),
+        (
+            f"A short note to {name} when {title} has something new is more welcome than a list.",
+            f"Keep {title} on the first page that {name} sees.",
+        ),
     )
     offers = _described(_of(briefing, sentences.is_book)[: length.facts - 1], luck)
     return _joined([opening, *_bought(briefing, length), advice, *offers], length)
@@ -161,7 +168,8 @@ def _decision(fact: Fact) -> Passage:
     facts = {"order": fact["order"], "title": fact.get("title", "this order"), "amount": fact.get("amount_usd", "the amount in")}
     core = f"The decision on order {{order}} for {{title}} over {{amount}} USD: {fact['decision']}.".format(**facts)
     outcome = OUTCOMES.get(str(fact["decision"]).lower())
-    return Passage(core, (outcome.format(**facts),) if outcome else ())
+    contact = "If something about order {order} is unclear, answer this message and name the order, and a person will look at it."
+    return Passage(core, tuple(text.format(**facts) for text in (outcome, contact) if text))
 
 
 def _reader(briefing: Briefing) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -81,7 +81,7 @@ class OfflineSimulator:
         usage = Usage(input=count_messages(request.messages), output=count_tokens(text))
         return Reply(text=text, model=request.model, usage=usage, finish="stop" if text == whole else "length")
 
-    async def stream(self, request: ModelRequest) -> AsyncIterator[Piece | Reply]:
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[Piece | Reply, None]:
         """Speak the reply word by word, as agents.domain.providers.Provider promises."""
         reply = self.reply(request)
         fault = self._draws.draw(briefing.last_user_text(request.messages))
@@ -99,6 +99,12 @@ class OfflineSimulator:
                 yield Piece(word)
         self.tally.complete(reply.usage)
         yield reply
+
+    def over_limit(self, wait_s: float) -> ProviderRateLimited:
+        """Count a call that a limit on tokens kept out, and return its error."""
+        self.tally.calls += 1
+        self.tally.rate_limited += 1
+        return ProviderRateLimited("Rate limit reached on tokens per minute.", retry_after=timedelta(seconds=wait_s))
 
     async def aclose(self) -> None:
         """Do nothing: there is no connection to close."""

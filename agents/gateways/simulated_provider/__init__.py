@@ -1,0 +1,5 @@
+"""The offline simulator as a server that speaks OpenAI's chat completions over HTTP/1.1."""
+
+from agents.gateways.simulated_provider.server import SimulatedProvider, serve
+
+__all__ = ["SimulatedProvider", "serve"]

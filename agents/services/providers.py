@@ -1,0 +1,34 @@
+"""The model provider that the settings choose, its models by tier, and what a conversation counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from django.conf import settings
+
+from agents.domain.providers import Provider
+from agents.domain.values import Tier
+from agents.gateways.providers.choice import MODELS, build
+from agents.gateways.providers.pacing import Pacing
+from agents.gateways.providers.tokens import count_messages, count_tokens
+
+__all__ = ["chosen", "count_messages", "count_tokens", "names"]
+
+
+def chosen() -> Provider:
+    """Build the provider that MODEL_PROVIDER names. Raises UnknownProvider."""
+    return build(
+        settings.MODEL_PROVIDER,
+        base_url=settings.MODEL_BASE_URL,
+        api_key=settings.MODEL_API_KEY,
+        pacing=Pacing(
+            first_token=timedelta(milliseconds=settings.OFFLINE_FIRST_TOKEN_MS),
+            per_token=timedelta(milliseconds=settings.OFFLINE_TOKEN_MS),
+        ),
+    )
+
+
+def names() -> Mapping[Tier, str]:
+    """Return the chosen provider's model for each tier; MODEL_TIERS overrides."""
+    return {**MODELS[settings.MODEL_PROVIDER], **{Tier(tier): name for tier, name in settings.MODEL_TIERS.items()}}

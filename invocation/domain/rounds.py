@@ -1,0 +1,28 @@
+"""How free slots are shared between tenants: weighted rounds, bounded by each one's cap."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """A tenant that waits: its weight, and how many jobs more its plan lets in flight (None is no cap)."""
+
+    tenant: UUID
+    weight: int
+    room: int | None
+
+
+def shares(rooms: Sequence[Room], *, free: int) -> dict[UUID, int]:
+    """Return the most that each tenant may be given now.
+
+    One who waits alone may take all free slots; among several each may take its weight's
+    part of them, at least one, so that slots nobody else wants are found in the next round.
+    """
+    able = [room for room in rooms if room.room != 0]
+    whole = sum(room.weight for room in able)
+    given = {room.tenant: max(1, -(-free * room.weight // whole)) for room in able} if free else {}
+    return {room.tenant: given[room.tenant] if room.room is None else min(room.room, given[room.tenant]) for room in able if given}

@@ -1,0 +1,1 @@
+"""One file for each thing that is not ours: the loop thread, Celery, Redis, Parquet, cron, JSON Schema."""

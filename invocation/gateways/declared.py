@@ -1,0 +1,28 @@
+"""The endpoints that this installation declares, loaded once from the modules that the settings name."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+
+from django.conf import settings
+
+from agents.services import loading
+from invocation.domain.endpoints import Endpoint, EndpointBook
+
+
+@cache
+def book() -> EndpointBook:
+    """Return every endpoint declared by the modules of ENDPOINT_MODULES, each of which has an `ENDPOINTS` sequence."""
+    declared: dict[str, Endpoint] = {}
+    for module in settings.ENDPOINT_MODULES:
+        for endpoint in import_module(module).ENDPOINTS:
+            if endpoint.label in declared:
+                raise ValueError(f"{endpoint.label} is declared twice; {module} has the second.")
+            declared[endpoint.label] = endpoint
+    return EndpointBook(declared)
+
+
+def load_agents() -> None:
+    """Import the agents that endpoints are bound to."""
+    loading.load(settings.AGENT_MODULES)

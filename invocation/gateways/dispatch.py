@@ -1,0 +1,57 @@
+"""Celery, by name: which message wakes which task. Nothing else sends one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from celery import current_app
+from kombu.exceptions import OperationalError
+
+RUN_JOBS = "invocation.run_jobs"
+RUN_TURNS = "invocation.run_turns"
+RUN_SHARD = "invocation.run_shard"
+AFTER_WAVE = "invocation.after_wave"
+START_WAVE = "invocation.start_wave"
+
+MESSAGE_LIFE_S = 60
+"""A wake-up that nobody took within a minute is worthless: the sweep has sent another."""
+
+
+class BrokerGone(ConnectionError):
+    """The broker cannot be reached. Nothing was sent."""
+
+
+def wake_jobs(priority_class: str, claims: Sequence[tuple[UUID, int]]) -> None:
+    """Wake a worker of the class for these (job, attempt) pairs. Raises BrokerGone."""
+    _send(RUN_JOBS, priority_class, [[str(job_id), attempt] for job_id, attempt in claims])
+
+
+def wake_turns(turn_ids: Sequence[UUID], *, within_s: float) -> None:
+    """Wake a p0 worker for these turns; nobody starts a turn that nobody waits for any more. Raises BrokerGone."""
+    _send(RUN_TURNS, "p0", [str(turn_id) for turn_id in turn_ids], expires=within_s)
+
+
+def start_wave(batch_id: UUID) -> None:
+    """Ask for a batch's next wave. Raises BrokerGone."""
+    _send(START_WAVE, "control", str(batch_id))
+
+
+def send_wave(shard_ids: Sequence[UUID | int], *, batch_id: UUID, wave: int) -> None:
+    """Send one wave as a chord on p3: a header a shard, and the body that asks for the next wave. Raises BrokerGone."""
+    from celery import chord, signature  # noqa: PLC0415  (canvas is heavy and only batches need it)
+
+    header = [signature(RUN_SHARD, args=[str(batch_id), str(shard), wave], queue="p3", immutable=True) for shard in shard_ids]
+    body = signature(AFTER_WAVE, args=[str(batch_id), wave], queue="p3", immutable=True)
+    try:
+        chord(header)(body)
+    except OperationalError as gone:
+        raise BrokerGone(str(gone)) from gone
+
+
+def _send(name: str, queue: str, *args: Any, expires: float = MESSAGE_LIFE_S) -> None:
+    try:
+        current_app.send_task(name, args=args, queue=queue, expires=expires, retry=False, ignore_result=True)
+    except (OperationalError, ConnectionError, OSError) as gone:
+        raise BrokerGone(str(gone)) from gone

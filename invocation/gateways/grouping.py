@@ -1,0 +1,54 @@
+"""Merges what many coroutines want done at the same moment into one call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+from invocation.gateways.database import off_loop
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+MOST = 256
+
+
+class Grouper(Generic[Item, Answer]):
+    """Calls `together(items)`, a blocking function that answers in order, with all that is waiting.
+
+    A lone item goes at once; what arrives while a call is under way goes with the next.
+    An error of the call reaches every item of its group.
+    """
+
+    def __init__(self, together: Callable[[Sequence[Item]], Sequence[Answer]]) -> None:
+        self._together = together
+        self._waiting: list[tuple[Item, asyncio.Future[Answer]]] = []
+        self._under_way: asyncio.Task[None] | None = None
+
+    async def do(self, item: Item) -> Answer:
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, answer))
+        if self._under_way is None:
+            self._under_way = asyncio.create_task(self._empty())
+        return await answer
+
+    async def _empty(self) -> None:
+        try:
+            while self._waiting:
+                group, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+                await self._call(group)
+        finally:
+            self._under_way = None
+
+    async def _call(self, group: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
+        try:
+            answers = await off_loop(self._together, [item for item, _ in group])
+        except Exception as error:  # noqa: BLE001  (each caller gets it)
+            for _, waiting in group:
+                if not waiting.done():
+                    waiting.set_exception(error)
+            return
+        for (_, waiting), answer in zip(group, answers, strict=True):
+            if not waiting.done():
+                waiting.set_result(answer)

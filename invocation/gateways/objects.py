@@ -1,0 +1,36 @@
+"""The object store: a local folder, or S3 by URL. Files appear whole."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from django.conf import settings
+
+
+class BadPath(ValueError):
+    """A path leads out of its tenant's part of the store."""
+
+
+def root() -> Path:
+    return Path(settings.OBJECT_STORE)
+
+
+def inside(tenant_id: object, path: str) -> Path:
+    """Return the tenant's path in the store. Raises BadPath if it would lead outside."""
+    base = (root() / str(tenant_id)).resolve()
+    found = (base / path).resolve()
+    if base not in found.parents:
+        raise BadPath(f"{path!r} leads out of the tenant's folder: give a relative path below it.")
+    return found
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write beside, then rename: a reader sees the whole file or none; writing it again replaces it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    with beside.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.rename(path)

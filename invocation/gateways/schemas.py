@@ -1,0 +1,34 @@
+"""JSON Schema, compiled once a schema."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import jsonschema_rs
+
+
+class Unfit(ValueError):
+    """A value does not fit its schema: where (a JSON pointer), what was found, and what the schema wants."""
+
+    def __init__(self, *, pointer: str, found: Any, wanted: str) -> None:
+        super().__init__(f"{pointer or '/'}: {wanted}")
+        self.pointer = pointer
+        self.found = found
+        self.wanted = wanted
+
+
+def check(value: Any, schema: Mapping[str, Any]) -> None:
+    """Return if the value fits. Raises Unfit for the first field that does not."""
+    validator = _compiled(json.dumps(schema, sort_keys=True))
+    error = next(validator.iter_errors(value), None)
+    if error is not None:
+        pointer = "".join(f"/{part}" for part in error.instance_path)
+        raise Unfit(pointer=pointer, found=error.instance, wanted=error.message)
+
+
+@lru_cache(maxsize=512)
+def _compiled(schema: str) -> Any:
+    return jsonschema_rs.Draft202012Validator(json.loads(schema))

@@ -1,0 +1,1 @@
+"""The reads: functions that return querysets or values and change nothing."""

@@ -1,0 +1,47 @@
+"""What is read of sessions and turns."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from agents.domain.values import Exchange
+from invocation.domain.errors import NotFound
+from invocation.domain.turns import TurnState
+from invocation.models import Session, Turn
+
+HISTORY_TURNS = 20
+HISTORY_TOKENS = 2_000
+CHARACTERS_A_TOKEN = 4
+
+
+def history(turn: Turn) -> tuple[Exchange, ...]:
+    """Return the session's earlier answered turns, oldest first, the newest ones that fit the token bound."""
+    if turn.number == 1:
+        return ()
+    earlier = Turn.objects.filter(session_id=turn.session_id, number__lt=turn.number, state=TurnState.COMPLETED)
+    room = HISTORY_TOKENS * CHARACTERS_A_TOKEN
+    kept: list[Exchange] = []
+    for asked, text in earlier.order_by("-number").values_list("input", "text")[:HISTORY_TURNS]:
+        exchange = Exchange(str(asked.get("text", "")), text)
+        room -= len(exchange.asked) + len(exchange.answered)
+        if room < 0:
+            break
+        kept.append(exchange)
+    return tuple(reversed(kept))
+
+
+def owned_session(tenant_id: UUID, session_id: UUID) -> Session:
+    """Return the tenant's session. Raises NotFound, also for another tenant's."""
+    found = Session.objects.filter(pk=session_id, tenant_id=tenant_id).first()
+    if found is None:
+        raise NotFound(f"There is no session {session_id}.", field="session", found=str(session_id))
+    return found
+
+
+def ended_after(session_id: UUID, seq: int) -> list[Turn]:
+    """Return the ended turns whose last event lies after `seq`, in order."""
+    return list(Turn.objects.filter(session_id=session_id, last_event__seq__gt=seq).order_by("number"))
+
+
+def has_open_turn(session_id: UUID) -> bool:
+    return Turn.objects.filter(session_id=session_id, finished_at__isnull=True).exists()

@@ -1,0 +1,191 @@
+"""Model calls that are paid for: budget and quota are reserved before each, settled and billed after."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+from agents.domain.errors import BudgetExceeded, PlatformError, ProviderRateLimited
+from agents.domain.providers import Provider
+from agents.domain.run import ModelAsk
+from agents.domain.values import ModelRequest, Piece, Reply, Tier, Usage
+from agents.services.providers import count_messages, count_tokens
+from quota.domain.asks import Ask, Grant
+from quota.domain.budgets import Budget, Hold, Spending
+from quota.domain.classes import PriorityClass
+from quota.domain.errors import BudgetSpent, QuotaError
+from quota.domain.ledger import LedgerLine, ParentKind
+from quota.domain.prices import Price, cost, estimate
+from quota.services import admission, prices
+
+UNBOUNDED_TOKENS = 10**9
+
+
+class QuotaRefused(ProviderRateLimited):
+    """The model's quota has no room within the run's patience. No call was made."""
+
+    code = "quota_exceeded"
+
+
+class CannotPay(PlatformError):
+    """Quota refused for a reason that waiting does not cure. No call was made."""
+
+    code = "quota_refused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payer:
+    """Who pays for a run's calls, and under what name each is booked."""
+
+    tenant_id: UUID
+    endpoint: str
+    mode: str
+    priority_class: PriorityClass
+    run_id: UUID
+    parent_kind: ParentKind
+    parent_id: str
+
+
+@dataclass(slots=True)
+class Bill:
+    """What a run has spent; lines wait here until a transaction takes them to the ledger."""
+
+    _open: list[LedgerLine] = field(default_factory=list)
+    usage: Usage = field(default_factory=Usage)
+    cost_usd: Decimal = Decimal(0)
+    models: list[str] = field(default_factory=list)
+
+    def add(self, line: LedgerLine) -> None:
+        self._open.append(line)
+        self.usage += Usage(line.input_tokens, line.output_tokens, line.cached_tokens)
+        self.cost_usd += line.cost_usd
+        if line.model not in self.models:
+            self.models.append(line.model)
+
+    def take(self) -> list[LedgerLine]:
+        """Hand over the lines that no transaction has taken yet."""
+        taken, self._open = self._open, []
+        return taken
+
+
+@dataclass(frozen=True, slots=True)
+class _Reserved:
+    """What was set aside for one call."""
+
+    request: ModelRequest
+    price: Price
+    input_tokens: int
+    hold: Hold
+    grant: Grant
+
+
+class PaidModels:
+    """The way to a model for one run. Implements agents.domain.run.Models."""
+
+    def __init__(
+        self, *, bill: Bill, provider: Provider, names: Mapping[Tier, str], payer: Payer, cap_usd: Decimal, patience: timedelta
+    ) -> None:
+        self.bill = bill
+        self._provider = provider
+        self._names = names
+        self._payer = payer
+        self._budget = Budget(Spending(cap_usd, UNBOUNDED_TOKENS))
+        self._deadline = time.monotonic() + patience.total_seconds()
+
+    def remaining_usd(self) -> float:
+        return float(self._budget.remaining.usd)
+
+    async def stream(self, ask: ModelAsk) -> AsyncIterator[Piece | Reply]:
+        """Stream one paid call. Raises BudgetExceeded or QuotaRefused before it, the provider's errors during it.
+
+        What a cancelled or broken call had used by then is estimated and billed; a call
+        that produced nothing is not.
+        """
+        reserved = await self._reserve(ask)
+        shown: list[str] = []
+        reply: Reply | None = None
+        try:
+            async with aclosing(self._provider.stream(reserved.request)) as parts:  # type: ignore[type-var]
+                async for part in parts:
+                    if isinstance(part, Reply):
+                        reply = part
+                    else:
+                        shown.append(part.text)
+                        yield part
+        finally:
+            settled = await self._settle(reserved, reply or _cut_short(reserved, "".join(shown)))
+        yield settled
+
+    async def _reserve(self, ask: ModelAsk) -> _Reserved:
+        model = self._names[ask.tiers[0]]
+        tokens = count_messages(ask.messages)
+        price = prices.price_of(self._provider.name, model)
+        hold = self._hold(estimate(price, input=tokens, max_output=ask.max_tokens))
+        try:
+            grant = await self._grant(model, tokens + ask.max_tokens)
+        except BaseException:
+            self._budget.release(hold)
+            raise
+        return _Reserved(ModelRequest(model=model, messages=ask.messages, max_tokens=ask.max_tokens), price, tokens, hold, grant)
+
+    def _hold(self, most_usd: Decimal) -> Hold:
+        try:
+            return self._budget.reserve(Spending(most_usd))
+        except BudgetSpent as spent:
+            raise BudgetExceeded(str(spent)) from spent
+
+    async def _grant(self, model: str, tokens: int) -> Grant:
+        ask = Ask(
+            provider=self._provider.name,
+            model=model,
+            priority_class=self._payer.priority_class,
+            tokens=tokens,
+            tenant=self._payer.tenant_id,
+        )
+        try:
+            return await admission.reserve(ask, patience=timedelta(seconds=max(0.0, self._deadline - time.monotonic())))
+        except QuotaError as refusal:
+            kind = QuotaRefused if refusal.retryable else CannotPay
+            raise kind(str(refusal), retry_after=refusal.retry_after) from refusal
+
+    async def _settle(self, reserved: _Reserved, reply: Reply) -> Reply:
+        used = reply.usage
+        if not used.total:
+            self._budget.release(reserved.hold)
+            await admission.release(reserved.grant)
+            return reply
+        paid = cost(reserved.price, input=used.input, output=used.output, cached=used.cached)
+        self._budget.settle(reserved.hold, Spending(paid, used.total))
+        self.bill.add(self._line(reply, paid))
+        await admission.settle(reserved.grant, used_tokens=used.total)
+        return reply
+
+    def _line(self, reply: Reply, paid: Decimal) -> LedgerLine:
+        payer = self._payer
+        return LedgerLine(
+            tenant_id=payer.tenant_id,
+            endpoint=payer.endpoint,
+            mode=payer.mode,
+            priority_class=payer.priority_class,
+            run_id=payer.run_id,
+            parent_kind=payer.parent_kind,
+            parent_id=payer.parent_id,
+            provider=self._provider.name,
+            model=reply.model,
+            input_tokens=reply.usage.input,
+            output_tokens=reply.usage.output,
+            cached_tokens=reply.usage.cached,
+            cost_usd=paid,
+            estimated=reply.estimated,
+            at=datetime.now(UTC),
+        )
+
+
+def _cut_short(reserved: _Reserved, shown: str) -> Reply:
+    used = Usage(reserved.input_tokens, count_tokens(shown)) if shown else Usage()
+    return Reply(text=shown, model=reserved.request.model, usage=used, finish="cut", estimated=True)

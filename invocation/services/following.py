@@ -1,0 +1,132 @@
+"""Following a session: its events in order, once each, with a heartbeat in silence and the last event always."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import redis.asyncio as redis
+
+from invocation.domain.turns import LAST_EVENTS, EventType
+from invocation.gateways import streams
+from invocation.gateways.database import off_loop
+from invocation.gateways.streams import Event, Hub, Subscription
+from invocation.models import Turn
+from invocation.selectors.chat import ended_after
+
+HEARTBEAT_S = 2.0
+
+
+async def follow(session_id: UUID, *, after: int) -> AsyncIterator[Event]:
+    """Yield the session's events behind `after`, for ever.
+
+    The log in Redis is read first and then followed; in two seconds of silence the log
+    and PostgreSQL are asked what was missed, so that neither a lost word nor a wiped
+    Redis can hide the end of a turn. Heartbeats and gaps carry the last seq.
+    """
+    hub = streams.hub()
+    place = _Place(hub, session_id, after)
+    subscription = await _subscribe(hub, session_id)
+    try:
+        async for event in place.catch_up():
+            yield event
+        while True:
+            async for event in place.next(subscription):
+                yield event
+    finally:
+        if subscription is not None:
+            await subscription.close()
+
+
+async def follow_turn(session_id: UUID, turn_id: UUID, *, after: int) -> AsyncIterator[Event]:
+    """Yield the events of one turn up to its last."""
+    async with aclosing(follow(session_id, after=after)) as events:  # type: ignore[type-var]
+        async for event in events:
+            yield event
+            if event.type in LAST_EVENTS and event.data.get("turn") == str(turn_id):
+                return
+
+
+class _Place:
+    """How far one reader has read."""
+
+    def __init__(self, hub: Hub, session_id: UUID, after: int) -> None:
+        self._hub = hub
+        self._session_id = session_id
+        self._last = after
+        self._silent_since = asyncio.get_running_loop().time()
+
+    async def next(self, subscription: Subscription | None) -> AsyncIterator[Event]:
+        """Yield what comes next: an event that was told, or after a silence what was missed, or a heartbeat."""
+        try:
+            async with asyncio.timeout(HEARTBEAT_S):
+                event = await _told(subscription)
+        except TimeoutError:
+            async for missed in self._after_silence():
+                yield missed
+            return
+        if event.seq == self._last + 1:
+            yield self._passed(event)
+        elif event.seq > self._last:
+            async for each in self.catch_up():
+                yield each
+            if event.seq > self._last:
+                yield self._passed(event)
+
+    async def catch_up(self) -> AsyncIterator[Event]:
+        """Yield what the log holds behind our place, and from PostgreSQL the ends that it does not hold."""
+        logged = await self._logged()
+        for turn in await off_loop(ended_after, self._session_id, self._last):
+            if not any(event.seq == turn.last_event["seq"] for event in logged):
+                logged = [event for event in logged if event.seq > turn.last_event["seq"]]
+                async for event in self._from_the_row(turn):
+                    yield event
+        for event in logged:
+            if event.seq > self._last:
+                yield self._passed(event)
+
+    async def _logged(self) -> list[Event]:
+        try:
+            return await streams.read_after(self._hub.reader, str(self._session_id), self._last)
+        except (redis.RedisError, OSError):
+            return []
+
+    async def _from_the_row(self, turn: Turn) -> AsyncIterator[Event]:
+        """The log was trimmed or lost: the stored text in one gap event, then the turn's last event."""
+        yield self._passing(EventType.GAP, {"turn": str(turn.id), "text": turn.text})
+        yield self._passed(Event(**turn.last_event))
+
+    async def _after_silence(self) -> AsyncIterator[Event]:
+        before = self._last
+        async for event in self.catch_up():
+            yield event
+        if self._last == before:
+            waited = asyncio.get_running_loop().time() - self._silent_since
+            yield self._passing(EventType.HEARTBEAT, {"waited_ms": round(waited * 1000)})
+
+    def _passed(self, event: Event) -> Event:
+        self._last = event.seq
+        self._silent_since = asyncio.get_running_loop().time()
+        return event
+
+    def _passing(self, kind: EventType, data: Mapping[str, Any]) -> Event:
+        return Event(self._last, str(kind), datetime.now(UTC).isoformat(), dict(data))
+
+
+async def _subscribe(hub: Hub, session_id: UUID) -> Subscription | None:
+    """Without Redis a reader still gets each turn's end, from PostgreSQL."""
+    try:
+        return await hub.subscribe(str(session_id))
+    except (redis.RedisError, OSError):
+        return None
+
+
+async def _told(subscription: Subscription | None) -> Event:
+    if subscription is None:
+        await asyncio.sleep(HEARTBEAT_S * 2)
+        raise TimeoutError
+    return await subscription.queue.get()

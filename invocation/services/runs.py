@@ -1,0 +1,223 @@
+"""One run of an agent, the same for every way of invoking it: what is built around the agent, and what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import cache
+from typing import Any, Protocol
+from uuid import UUID
+
+import structlog
+
+from agents.domain import registry
+from agents.domain.contract import Finding
+from agents.domain.errors import OutputInvalid, PlatformError, ProviderError, RunError
+from agents.domain.providers import Provider
+from agents.domain.run import Journal, Run, Step, StepKey, Waits, Watcher
+from agents.domain.values import Plan, Request, Terms, Verification
+from agents.services import providers
+from agents.services.execution import Performance, perform
+from invocation.domain.endpoints import Endpoint
+from invocation.gateways import declared, schemas
+from invocation.services.calls import Bill, PaidModels, Payer
+from quota.domain.ledger import ParentKind
+
+log = structlog.get_logger()
+
+
+class AgentCrashed(PlatformError):
+    """The agent's code raised something that is no typed error of a run."""
+
+    code = "agent_crashed"
+    remedy = "Read the traceback in the worker's log; mend the agent and redrive."
+
+
+class Sink(Protocol):
+    """Who receives what the agent streams."""
+
+    async def plan_ready(self, plan: Plan, verification: Verification) -> None: ...
+
+    async def delta(self, text: str) -> None: ...
+
+    async def retracted(self, finding: Finding) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """What is to be run, for whom, and what it may take."""
+
+    run_id: UUID
+    endpoint: Endpoint
+    agent: str
+    request: Request
+    terms: Terms
+    tenant_id: UUID
+    parent_kind: ParentKind
+    parent_id: str
+    cap_usd: Decimal
+    patience: timedelta
+
+
+@dataclass(slots=True)
+class Clock:
+    """The moments of one run; lengths are measured by the monotonic clock."""
+
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    _started: float = field(default_factory=time.monotonic)
+    first_delta_ms: int | None = None
+
+    def elapsed_ms(self) -> int:
+        return round((time.monotonic() - self._started) * 1000)
+
+    def first_delta(self) -> None:
+        if self.first_delta_ms is None:
+            self.first_delta_ms = self.elapsed_ms()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What an attempt puts around the agent: its journal, its listener, its watcher, its waits, its bill and its clock."""
+
+    journal: Journal
+    sink: Sink
+    watcher: Watcher
+    waits: Waits
+    bill: Bill
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What a run came to: a performance, or the error that ended it; never both."""
+
+    performance: Performance | None
+    error: RunError | None
+    bill: Bill
+    clock: Clock
+
+
+async def carry_out(assignment: Assignment, around: Surroundings) -> Carried:
+    """Run the agent to its end. Never raises an error of the run; Parked and cancellation pass through.
+
+    This is the attempt's boundary: the one place where any exception is caught.
+    """
+    bill, clock = around.bill, around.clock
+    try:
+        performance = await _perform(assignment, around)
+    except RunError as error:
+        return Carried(None, error, bill, clock)
+    except Exception as crash:
+        log.exception("agent_crashed", agent=assignment.agent, run_id=str(assignment.run_id))
+        return Carried(None, AgentCrashed(f"{type(crash).__name__}: {crash}"[:500]), bill, clock)
+    return Carried(performance, None, bill, clock)
+
+
+async def _perform(assignment: Assignment, around: Surroundings) -> Performance:
+    name, _, version = assignment.agent.partition("@")
+    declared.load_agents()
+    spec = registry.find(name, int(version))
+    run = Run(
+        key=str(assignment.run_id),
+        terms=assignment.terms,
+        spec=spec,
+        journal=around.journal,
+        models=_paid_models(assignment, around.bill),
+        watcher=around.watcher,
+        waits=around.waits,
+    )
+    return await perform(
+        spec,
+        run,
+        assignment.request,
+        floor=assignment.endpoint.floor,
+        output_check=lambda value: _check_output(assignment.endpoint, value),
+        sink=_Timed(around.sink, around.clock),
+    )
+
+
+def _paid_models(assignment: Assignment, bill: Bill) -> PaidModels:
+    return PaidModels(
+        bill=bill,
+        provider=_provider(asyncio.get_running_loop()),
+        names=providers.names(),
+        payer=Payer(
+            tenant_id=assignment.tenant_id,
+            endpoint=assignment.endpoint.label,
+            mode=str(assignment.endpoint.mode),
+            priority_class=assignment.endpoint.policy.priority_class,
+            run_id=assignment.run_id,
+            parent_kind=assignment.parent_kind,
+            parent_id=assignment.parent_id,
+        ),
+        cap_usd=assignment.cap_usd,
+        patience=assignment.patience,
+    )
+
+
+@cache
+def _provider(_loop: asyncio.AbstractEventLoop) -> Provider:
+    """Build the provider once a loop: its connections belong there."""
+    return providers.chosen()
+
+
+def _check_output(endpoint: Endpoint, value: Mapping[str, Any]) -> None:
+    try:
+        schemas.check(value, endpoint.output_schema)
+    except schemas.Unfit as unfit:
+        raise OutputInvalid(f"{endpoint.label}: output{unfit.pointer}: {unfit.wanted}.") from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Timed:
+    """Notes when the first delta passed."""
+
+    sink: Sink
+    clock: Clock
+
+    async def plan_ready(self, plan: Plan, verification: Verification) -> None:
+        await self.sink.plan_ready(plan, verification)
+
+    async def delta(self, text: str) -> None:
+        self.clock.first_delta()
+        await self.sink.delta(text)
+
+    async def retracted(self, finding: Finding) -> None:
+        await self.sink.retracted(finding)
+
+
+class Silent:
+    """A sink and watcher for runs that nobody watches word by word."""
+
+    async def plan_ready(self, plan: Plan, verification: Verification) -> None:
+        return
+
+    async def delta(self, text: str) -> None:
+        return
+
+    async def retracted(self, finding: Finding) -> None:
+        return
+
+    async def progress(self, progress: object) -> None:
+        return
+
+
+class AttemptJournal:
+    """Steps that live as long as the attempt."""
+
+    def __init__(self) -> None:
+        self._steps: dict[StepKey, Step] = {}
+
+    def lookup(self, key: StepKey) -> Step | None:
+        return self._steps.get(key)
+
+    async def record(self, key: StepKey, step: Step) -> None:
+        self._steps[key] = step
+
+
+def is_retryable(error: RunError) -> bool:
+    return isinstance(error, ProviderError) and error.retryable

@@ -1,0 +1,270 @@
+"""Runs the turns of one p0 process on its loop: claim, stream, end within the deadline, always with a last event."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import structlog
+
+from agents.domain.contract import Finding
+from agents.domain.errors import PlatformError, RunError, WaitUnavailable
+from agents.domain.run import Question
+from agents.domain.values import Json, Plan, Progress, Request, Terms, Verification
+from invocation.domain.errors import StaleMove
+from invocation.domain.jobs import Fault
+from invocation.domain.turns import EventType, TurnMove
+from invocation.gateways import declared
+from invocation.gateways.announcing import Announcer
+from invocation.gateways.database import off_loop
+from invocation.gateways.grouping import Grouper
+from invocation.gateways.streams import StreamWriter, client, read_after
+from invocation.services import records, turns
+from invocation.services.calls import Bill
+from invocation.services.pens import Pen
+from invocation.services.runs import Assignment, AttemptJournal, Carried, Clock, Surroundings, carry_out, is_retryable
+from invocation.services.turns import Ending, TurnClaimed, escape_of, failure_event
+from quota.domain.ledger import ParentKind
+
+log = structlog.get_logger()
+SOURCE = "turn"
+
+
+class LatencyBudgetExceeded(PlatformError):
+    """The turn's deadline passed. What was shown stays, marked truncated."""
+
+    code = "latency_budget_exceeded"
+    remedy = "Ask something shorter, or continue as the job that is offered."
+
+
+class TurnCancelled(PlatformError):
+    """The person stopped the turn. What was shown stays, marked truncated."""
+
+    code = "cancelled"
+    remedy = "Ask again."
+
+
+class WorkerLost(PlatformError):
+    """The worker vanished after it had shown a part of the answer: no second voice goes on with it."""
+
+    code = "worker_lost"
+    remedy = "Ask again."
+
+
+class TurnEngine:
+    """Holds the turns of this process. `accept` may be called on the loop only."""
+
+    def __init__(self, *, owner: UUID, announcer: Announcer) -> None:
+        self._owner = owner
+        self._announcer = announcer
+        self._claims: Grouper[UUID, TurnClaimed | None] = Grouper(self._claim)
+        self._writer = StreamWriter()
+        self._running: dict[str, asyncio.Task[None]] = {}
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._running)
+
+    def accept(self, turn_ids: Sequence[UUID]) -> None:
+        for turn_id in turn_ids:
+            task = asyncio.get_running_loop().create_task(self._attempt(turn_id))
+            self._running[str(turn_id)] = task
+            task.add_done_callback(lambda _, name=str(turn_id): self._running.pop(name, None))  # type: ignore[misc]
+
+    def stop(self, turn_ids: Sequence[str]) -> None:
+        """Cancel these turns: their model calls end, each gets its last event."""
+        for turn_id in turn_ids:
+            if turn_id in self._running:
+                self._running[turn_id].cancel()
+
+    async def drain(self, grace: timedelta) -> None:
+        """Let turns finish: each has a deadline of its own, which is shorter than any grace."""
+        if self._running:
+            await asyncio.wait(list(self._running.values()), timeout=grace.total_seconds())
+        await self._writer.drain()
+
+    def _claim(self, turn_ids: Sequence[UUID]) -> Sequence[TurnClaimed | None]:
+        return turns.claim(turn_ids, owner=self._owner)
+
+    async def _attempt(self, turn_id: UUID) -> None:
+        claimed = await self._claims.do(turn_id)
+        if claimed is None:
+            return
+        turn = claimed.turn
+        self._announcer.started(turn.id, turn.agent, turn.endpoint)
+        pen = Pen(self._writer, str(turn.session_id), claimed.base)
+        outcome = "failed"
+        try:
+            outcome = await _Performance(claimed, pen).to_its_end()
+        except StaleMove as stale:
+            log.warning("fenced_out", turn_id=str(turn_id), detail=stale.detail)
+        finally:
+            self._announcer.ended(turn.id, outcome)
+
+
+class _Performance:
+    """One claimed turn: tried once more before its first delta, never after."""
+
+    def __init__(self, claimed: TurnClaimed, pen: Pen) -> None:
+        self.turn = claimed.turn
+        self.history = claimed.history
+        self.pen = pen
+        self.base = claimed.base
+        self.endpoint = declared.book().by_label[claimed.turn.endpoint]
+        self.bill = Bill()
+        self.clock = Clock()
+        self.sink = StreamSink(pen)
+
+    async def to_its_end(self) -> str:
+        """Return the word that Flower shows."""
+        turn = self.turn
+        self.pen.write(EventType.TURN_STARTED, {"turn": str(turn.id), "number": turn.number, "attempt": turn.attempt})
+        carried = await self._carried()
+        ending = self._ending(carried)
+        run = records.finished(carried, row=turn, source=SOURCE, outcome=str(ending.move), since=turn.received_at, asked=turn.input)
+        await off_loop(turns.finish, turn, ending, run)
+        self.pen.write_last(ending.event)
+        return "failed" if carried.error else "completed"
+
+    async def _carried(self) -> Carried:
+        if self.turn.attempt > 1 and await self._was_heard():
+            return self._ended_by(WorkerLost("The worker was lost in the middle of the answer."))
+        left = (self.turn.deadline - datetime.now(UTC)).total_seconds()
+        try:
+            async with asyncio.timeout(left):
+                return await self._tries()
+        except TimeoutError:
+            return self._ended_by(LatencyBudgetExceeded(f"The answer was not finished within {self.turn.latency_budget_ms} ms."))
+        except asyncio.CancelledError:
+            return self._ended_by(TurnCancelled("The turn was stopped."))
+
+    async def _tries(self) -> Carried:
+        carried = await carry_out(self._assignment(), self._surroundings())
+        tries = 1
+        while carried.error and is_retryable(carried.error) and not self.sink.text and tries < self.endpoint.policy.tries:
+            tries += 1
+            carried = await carry_out(self._assignment(), self._surroundings())
+        return carried
+
+    async def _was_heard(self) -> bool:
+        """Did an earlier attempt show a delta? Its text is then kept as it was."""
+        async with client() as redis:
+            earlier = [event for event in await read_after(redis, str(self.turn.session_id), 0) if event.seq <= self.base]
+        started = max((event.seq for event in earlier if event.data.get("turn") == str(self.turn.id)), default=self.base)
+        shown = [event.data["text"] for event in earlier if event.seq > started and event.type == EventType.DELTA]
+        self.sink.text = "".join(shown)
+        return bool(shown)
+
+    def _ended_by(self, error: RunError) -> Carried:
+        return Carried(None, error, self.bill, self.clock)
+
+    def _ending(self, carried: Carried) -> Ending:
+        return self._completed(carried) if carried.performance else self._failed(carried)
+
+    def _completed(self, carried: Carried) -> Ending:
+        if carried.performance is None:
+            raise AssertionError("a completed turn has a performance")
+        output = dict(carried.performance.output.value)
+        event = self.pen.last(EventType.TURN_COMPLETED, self._shown(carried) | {"text": carried.performance.text, "output": output})
+        return Ending(move=TurnMove.COMPLETE, event=event, text=carried.performance.text, output=output, last_seq=event["seq"])
+
+    def _failed(self, carried: Carried) -> Ending:
+        error = carried.error
+        if error is None:
+            raise AssertionError("a failed turn has an error")
+        told = failure_event(
+            code=error.code,
+            sentence=error.sentence,
+            remedy=error.remedy,
+            truncated=bool(self.sink.text) and not self.sink.retracted_by,
+            escape=escape_of(self.endpoint),
+        )
+        event = self.pen.last(EventType.TURN_FAILED, self._shown(carried) | told)
+        return Ending(
+            move=TurnMove.FAIL,
+            event=event,
+            text=self.sink.text,
+            error=Fault.of(error).as_json(),
+            truncated=told["truncated"],
+            retracted=bool(self.sink.retracted_by),
+            last_seq=event["seq"],
+        )
+
+    def _shown(self, carried: Carried) -> dict[str, Json]:
+        bill = carried.bill
+        return {
+            "turn": str(self.turn.id),
+            "usage": {"input": bill.usage.input, "output": bill.usage.output},
+            "cost_usd": float(bill.cost_usd),
+            "first_delta_ms": self._since_receipt(carried.clock.first_delta_ms),
+            "duration_ms": self._since_receipt(carried.clock.elapsed_ms()),
+            "model": ", ".join(bill.models),
+        }
+
+    def _since_receipt(self, ms: int | None) -> int | None:
+        """Lengths that a person sees count from the receipt of the question, waiting included."""
+        waited = (self.clock.started_at - self.turn.received_at).total_seconds() * 1000
+        return None if ms is None else ms + max(0, round(waited))
+
+    def _assignment(self) -> Assignment:
+        turn = self.turn
+        return Assignment(
+            run_id=turn.id,
+            endpoint=self.endpoint,
+            agent=turn.agent,
+            request=Request(input=turn.input, history=self.history),
+            terms=Terms(
+                tenant=str(turn.tenant_id),
+                subject=turn.subject,
+                locale=turn.locale,
+                latency_budget_ms=turn.latency_budget_ms,
+                cost_cap_usd=float(turn.cost_cap_usd),
+                metadata=turn.metadata,
+            ),
+            tenant_id=turn.tenant_id,
+            parent_kind=ParentKind.TURN,
+            parent_id=str(turn.id),
+            cap_usd=turn.cost_cap_usd - self.bill.cost_usd,
+            patience=turn.deadline - datetime.now(UTC),
+        )
+
+    def _surroundings(self) -> Surroundings:
+        return Surroundings(journal=AttemptJournal(), sink=self.sink, watcher=self.sink, waits=NoWaits(), bill=self.bill, clock=self.clock)
+
+
+@dataclass(slots=True)
+class StreamSink:
+    """What the agent streams, on its way to the session's log."""
+
+    pen: Pen
+    text: str = ""
+    retracted_by: str = ""
+
+    async def plan_ready(self, plan: Plan, verification: Verification) -> None:
+        sources = [
+            {name: title.get(name) for name in ("slug", "title", "author", "year")}
+            for title in plan.facts.get("titles", ())
+            if isinstance(title, dict)
+        ]
+        self.pen.write(EventType.PLAN_READY, {"summary": plan.summary, "verification": str(verification), "sources": sources})
+
+    async def delta(self, text: str) -> None:
+        self.text += text
+        self.pen.delta(text)
+
+    async def retracted(self, finding: Finding) -> None:
+        self.retracted_by = finding.verifier
+        self.pen.write(EventType.RETRACTED, {"reason": finding.sentence, "verifier": finding.verifier})
+
+    async def progress(self, progress: Progress) -> None:
+        self.pen.write(EventType.PROGRESS, {"done": progress.done, "of": progress.of, "note": progress.note})
+
+
+class NoWaits:
+    """Nobody can be asked while a person waits for words, or for a row."""
+
+    def answer(self, question: Question) -> Json:
+        raise WaitUnavailable(f"Here nobody can be asked {question.key!r}.")

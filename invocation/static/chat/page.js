@@ -1,0 +1,177 @@
+/** The chat page's composition: the key opens the link, events fold into the transcript, and the log shows it. */
+
+import { keepKey, keyOfThisTab } from "./access.js";
+import { Composer } from "./composer.js";
+import { Follow } from "./follow.js";
+import { Gate } from "./gate.js";
+import { blankJob, continueAsJob, isOver } from "./job.js";
+import { LogView } from "./log.js";
+import { Status } from "./status.js";
+import { Link, LinkState } from "./stream.js";
+import { Change, Transcript, TurnState, UNHEARD } from "./transcript.js";
+import { ticket } from "./wire.js";
+
+const KEEP_EVERY_MS = 400;
+/** A question put on a socket that then dropped is asked again only by the person: here is how long to wait for its turn. */
+const UNHEARD_MS = 6000;
+
+const at = (id) => document.getElementById(id);
+const endpoint = at("endpoint").value;
+const transcript = Transcript.restore(endpoint);
+let key = keyOfThisTab();
+let keeping = 0;
+
+const follow = new Follow(at("latest"));
+const gate = new Gate({ dialog: at("gate"), form: at("gate-form"), key: at("key"), problem: at("gate-problem") }, useKey);
+const status = new Status({ words: at("link-words"), banner: at("banner"), bannerWords: at("banner-words"), act: at("banner-act") });
+const log = new LogView(at("log"), { acts: { again, offer }, grew: () => follow.grew() });
+const composer = new Composer(
+  { form: at("composer"), question: at("question"), send: at("send"), stop: at("stop") },
+  { asked: ask, stopped: stop, canAsk: () => transcript.open === null },
+);
+const link = new Link({ address, ticket: () => ticket(key), onEvent: heard, onState: linked, isExpecting: () => transcript.open !== null });
+
+function address(bought) {
+  const { session, seq } = transcript;
+  const query = new URLSearchParams({ ticket: bought, ...(session && { session, after: seq }) });
+  const scheme = location.protocol === "https:" ? "wss:" : "ws:";
+  return `${scheme}//${location.host}/ws/chat/${encodeURIComponent(endpoint)}?${query}`;
+}
+
+function heard(event) {
+  const folded = transcript.fold(event);
+  if (folded?.change === Change.GREW) log.append(folded.turn, event.data.text);
+  else if (folded) log.show(folded.turn, folded.change);
+  if (event.type === "session.ready") deliver();
+  if (event.type !== "delta") composer.refresh();
+  keepSoon();
+}
+
+function linked(state, { problem, waitMs }) {
+  if (state === LinkState.REFUSED && isOfSession(problem)) return beginAnew();
+  status.show(state, { problem, waitMs, again: problem?.status === 401 ? () => gate.ask() : () => link.open() });
+  if (problem?.status === 401) gate.ask(problem);
+}
+
+/** A session that the server no longer knows is over; its turns stay on the page. */
+const isOfSession = (problem) => problem.status === 404 && transcript.session !== null;
+
+function beginAnew() {
+  if (transcript.open) closeUnheard(transcript.open, "This conversation is no longer kept by the server.");
+  transcript.forget({ turns: transcript.turns });
+  link.open();
+}
+
+function ask(text) {
+  log.show(transcript.ask(text));
+  showWelcome();
+  follow.pin();
+  deliver();
+  keepSoon();
+}
+
+/** Put the question on the socket, once; what was there already is waited for. */
+function deliver() {
+  const turn = transcript.open;
+  if (turn?.isStopping) link.send({ type: "cancel" });
+  if (turn?.state === TurnState.ASKED) setTimeout(() => doubt(turn), UNHEARD_MS);
+  if (turn?.state !== TurnState.UNSENT) return;
+  if (!link.send({ type: "turn", input: { text: turn.asked } })) return;
+  turn.state = TurnState.ASKED;
+  log.show(turn);
+}
+
+function doubt(turn) {
+  if (turn.state === TurnState.ASKED && link.isOpen) closeUnheard(turn, "The question may not have reached the server.");
+}
+
+function closeUnheard(turn, sentence) {
+  Object.assign(turn, { state: TurnState.REFUSED, trouble: { code: UNHEARD, sentence, remedy: "" } });
+  log.show(turn);
+  composer.refresh();
+  keepSoon();
+}
+
+function again(turn) {
+  if (transcript.open === null) ask(turn.asked);
+  composer.refresh();
+}
+
+function stop() {
+  const turn = transcript.open;
+  if (!turn) return;
+  if (turn.state === TurnState.UNSENT) return closeUnheard(turn, "Not sent.");
+  turn.isStopping = true;
+  link.send({ type: "cancel" });
+}
+
+function offer(turn, name) {
+  turn.job = blankJob(name);
+  followJob(turn);
+}
+
+function followJob(turn) {
+  const changed = () => {
+    log.show(turn);
+    keepSoon();
+  };
+  continueAsJob(turn, { key: () => key, changed });
+}
+
+function useKey(given) {
+  keepKey(given);
+  key = given;
+  link.reset();
+  link.open();
+  composer.focus();
+}
+
+function startFresh() {
+  if (transcript.open) link.send({ type: "cancel" });
+  transcript.forget();
+  log.clear();
+  showWelcome();
+  link.reset();
+  if (key) link.open();
+  composer.refresh();
+  composer.focus();
+}
+
+function showWelcome() {
+  at("welcome").hidden = transcript.turns.length > 0;
+}
+
+function keepSoon() {
+  keeping ||= setTimeout(keepNow, KEEP_EVERY_MS);
+}
+
+function keepNow() {
+  clearTimeout(keeping);
+  keeping = 0;
+  transcript.keep();
+}
+
+function listen() {
+  document.addEventListener("keydown", (event) => event.key === "Escape" && !at("gate").open && stop());
+  window.addEventListener("pagehide", keepNow);
+  at("fresh").addEventListener("click", startFresh);
+  at("rekey").addEventListener("click", () => gate.ask());
+  at("endpoint").addEventListener("change", ({ target }) => location.assign(`?endpoint=${encodeURIComponent(target.value)}`));
+  for (const button of document.querySelectorAll("#suggestions button")) {
+    button.addEventListener("click", () => composer.take(button.lastElementChild.textContent));
+  }
+}
+
+function start() {
+  listen();
+  for (const turn of transcript.turns) log.show(turn);
+  showWelcome();
+  follow.pin();
+  composer.refresh();
+  for (const turn of transcript.turns) if (turn.job && !isOver(turn.job)) followJob(turn);
+  if (!key) return gate.ask();
+  link.open();
+  composer.focus();
+}
+
+start();

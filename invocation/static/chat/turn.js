@@ -1,0 +1,172 @@
+/** One turn on the page: the question, what the answer was written from, the answer, and what it took. */
+
+import { el, fill, say } from "./dom.js";
+import { figuresOf, tokensOf, wait } from "./figures.js";
+import { isOver } from "./job.js";
+import { Prose } from "./prose.js";
+import { Change, TurnState, hasEnded } from "./transcript.js";
+
+const CHECKS = { draft: "checked while it is written", buffer: "checked before it is shown" };
+
+export class TurnView {
+  /** `acts` are {again(turn), offer(turn, endpoint)}; `grew()` is called when the turn may have become longer. */
+  constructor(turn, { acts, grew }) {
+    this.turn = turn;
+    this.acts = acts;
+    this.grew = grew;
+    this.parts = partsOf();
+    this.root = articleOf(turn, this.parts);
+    this.prose = new Prose(this.parts.prose, grew);
+    this.job = new Prose(this.parts.jobText, grew);
+    this.shownPlan = null;
+    this.show(Change.REWRITTEN);
+  }
+
+  /** A piece of text arrived: all else of the turn is as it was, except once, when thinking ends. */
+  append(text) {
+    if (this.root.dataset.state !== this.turn.state) this.show(Change.FACTS);
+    this.prose.append(text);
+  }
+
+  show(change) {
+    if (change === Change.REWRITTEN) this.prose.rewrite(this.turn.text);
+    if (hasEnded(this.turn)) this.prose.flush();
+    this.#mark();
+    this.#showPlan();
+    this.#showThinking();
+    this.#showWithdrawn();
+    this.#showNotes();
+    this.#showTrouble();
+    this.#showJob();
+    this.#showFigures();
+    this.grew();
+  }
+
+  #mark() {
+    this.root.dataset.state = this.turn.state;
+    this.root.toggleAttribute("data-mended", this.turn.isMended);
+    this.parts.answer.setAttribute("aria-busy", String(!hasEnded(this.turn)));
+  }
+
+  #showPlan() {
+    const { plan } = this.turn;
+    if (plan === this.shownPlan) return;
+    this.shownPlan = plan;
+    fill(this.parts.plan, ...(plan ? planOf(plan) : []));
+  }
+
+  #showThinking() {
+    const { turn, parts } = this;
+    parts.thinking.hidden = hasEnded(turn) || turn.text !== "";
+    say(parts.thinkingWords, thoughts(turn));
+  }
+
+  #showWithdrawn() {
+    const { withdrawn } = this.turn;
+    if (this.parts.withdrawn.childElementCount !== withdrawn.length) fill(this.parts.withdrawn, ...withdrawn.map(withdrawnOf));
+  }
+
+  #showNotes() {
+    const { turn, parts } = this;
+    parts.cut.hidden = !(turn.trouble?.truncated && turn.text);
+    say(parts.mended, turn.isMended ? "Part of the stream was lost; this is the answer as it was stored." : "");
+    say(parts.stopped, turn.state === TurnState.STOPPED ? "You stopped this answer." : "");
+  }
+
+  #showTrouble() {
+    const { turn, parts } = this;
+    const isShown = turn.trouble && turn.state !== TurnState.STOPPED;
+    fill(parts.trouble, ...(isShown ? this.#troubleOf(turn) : []));
+    say(parts.escape, (isShown && turn.trouble.escape?.text) || "");
+  }
+
+  #troubleOf(turn) {
+    const { sentence, remedy } = turn.trouble;
+    const canRepeat = turn.state === TurnState.REFUSED;
+    return [
+      el("p", { class: "trouble-what" }, sentence),
+      remedy && el("p", { class: "trouble-remedy" }, remedy),
+      canRepeat && el("button", { type: "button", class: "quiet", onclick: () => this.acts.again(turn) }, "Ask again"),
+    ];
+  }
+
+  #showJob() {
+    const { turn, parts } = this;
+    const offer = turn.state === TurnState.FAILED && turn.trouble?.escape?.offer;
+    fill(parts.offer, turn.job ? jobOf(turn.job) : offer && this.#offerOf(offer));
+    this.job.rewrite(turn.job?.text ?? "");
+    parts.jobText.hidden = !turn.job?.text;
+  }
+
+  #offerOf(offer) {
+    const name = offer.endpoint ?? offer;
+    return el("button", { type: "button", class: "solid", onclick: () => this.acts.offer(this.turn, name) }, `Continue as ${name}`);
+  }
+
+  #showFigures() {
+    const { result } = this.turn;
+    fill(this.parts.figures, ...(result ? figuresOf(result).map((words) => el("li", {}, words)) : []));
+    if (result) this.parts.figures.title = tokensOf(result);
+  }
+}
+
+function partsOf() {
+  const thinkingWords = el("span", { class: "thinking-words" });
+  return {
+    plan: el("div", { class: "plan", hidden: true }),
+    withdrawn: el("div", { class: "withdrawn-list", hidden: true }),
+    thinkingWords,
+    thinking: el("div", { class: "thinking" }, dots(), thinkingWords),
+    prose: el("div", { class: "prose" }),
+    cut: el("p", { class: "cut", hidden: true }, "The answer was cut off here"),
+    mended: el("p", { class: "note mended", hidden: true }),
+    stopped: el("p", { class: "note", hidden: true }),
+    trouble: el("div", { class: "trouble", hidden: true }),
+    escape: el("p", { class: "escape", hidden: true }),
+    offer: el("div", { class: "offer", hidden: true }),
+    jobText: el("div", { class: "prose job-text", hidden: true }),
+    figures: el("ul", { class: "figures", "aria-label": "What this turn took", hidden: true }),
+    answer: null,
+  };
+}
+
+function articleOf(turn, parts) {
+  const { thinkingWords, answer, ...shown } = parts;
+  parts.answer = el("div", { class: "answer" }, el("h3", { class: "unseen" }, "Answer"), ...Object.values(shown));
+  const asked = el("div", { class: "asked", hidden: !turn.asked }, el("h3", { class: "unseen" }, "You asked"), el("p", {}, turn.asked));
+  return el("article", { class: "turn" }, asked, parts.answer);
+}
+
+const dots = () => el("span", { class: "dots", "aria-hidden": "true" }, el("i"), el("i"), el("i"));
+
+/** What is going on before there is text: the progress if one is told, else what the turn waits for. */
+function thoughts({ state, plan, progress, waitedMs }) {
+  const told = progress && [progress.note, progress.of > 1 && `${progress.done} of ${progress.of}`].filter(Boolean).join(", ");
+  const planned = plan?.verification === "buffer" ? "Checking the answer before it is shown" : plan && "Writing";
+  const waiting = { [TurnState.UNSENT]: "Waiting for the connection", [TurnState.ASKED]: "Sent" }[state];
+  return [waiting || planned || told || "Thinking", wait(waitedMs)].filter(Boolean).join(" · ");
+}
+
+function planOf({ summary, verification, sources }) {
+  return [
+    el("p", { class: "plan-line" }, el("span", {}, summary), el("span", { class: "check" }, CHECKS[verification] ?? "")),
+    sources?.length > 0 && el("ul", { class: "sources", "aria-label": "Sources" }, ...sources.map(sourceOf)),
+  ];
+}
+
+const sourceOf = ({ title, author, year }) =>
+  el("li", {}, el("cite", {}, title), el("span", {}, [author, year].filter(Boolean).join(", ")));
+
+const withdrawnOf = ({ text, reason }) =>
+  el("details", { class: "withdrawn" }, el("summary", {}, el("b", {}, "Withdrawn"), el("span", {}, reason)), el("s", {}, text));
+
+function jobOf(job) {
+  const { done, of, note } = job.progress ?? {};
+  return el(
+    "div",
+    { class: "job", "data-state": job.state },
+    el("p", {}, el("b", {}, job.endpoint), el("span", {}, job.trouble?.sentence ?? job.state.replaceAll("_", " ")), note && el("span", { class: "faint" }, note)),
+    of > 0 && !isOver(job) && el("progress", { max: of, value: done, "aria-label": "Progress of the job" }),
+    job.trouble?.remedy && el("p", { class: "trouble-remedy" }, job.trouble.remedy),
+  );
+}

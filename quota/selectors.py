@@ -1,0 +1,96 @@
+"""What is read of quota: callers, plans, limits and usage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from types import MappingProxyType
+from uuid import UUID
+
+from django.db.models import Count, QuerySet, Sum
+from django.db.models.functions import TruncDate
+
+from quota.domain.callers import Caller, PlanTerms, Scope
+from quota.domain.classes import PriorityClass
+from quota.domain.ledger import Usage
+from quota.domain.limits import Limits
+from quota.models import ApiKey, LedgerEntry, ModelQuota, Plan, Tenant
+
+
+def key_by_prefix(prefix: str) -> ApiKey | None:
+    """Return the key with its tenant and plan, revoked or not."""
+    return ApiKey.objects.select_related("tenant__plan").filter(prefix=prefix).first()
+
+
+def caller_of(key: ApiKey) -> Caller:
+    return Caller(
+        tenant_id=key.tenant_id,
+        tenant_name=key.tenant.name,
+        key_id=key.pk,
+        scopes=frozenset(Scope(word) for word in key.scopes),
+        highest_class=PriorityClass(key.highest_class),
+        plan=plan_terms(key.tenant.plan),
+    )
+
+
+def caller_by_prefix(prefix: str) -> Caller | None:
+    """Return who the key belongs to, without asking for its secret."""
+    key = key_by_prefix(prefix)
+    return caller_of(key) if key else None
+
+
+def plan_terms(plan: Plan) -> PlanTerms:
+    caps = {
+        PriorityClass.P0: plan.in_flight_p0,
+        PriorityClass.P1: plan.in_flight_p1,
+        PriorityClass.P2: plan.in_flight_p2,
+        PriorityClass.P3: plan.in_flight_p3,
+    }
+    return PlanTerms(plan.name, plan.weight, plan.requests_per_minute, MappingProxyType(caps))
+
+
+def terms_of_tenants() -> Mapping[UUID, PlanTerms]:
+    """Return every active tenant's plan: what the dispatcher shares by."""
+    tenants = Tenant.objects.filter(is_active=True).select_related("plan")
+    return {tenant.pk: plan_terms(tenant.plan) for tenant in tenants}
+
+
+def all_keys() -> QuerySet[ApiKey]:
+    return ApiKey.objects.select_related("tenant__plan")
+
+
+def limits_by_model() -> Mapping[tuple[str, str], Limits]:
+    """Return the limits of every (provider, model) that has a row."""
+    return {
+        (row.provider, row.model): Limits(
+            tokens_per_minute=row.tokens_per_minute,
+            requests_per_minute=row.requests_per_minute,
+            p0_reserved=row.p0_reserved,
+            p3_cap=row.p3_cap,
+        )
+        for row in ModelQuota.objects.all()
+    }
+
+
+def usage(tenant_id: UUID, *, since: datetime, until: datetime, using: str = "default") -> list[Usage]:
+    """Sum a tenant's calls by UTC day, endpoint, mode and model; `until` itself is outside."""
+    rows = (
+        LedgerEntry.objects.using(using)
+        .filter(tenant_id=tenant_id, at__gte=since, at__lt=until)
+        .values("endpoint", "mode", "model", day=TruncDate("at"))
+        .annotate(calls=Count("pk"), inputs=Sum("input_tokens"), outputs=Sum("output_tokens"), usd=Sum("cost_usd"))
+        .order_by("day", "endpoint", "mode", "model")
+    )
+    return [
+        Usage(
+            day=row["day"].isoformat(),
+            endpoint=row["endpoint"],
+            mode=row["mode"],
+            model=row["model"],
+            calls=row["calls"],
+            input_tokens=row["inputs"],
+            output_tokens=row["outputs"],
+            cost_usd=row["usd"],
+        )
+        for row in rows
+    ]

@@ -1,0 +1,14 @@
+"""Writes the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from quota.domain.ledger import LedgerLine
+from quota.models import LedgerEntry
+
+
+def append(lines: Sequence[LedgerLine], *, using: str = "default") -> None:
+    """Add the lines in one statement, inside the caller's transaction: they stand or fall with what they paid for."""
+    LedgerEntry.objects.using(using).bulk_create([LedgerEntry(**asdict(line)) for line in lines])

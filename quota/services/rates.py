@@ -1,0 +1,42 @@
+"""Counts a tenant's requests. Without the store every request is let through: a rate is a courtesy, not a debt."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from quota.domain.callers import Caller
+from quota.domain.errors import QuotaStoreUnavailable, RateExceeded
+from quota.domain.rates import Rate
+from quota.gateways import rate_counts
+from quota.gateways.rate_counts import Taking
+
+
+def take(caller: Caller, *, now: datetime) -> Rate:
+    """Count one request and return what the RateLimit headers say. Raises RateExceeded."""
+    limit = caller.plan.requests_per_minute
+    try:
+        taking = rate_counts.take(caller.tenant_id, limit=limit, now=now)
+    except QuotaStoreUnavailable:
+        return _unknown(limit)
+    return _judge(taking, limit)
+
+
+async def atake(caller: Caller, *, now: datetime) -> Rate:
+    """Do the same on an event loop."""
+    limit = caller.plan.requests_per_minute
+    try:
+        taking = await rate_counts.atake(caller.tenant_id, limit=limit, now=now)
+    except QuotaStoreUnavailable:
+        return _unknown(limit)
+    return _judge(taking, limit)
+
+
+def _judge(taking: Taking, limit: int) -> Rate:
+    rate = taking.counts.rate(limit)
+    if not taking.is_allowed:
+        raise RateExceeded(rate)
+    return rate
+
+
+def _unknown(limit: int) -> Rate:
+    return Rate(limit, limit, 60)

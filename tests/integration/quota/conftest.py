@@ -1,0 +1,29 @@
+"""What quota's tests share: connections that close with the loop, and rows that every test may count on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import pytest
+
+from quota.gateways import connection
+from quota.models import Plan
+from quota.services import limits
+
+NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+async def store() -> AsyncIterator[None]:
+    """The real store, on this test's loop."""
+    limits.forget()
+    yield
+    await connection.aclose()
+    limits.forget()
+
+
+@pytest.fixture
+def plan(db: None) -> Plan:
+    terms = {"in_flight_p0": 20, "in_flight_p1": 20, "requests_per_minute": 3, "weight": 4}
+    return Plan.objects.create(name="trial", **terms)

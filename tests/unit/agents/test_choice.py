@@ -1,0 +1,40 @@
+"""Choosing a provider by its name."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from agents.domain.values import Tier
+from agents.gateways.providers import MODELS, UnknownProvider, build
+from agents.gateways.providers.lengths import LENGTHS
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+async def test_every_provider_that_has_models_can_be_built(name: str) -> None:
+    provider = build(name, base_url="http://127.0.0.1:1/v1", api_key="any")
+
+    assert provider.name == name
+    await provider.aclose()
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_every_provider_names_a_model_for_every_tier(name: str) -> None:
+    assert set(MODELS[name]) == set(Tier)
+
+
+def test_the_offline_models_are_those_that_the_simulator_has() -> None:
+    assert set(MODELS["offline"].values()) == set(LENGTHS)
+
+
+def test_an_unknown_provider_is_refused_and_the_known_ones_are_named() -> None:
+    with pytest.raises(UnknownProvider, match="offline, openai"):
+        build("parrot")
+
+
+def test_naming_the_providers_loads_no_sdk() -> None:
+    code = "import sys, agents.gateways.providers as p; p.build('offline'); p.build('openai'); sys.exit('openai' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,61 @@
+"""How limits are shared by the classes, and what a caller may do."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quota.domain.classes import PriorityClass
+from quota.domain.errors import CanNeverFit
+from quota.domain.limits import Limits, check_fits, pools
+from quota.domain.local_share import NEVER, LocalShare
+
+LIMITS = Limits(tokens_per_minute=100_000, requests_per_minute=600, p0_reserved=0.3, p3_cap=0.5)
+
+
+def test_each_lower_class_draws_on_narrower_pools() -> None:
+    tokens = {word: [pool.tokens for pool in pools(LIMITS, word)] for word in PriorityClass}
+
+    assert tokens == {"p0": [100_000], "p1": [100_000, 70_000], "p2": [100_000, 70_000], "p3": [100_000, 70_000, 50_000]}
+
+
+@given(st.integers(1000, 10**9), st.floats(0, 0.9), st.floats(0.05, 1))
+def test_no_cap_of_p3_reaches_into_the_reserve_of_p0(tokens: int, reserved: float, cap: float) -> None:
+    limits = Limits(tokens_per_minute=tokens, requests_per_minute=600, p0_reserved=reserved, p3_cap=cap)
+    whole, shared, capped = pools(limits, PriorityClass.P3)
+
+    assert capped.tokens <= shared.tokens <= whole.tokens - int(tokens * reserved * 0.999999)
+
+
+def test_a_call_larger_than_its_class_may_take_at_once_can_never_fit() -> None:
+    check_fits(LIMITS, PriorityClass.P0, tokens=25_000)
+    with pytest.raises(CanNeverFit, match="12500"):
+        check_fits(LIMITS, PriorityClass.P3, tokens=12_501)
+
+
+def test_a_class_whose_share_is_less_than_one_request_can_never_fit() -> None:
+    few = Limits(tokens_per_minute=100_000, requests_per_minute=3, p0_reserved=0.0, p3_cap=0.3)
+
+    check_fits(few, PriorityClass.P1, tokens=10)
+    with pytest.raises(CanNeverFit):
+        check_fits(few, PriorityClass.P3, tokens=10)
+
+
+def test_a_key_allows_its_highest_class_and_those_below() -> None:
+    assert [word for word in PriorityClass if PriorityClass.P1.allows(word)] == ["p1", "p2", "p3"]
+
+
+def test_the_local_share_gives_its_burst_then_its_rate() -> None:
+    share = LocalShare()
+
+    assert share.take(3000, rate=100, at=0) == timedelta(0)
+    assert share.take(50, rate=100, at=0) == timedelta(seconds=0.5)
+    assert share.take(50, rate=100, at=0.5) == timedelta(0)
+
+
+def test_what_the_local_share_cannot_hold_is_never_given() -> None:
+    assert LocalShare().take(3001, rate=100, at=0) == NEVER
+    assert LocalShare().take(1, rate=0, at=0) == NEVER

@@ -1,0 +1,42 @@
+"""What a call costs."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from quota.domain.errors import UnknownPrice
+from quota.domain.prices import Price, cost, estimate
+from quota.gateways.price_table import price_of
+
+PRICE = Price(input=Decimal("0.40"), output=Decimal("1.60"), cached=Decimal("0.10"))
+
+
+def test_input_output_and_cached_tokens_have_each_their_price() -> None:
+    assert cost(PRICE, input=1_000_000, output=500_000, cached=400_000) == Decimal("1.080000")
+
+
+def test_a_cost_is_rounded_up_to_a_millionth() -> None:
+    assert cost(PRICE, input=1, output=0) == Decimal("0.000001")
+    assert cost(PRICE, input=0, output=0) == 0
+
+
+def test_no_call_costs_more_than_its_estimate() -> None:
+    assert estimate(PRICE, input=700, max_output=512) >= cost(PRICE, input=700, output=512, cached=300)
+
+
+def test_the_offline_models_have_the_declared_prices() -> None:
+    assert price_of("gearbox-offline-standard", provider="offline").output == Decimal("1.60")
+    assert price_of("gearbox-offline-economy", provider="offline").input == Decimal("0.10")
+
+
+def test_a_real_model_is_priced_from_the_published_table() -> None:
+    price = price_of("gpt-4o-mini", provider="openai")
+
+    assert (price.input, price.output, price.cached) == (Decimal("0.15"), Decimal("0.6"), Decimal("0.075"))
+
+
+def test_a_model_without_a_price_is_refused_by_name_with_the_remedy() -> None:
+    with pytest.raises(UnknownPrice, match="openai/no-such-model.*add it"):
+        price_of("no-such-model", provider="openai")
