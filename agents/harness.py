@@ -172,13 +172,13 @@ class _Audience:
         self.deltas: list[str] = []
         self.said: list[Progress] = []
 
-    async def plan_ready(self, plan: Plan, verification: Verification) -> None:  # noqa: ARG002  (the performance has the plan)
+    async def plan_ready(self, plan: Plan, verification: Verification) -> None:
         self.verification = verification
 
     async def delta(self, text: str) -> None:
         self.deltas.append(text)
 
-    async def retracted(self, finding: Finding) -> None:  # noqa: ARG002  (which finding, the error says)
+    async def retracted(self, finding: Finding) -> None:
         self.deltas.clear()
 
     async def progress(self, progress: Progress) -> None:

@@ -42,4 +42,11 @@ app.conf.update(
     timezone="UTC",
     enable_utc=True,
     include=["invocation.tasks", "evals.tasks"],
+    # A tick that nobody took in time is worthless: the next one comes.
+    beat_schedule={
+        "schedules": {"task": "invocation.tick_schedules", "schedule": 1.0, "options": {"queue": "control", "expires": 5}},
+        "batches": {"task": "invocation.sweep_batches", "schedule": 2.0, "options": {"queue": "control", "expires": 5}},
+        "processes": {"task": "invocation.forget_the_dead", "schedule": 60.0, "options": {"queue": "control", "expires": 60}},
+        "evals": {"task": "evals.consume", "schedule": 2.0, "options": {"queue": "control", "expires": 5}},
+    },
 )

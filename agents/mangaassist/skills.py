@@ -16,7 +16,7 @@ from agents.services import refunds
 
 @skill
 async def search_catalog(
-    run: Run,  # noqa: ARG001  (every skill is handed its run)
+    run: Run,
     *,
     text: str,
     demographic: str | None = None,
@@ -43,7 +43,7 @@ async def search_catalog(
 
 
 @skill
-async def read_title(run: Run, *, slug: str) -> Json:  # noqa: ARG001
+async def read_title(run: Run, *, slug: str) -> Json:
     """Read one title of the catalog. Raises UnknownTitle."""
     found = await selectors.title(slug)
     if found is None:
@@ -52,7 +52,7 @@ async def read_title(run: Run, *, slug: str) -> Json:  # noqa: ARG001
 
 
 @skill
-async def reader_history(run: Run, *, reader: str) -> Json:  # noqa: ARG001
+async def reader_history(run: Run, *, reader: str) -> Json:
     """Read a reader with all purchases, newest first. Raises UnknownReader."""
     found = await selectors.reader(reader)
     if found is None:
@@ -61,7 +61,7 @@ async def reader_history(run: Run, *, reader: str) -> Json:  # noqa: ARG001
 
 
 @skill
-async def read_order(run: Run, *, order: str) -> Json:  # noqa: ARG001
+async def read_order(run: Run, *, order: str) -> Json:
     """Read what an order bought, and its refund's decision if there is one. Raises UnknownOrder."""
     found = await selectors.order(order)
     if found is None:

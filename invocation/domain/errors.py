@@ -146,6 +146,21 @@ class NotWaiting(InvocationError):
     title = "Nothing is asked here"
 
 
+class ResultNotReady(InvocationError):
+    """The job has not ended yet; `state` says where it is."""
+
+    code = "result_not_ready"
+    title = "There is no result yet"
+    retryable = True
+
+
+class NoResult(InvocationError):
+    """The job ended without a result; `state` says how and `error` why."""
+
+    code = "no_result"
+    title = "There will be no result"
+
+
 class ManifestInvalid(InvocationError):
     """A line of the manifest cannot be run; `line` counts from 1. Nothing was started."""
 

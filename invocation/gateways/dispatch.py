@@ -42,12 +42,17 @@ def send_wave(shard_ids: Sequence[UUID | int], *, batch_id: UUID, wave: int) -> 
     """Send one wave as a chord on p3: a header a shard, and the body that asks for the next wave. Raises BrokerGone."""
     from celery import chord, signature  # noqa: PLC0415  (canvas is heavy and only batches need it)
 
-    header = [signature(RUN_SHARD, args=[str(batch_id), str(shard), wave], queue="p3", immutable=True) for shard in shard_ids]
     body = signature(AFTER_WAVE, args=[str(batch_id), wave], queue="p3", immutable=True)
+    header = [signature(RUN_SHARD, args=[str(batch_id), str(shard), wave], queue="p3", immutable=True) for shard in shard_ids]
     try:
         chord(header)(body)
-    except OperationalError as gone:
+    except (OperationalError, ConnectionError, OSError) as gone:
         raise BrokerGone(str(gone)) from gone
+
+
+def send_wave_end(batch_id: UUID, *, wave: int) -> None:
+    """Send the body of a wave whose callback was lost. Raises BrokerGone."""
+    _send(AFTER_WAVE, "p3", str(batch_id), wave)
 
 
 def _send(name: str, queue: str, *args: Any, expires: float = MESSAGE_LIFE_S) -> None:

@@ -1,12 +1,14 @@
-"""A process's presence: a session advisory lock on a database connection of its own, held for life."""
+"""A process's presence: a session advisory lock on a database connection of its own, held for life; stops are heard on it."""
 
 from __future__ import annotations
 
 import secrets
+from datetime import timedelta
 
 import psycopg
 from django.db import connection
 
+STOP_CHANNEL = "gearbox_stop"
 KEEPALIVE = {"keepalives": 1, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 2}
 
 
@@ -42,6 +44,16 @@ class Presence:
                 return
         self._held = own_connection()
         self._held.execute("SELECT pg_advisory_lock(%s)", [self.number])
+        self._held.execute(f"LISTEN {STOP_CHANNEL}")
+
+    def heard(self, *, within: timedelta) -> list[str]:
+        """Return the ids that were asked to stop meanwhile; comes back early with them, else after `within`.
+
+        Raises psycopg.OperationalError if the connection was lost.
+        """
+        if self._held is None:
+            raise psycopg.OperationalError("presence is not held")
+        return [word.payload for word in self._held.notifies(timeout=within.total_seconds(), stop_after=1)]
 
     def leave(self) -> None:
         if self._held is not None:

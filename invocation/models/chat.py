@@ -53,6 +53,7 @@ class Turn(Invoked, Held):
     received_at = models.DateTimeField()
     deadline = models.DateTimeField()
     started_at = models.DateTimeField(null=True, blank=True)
+    stop_requested_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:

@@ -15,6 +15,7 @@ from invocation.domain.schedules import FiringMove
 from invocation.gateways import declared, schemas
 from invocation.models import Job
 from invocation.services import firings, lifecycle
+from invocation.services.cancelling import say_stop
 from invocation.services.submission import CHANNEL, Accepted, Submission, submit
 
 
@@ -27,7 +28,9 @@ def cancel(job_id: UUID, *, reason: str, now: datetime) -> None:
     with transaction.atomic():
         if lifecycle.move(Move.CANCEL, [given], now=now):
             firings.follow(job_id, FiringMove.CANCEL, now=now)
-        elif not lifecycle.move(Move.REQUEST_CANCEL, [given], now=now):
+        elif lifecycle.move(Move.REQUEST_CANCEL, [given], now=now):
+            say_stop(job_id)
+        else:
             _must_be_ending(job_id)
 
 

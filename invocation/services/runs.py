@@ -16,10 +16,10 @@ import structlog
 
 from agents.domain import registry
 from agents.domain.contract import Finding
-from agents.domain.errors import OutputInvalid, PlatformError, ProviderError, RunError
+from agents.domain.errors import OutputInvalid, PlatformError, ProviderError, RunError, WaitUnavailable
 from agents.domain.providers import Provider
-from agents.domain.run import Journal, Run, Step, StepKey, Waits, Watcher
-from agents.domain.values import Plan, Request, Terms, Verification
+from agents.domain.run import Journal, Question, Run, Step, StepKey, Waits, Watcher
+from agents.domain.values import Json, Plan, Request, Terms, Verification
 from agents.services import providers
 from agents.services.execution import Performance, perform
 from invocation.domain.endpoints import Endpoint
@@ -204,6 +204,13 @@ class Silent:
 
     async def progress(self, progress: object) -> None:
         return
+
+
+class NoWaits:
+    """Nobody can be asked while a person waits for words, or for a row."""
+
+    def answer(self, question: Question) -> Json:
+        raise WaitUnavailable(f"Here nobody can be asked {question.key!r}.")
 
 
 class AttemptJournal:

@@ -11,8 +11,7 @@ from uuid import UUID
 import structlog
 
 from agents.domain.contract import Finding
-from agents.domain.errors import PlatformError, RunError, WaitUnavailable
-from agents.domain.run import Question
+from agents.domain.errors import PlatformError, RunError
 from agents.domain.values import Json, Plan, Progress, Request, Terms, Verification
 from invocation.domain.errors import StaleMove
 from invocation.domain.jobs import Fault
@@ -25,7 +24,7 @@ from invocation.gateways.streams import StreamWriter, client, read_after
 from invocation.services import records, turns
 from invocation.services.calls import Bill
 from invocation.services.pens import Pen
-from invocation.services.runs import Assignment, AttemptJournal, Carried, Clock, Surroundings, carry_out, is_retryable
+from invocation.services.runs import Assignment, AttemptJournal, Carried, Clock, NoWaits, Surroundings, carry_out, is_retryable
 from invocation.services.turns import Ending, TurnClaimed, escape_of, failure_event
 from quota.domain.ledger import ParentKind
 
@@ -261,10 +260,3 @@ class StreamSink:
 
     async def progress(self, progress: Progress) -> None:
         self.pen.write(EventType.PROGRESS, {"done": progress.done, "of": progress.of, "note": progress.note})
-
-
-class NoWaits:
-    """Nobody can be asked while a person waits for words, or for a row."""
-
-    def answer(self, question: Question) -> Json:
-        raise WaitUnavailable(f"Here nobody can be asked {question.key!r}.")

@@ -168,8 +168,8 @@ def finish(turn: Turn, ending: Ending, run: Finished | None) -> None:
             records.write([run], now=now)
 
 
-def end_overdue(turn: Turn, ending: Ending, *, now: datetime) -> bool:
-    """End a turn whose deadline passed without its worker's word; False if someone else ended it first."""
+def end_from_outside(turn: Turn, ending: Ending, *, now: datetime) -> bool:
+    """End a turn without its worker's word (stopped, overdue, never sent); False if someone else ended it first."""
     try:
         with transaction.atomic():
             _end(turn, ending, now=now, right={"attempt": turn.attempt})

@@ -1,7 +1,7 @@
 -- KEYS window, grant. ARGV simulated time or '', tokens used, requests used (0 or 1).
 -- Once for each grant. What was not used goes back to the moment of the grant, so that it cannot be
 -- spent beside what that moment's minute already gave; what was used on top is charged now.
-local grant = redis.call('GET', KEYS[2])
+local grant = redis.call('GETDEL', KEYS[2])
 if not grant then return 0 end
 
 local current = math.floor(clock(ARGV[1]) / SLOT_S)

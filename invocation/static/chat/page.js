@@ -17,6 +17,7 @@ const UNHEARD_MS = 6000;
 
 const at = (id) => document.getElementById(id);
 const endpoint = at("endpoint").value;
+const path = `/ws/chat/${encodeURIComponent(endpoint).replace("%40", "@")}`;
 const transcript = Transcript.restore(endpoint);
 let key = keyOfThisTab();
 let keeping = 0;
@@ -35,7 +36,7 @@ function address(bought) {
   const { session, seq } = transcript;
   const query = new URLSearchParams({ ticket: bought, ...(session && { session, after: seq }) });
   const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-  return `${scheme}//${location.host}/ws/chat/${encodeURIComponent(endpoint)}?${query}`;
+  return `${scheme}//${location.host}${path}?${query}`;
 }
 
 function heard(event) {

@@ -15,7 +15,7 @@ const WORDS = {
 
 const BANNERS = {
   [LinkState.RECONNECTING]: () => "Reconnecting… what you miss meanwhile is kept.",
-  [LinkState.BACK]: () => "Back. Nothing was lost.",
+  [LinkState.BACK]: () => "Back. The conversation goes on.",
   [LinkState.BUSY]: (seconds) => `All seats are taken. Trying again in ${seconds} s.`,
 };
 

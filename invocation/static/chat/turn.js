@@ -68,9 +68,9 @@ export class TurnView {
 
   #showNotes() {
     const { turn, parts } = this;
-    parts.cut.hidden = !(turn.trouble?.truncated && turn.text);
+    say(parts.cut, turn.text ? endingOf(turn) : "");
     say(parts.mended, turn.isMended ? "Part of the stream was lost; this is the answer as it was stored." : "");
-    say(parts.stopped, turn.state === TurnState.STOPPED ? "You stopped this answer." : "");
+    say(parts.stopped, turn.state === TurnState.STOPPED && !turn.text ? "You stopped this answer." : "");
   }
 
   #showTrouble() {
@@ -118,7 +118,7 @@ function partsOf() {
     thinkingWords,
     thinking: el("div", { class: "thinking" }, dots(), thinkingWords),
     prose: el("div", { class: "prose" }),
-    cut: el("p", { class: "cut", hidden: true }, "The answer was cut off here"),
+    cut: el("p", { class: "cut", hidden: true }),
     mended: el("p", { class: "note mended", hidden: true }),
     stopped: el("p", { class: "note", hidden: true }),
     trouble: el("div", { class: "trouble", hidden: true }),
@@ -147,6 +147,12 @@ function thoughts({ state, plan, progress, waitedMs }) {
   return [waiting || planned || told || "Thinking", wait(waitedMs)].filter(Boolean).join(" · ");
 }
 
+/** Why the text ends where it ends, when it is not at its end. */
+function endingOf({ state, trouble }) {
+  if (state === TurnState.STOPPED) return "You stopped the answer here";
+  return trouble?.truncated ? "The answer was cut off here" : "";
+}
+
 function planOf({ summary, verification, sources }) {
   return [
     el("p", { class: "plan-line" }, el("span", {}, summary), el("span", { class: "check" }, CHECKS[verification] ?? "")),
@@ -158,7 +164,7 @@ const sourceOf = ({ title, author, year }) =>
   el("li", {}, el("cite", {}, title), el("span", {}, [author, year].filter(Boolean).join(", ")));
 
 const withdrawnOf = ({ text, reason }) =>
-  el("details", { class: "withdrawn" }, el("summary", {}, el("b", {}, "Withdrawn"), el("span", {}, reason)), el("s", {}, text));
+  el("details", { class: "withdrawn" }, el("summary", {}, el("b", {}, "Withdrawn"), el("span", {}, reason)), el("s", {}, text.trim()));
 
 function jobOf(job) {
   const { done, of, note } = job.progress ?? {};

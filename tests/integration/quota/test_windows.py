@@ -29,6 +29,7 @@ class Call:
     at: float
     tokens: int
     requests: int = 1
+    is_open: bool = True
 
 
 @dataclass
@@ -49,7 +50,9 @@ class Model:
         return wait
 
     async def close(self, call: Call, *, tokens: int, requests: int) -> None:
-        call.tokens, call.requests = tokens, requests
+        """Settle; the store must ignore all but a call's first time, so the model does."""
+        if call.is_open:
+            call.tokens, call.requests, call.is_open = tokens, requests, False
         await windows.settle(call.grant, tokens=tokens, requests=requests, at=self.now)
 
     def used(self, classes: frozenset[PriorityClass], *, since: float, until: float) -> tuple[int, int]:
@@ -115,10 +118,10 @@ async def test_no_window_of_a_minute_exceeds_a_limit_and_p0_always_gets_its_rese
 
 
 async def _close(model: Model, call: Call, act: str) -> None:
-    used = 0 if act == "release" else call.tokens // 2
-    await model.close(call, tokens=min(used, call.tokens), requests=0 if act == "release" else call.requests)
+    is_made = act != "release"
+    await model.close(call, tokens=call.grant.tokens // 2 * is_made, requests=int(is_made))
     if act == "twice":
-        await windows.settle(call.grant, tokens=0, requests=0, at=model.now)
+        await model.close(call, tokens=0, requests=0)
 
 
 @STORE

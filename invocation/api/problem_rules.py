@@ -1,0 +1,96 @@
+"""Which refusal is answered how: one row an error class, with its status, its title and its remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.db import InterfaceError, OperationalError
+from django.http import Http404
+from rest_framework import exceptions as drf
+
+from invocation.domain import errors as invocation
+from invocation.gateways.cron import BadCron
+from invocation.gateways.dispatch import BrokerGone
+from invocation.gateways.objects import BadPath
+from quota.domain import errors as quota
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How an error is answered. An empty code or title is the error's own."""
+
+    status: int
+    remedy: str = ""
+    code: str = ""
+    title: str = ""
+
+
+LIST_THEM = "GET /v1/endpoints lists what can be called, and how."
+WAIT = "Send the same call again after Retry-After."
+MENDED = "Correct the field that is named and send the call again."
+MAKE_A_KEY = "Make a key with `manage.py keys create`, and send it as `Authorization: Bearer KEY`."
+OURS = "The database cannot be reached"
+
+RULES: Mapping[type[Exception], Rule] = MappingProxyType(
+    {
+        invocation.UnknownEndpoint: Rule(404, LIST_THEM),
+        invocation.UnknownVersion: Rule(404, LIST_THEM),
+        invocation.EndpointRetired: Rule(410, "Call the successor that is named."),
+        invocation.ModeMismatch: Rule(422, "Use the call that right_call names."),
+        invocation.TooLongForSync: Rule(422, "Submit it as a job to the sibling that is named."),
+        invocation.TooManyItems: Rule(422, "Send fewer items in one call, or run them as a batch."),
+        invocation.TooManyTokens: Rule(422, "Shorten the input."),
+        invocation.BodyTooLarge: Rule(413, "Send less in one call; a large manifest belongs in the object store."),
+        invocation.InputInvalid: Rule(422, MENDED),
+        invocation.NotFound: Rule(404),
+        invocation.BadCursor: Rule(400, "Begin again without a cursor; a cursor belongs to one list and its filters."),
+        invocation.IdempotencyConflict: Rule(422, "Send a fresh Idempotency-Key with each new body."),
+        invocation.LaneBusy: Rule(409, "Wait for the open job of this ordering key, or cancel it."),
+        invocation.AdmissionHeld: Rule(503, WAIT),
+        invocation.Saturated: Rule(503, WAIT),
+        invocation.StreamUnavailable: Rule(503, WAIT),
+        invocation.SessionBusy: Rule(409, "Wait for the open turn's last event, or cancel it."),
+        invocation.StaleMove: Rule(409, "Read it again: it has moved on."),
+        invocation.NotWaiting: Rule(409, "Read the job: `question` says what it asks."),
+        invocation.ResultNotReady: Rule(404, "Follow the job's events, or ask again later."),
+        invocation.NoResult: Rule(410, "Read `error`; a failed job can be redriven."),
+        invocation.ManifestInvalid: Rule(422, "Correct the line that is named and send the batch again."),
+        invocation.ContractBroken: Rule(500, "Publish the change under a new version."),
+        quota.BadKey: Rule(401, MAKE_A_KEY, title="The API key is not valid"),
+        quota.KeyRevoked: Rule(401, MAKE_A_KEY, title="The API key was revoked"),
+        quota.ScopeMissing: Rule(403, "Use a key that has the scope.", title="The key may not do this"),
+        quota.ClassNotAllowed: Rule(403, "Use a key with a higher class.", title="The key may not use this priority class"),
+        quota.UnknownPlan: Rule(404, title="No such plan"),
+        quota.UnknownKey: Rule(404, title="No such key"),
+        quota.RateExceeded: Rule(429, WAIT, title="Too many requests"),
+        quota.QuotaExceeded: Rule(429, WAIT, title="The model's quota is used up for now"),
+        quota.CanNeverFit: Rule(422, "Send less in one call.", title="Larger than the quota ever allows"),
+        quota.QuotaStoreUnavailable: Rule(503, WAIT, title="The quota store is out of reach"),
+        quota.BudgetSpent: Rule(422, "Give a larger budget.", title="The budget is spent"),
+        quota.UnknownPrice: Rule(503, "Give the model a price.", title="No price is known for the model"),
+        BrokerGone: Rule(503, WAIT, code="broker_unavailable", title="The broker is out of reach"),
+        BadPath: Rule(422, "Give a relative path below the tenant's folder.", code="bad_path", title="The path is outside the folder"),
+        BadCron: Rule(422, MENDED, code="bad_cron", title="This never fires"),
+        OperationalError: Rule(503, WAIT, code="database_unavailable", title=OURS),
+        InterfaceError: Rule(503, WAIT, code="database_unavailable", title=OURS),
+        RequestDataTooBig: Rule(413, "Send less in one call.", code="body_too_large", title="The body is too large"),
+        drf.ParseError: Rule(400, "Send one JSON object.", code="bad_json", title="The body is not JSON"),
+        drf.NotAuthenticated: Rule(401, MAKE_A_KEY, code="bad_key", title="An API key is needed"),
+        drf.AuthenticationFailed: Rule(401, MAKE_A_KEY, title="The API key is not valid"),
+        drf.PermissionDenied: Rule(403, code="forbidden", title="Not allowed"),
+        PermissionDenied: Rule(403, code="forbidden", title="Not allowed"),
+        drf.NotFound: Rule(404, code="not_found", title="Not found"),
+        Http404: Rule(404, code="not_found", title="Not found"),
+        drf.MethodNotAllowed: Rule(405, code="method_not_allowed", title="This address does not take that method"),
+        drf.NotAcceptable: Rule(406, "Accept application/json.", code="not_acceptable", title="Nothing acceptable to answer with"),
+        drf.UnsupportedMediaType: Rule(415, "Send application/json.", code="unsupported_media_type", title="Not a media type of ours"),
+    }
+)
+
+
+def rule_of(error: Exception) -> Rule | None:
+    """Return how the error, or the nearest of its bases that has a row, is answered; None if it is a defect of ours."""
+    return next((RULES[each] for each in type(error).__mro__ if each in RULES), None)

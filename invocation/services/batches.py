@@ -1,0 +1,191 @@
+"""Batches: opening one, sending its waves, gathering it, cancelling it; the one writer of a batch's state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from uuid6 import uuid7
+
+from invocation.domain import traces
+from invocation.domain.batches import (
+    BATCH_EDGES,
+    BATCH_OPEN,
+    SHARD_EDGES,
+    BatchMove,
+    BatchState,
+    ShardMove,
+    ShardState,
+    slices,
+)
+from invocation.domain.endpoints import Endpoint
+from invocation.domain.errors import StaleMove, TooManyItems
+from invocation.gateways import dispatch, objects, parquet
+from invocation.models import Batch, Outbox, Process, Shard
+from invocation.selectors.admission import hold_on
+from invocation.services import manifests
+
+COMPLETED_TOPIC = "batch.completed"
+MOST_SHARDS = 256
+SHARDS_OF_A_WAVE = 64
+WAVE_TRUSTED = timedelta(seconds=10)
+"""A wave sent longer ago of which no shard is at work has lost its messages, or its callback."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchOpening:
+    """A request for a batch. `source` is the manifest's path, `cost_usd` a ceiling below the endpoint's."""
+
+    tenant_id: UUID
+    endpoint: Endpoint
+    source: Path
+    shards: int = MOST_SHARDS
+    cost_usd: Decimal | None = None
+    traceparent: str = ""
+
+
+def open_batch(opening: BatchOpening, *, now: datetime) -> Batch:
+    """Accept a batch durably, its shards planned. Raises ManifestInvalid, naming the line, or TooManyItems; then nothing was started."""
+    checked = manifests.check(opening.source, opening.endpoint)
+    limit = opening.endpoint.limits.items
+    if len(checked.offsets) > limit:
+        raise TooManyItems(f"{len(checked.offsets)} rows; {opening.endpoint.label} takes {limit}.", found=len(checked.offsets), limit=limit)
+    with transaction.atomic():
+        batch = _insert(opening, checked, now=now)
+        planned = slices(checked.offsets, min(opening.shards, MOST_SHARDS))
+        Shard.objects.bulk_create(
+            [
+                Shard(
+                    batch=batch,
+                    index=part.index,
+                    first_line=part.first,
+                    offset=part.offset,
+                    rows=part.rows,
+                    state=ShardState.QUEUED,
+                )
+                for part in planned
+            ]
+        )
+    return batch
+
+
+def _insert(opening: BatchOpening, checked: manifests.Checked, *, now: datetime) -> Batch:
+    endpoint, budgets, batch_id = opening.endpoint, opening.endpoint.budgets, uuid7()
+    return Batch.objects.create(
+        id=batch_id,
+        tenant_id=opening.tenant_id,
+        endpoint=endpoint.label,
+        agent=endpoint.agent_label,
+        mode=str(endpoint.mode),
+        traceparent=opening.traceparent or traces.new(),
+        state=BatchState.PLANNED,
+        manifest=str(opening.source),
+        manifest_sha256=checked.sha256,
+        output=str(objects.inside(opening.tenant_id, f"batches/{batch_id}")),
+        rows=len(checked.offsets),
+        cost_cap_usd=min(opening.cost_usd or budgets.cost_usd, budgets.cost_usd),
+        row_latency_ms=budgets.whole_ms,
+        created_at=now,
+    )
+
+
+def next_wave(batch_id: UUID, *, now: datetime) -> int:
+    """Send the shards that are left as a wave, or gather when none is; return how many were sent.
+
+    Safe to call at any time by anyone: the wave's number is taken under a lock, a shard
+    is claimed once, and PostgreSQL alone knows whether the batch is complete.
+    """
+    with transaction.atomic():
+        batch = Batch.objects.select_for_update().get(pk=batch_id)
+        if batch.state not in BATCH_OPEN or _is_held(batch):
+            return 0
+        _move(batch, BatchMove.START, started_at=now)
+        left = list(batch.shards.filter(state=ShardState.QUEUED).order_by("index").values_list("pk", flat=True)[:SHARDS_OF_A_WAVE])
+        wave = batch.wave + 1
+        Batch.objects.filter(pk=batch_id).update(wave=wave, wave_at=now)
+    if left:
+        dispatch.send_wave(left, batch_id=batch_id, wave=wave)
+    elif not batch.shards.exclude(state=ShardState.COMPLETED).exists():
+        gather(batch_id, now=now)
+    return len(left)
+
+
+def after_wave(batch_id: UUID, wave: int) -> None:
+    """The chord's body: go on, unless a newer wave is under way."""
+    if Batch.objects.filter(pk=batch_id, wave=wave).exists():
+        next_wave(batch_id, now=datetime.now(UTC))
+
+
+def gather(batch_id: UUID, *, now: datetime) -> None:
+    """Finish a batch all of whose shards are done. Called twice, or again after a crash, it writes the same files."""
+    batch = Batch.objects.get(pk=batch_id)
+    if not _move(batch, BatchMove.GATHER) and batch.state != BatchState.GATHERING:
+        return
+    folder = Path(batch.output)
+    files = [facts for shard in batch.shards.order_by("index") if (facts := parquet.compact(folder, shard.parts, shard=shard.index))]
+    parquet.finish(folder, _facts(batch, files))
+    with transaction.atomic():
+        if _move(batch, BatchMove.COMPLETE, finished_at=now):
+            told = {"batch_id": str(batch.id), "agent": batch.agent, "mode": batch.mode, "endpoint": batch.endpoint}
+            Outbox.objects.create(topic=COMPLETED_TOPIC, run_id=batch.id, data=told, at=now)
+    parquet.drop_staging(folder)
+
+
+def _facts(batch: Batch, files: list[dict[str, Any]]) -> Mapping[str, Any]:
+    published = {kind: [facts[kind] for facts in files if facts[kind]] for kind in ("results", "errors")}
+    return {
+        "batch": str(batch.id),
+        "endpoint": batch.endpoint,
+        "agent": batch.agent,
+        "manifest_sha256": batch.manifest_sha256,
+        "rows": batch.rows,
+        "results": sum(file["rows"] for file in published["results"]),
+        "errors": sum(file["rows"] for file in published["errors"]),
+        "files": published,
+    }
+
+
+def cancel(batch_id: UUID, *, now: datetime) -> None:
+    """End a batch; finished rows stay in staging, running shards stop at their next checkpoint. Raises StaleMove if it has ended."""
+    with transaction.atomic():
+        batch = Batch.objects.select_for_update().get(pk=batch_id)
+        if not _move(batch, BatchMove.CANCEL, finished_at=now):
+            raise StaleMove(f"Batch {batch_id} is {batch.state} and cannot be cancelled.")
+        edge = SHARD_EDGES[ShardMove.CANCEL]
+        batch.shards.filter(state__in=edge.sources).update(state=edge.target, owner=None, finished_at=now)
+
+
+def sweep(*, now: datetime) -> int:
+    """Go on with batches whose wave lost its messages, its workers or its callback."""
+    rescue_shards(now=now)
+    stuck = Batch.objects.filter(state__in=BATCH_OPEN).exclude(wave_at__gt=now - WAVE_TRUSTED).exclude(shards__state=ShardState.WORKING)
+    return sum(_nudge(batch, now=now) for batch in stuck)
+
+
+def _nudge(batch: Batch, *, now: datetime) -> int:
+    if batch.state == BatchState.GATHERING:
+        dispatch.send_wave_end(batch.pk, wave=batch.wave)
+        return 1
+    return next_wave(batch.pk, now=now)
+
+
+def rescue_shards(*, now: datetime) -> int:
+    """Queue again, from their checkpoint, the shards of processes whose lease has ended."""
+    edge = SHARD_EDGES[ShardMove.RESCUE]
+    alive = Process.objects.filter(lease_until__gt=now).values("id")
+    return Shard.objects.filter(state__in=edge.sources, owner__isnull=False).exclude(owner__in=alive).update(state=edge.target, owner=None)
+
+
+def _is_held(batch: Batch) -> bool:
+    return hold_on(endpoint=batch.endpoint, agent=batch.agent, tenant_id=batch.tenant_id, priority_class="p3") is not None
+
+
+def _move(batch: Batch, move: BatchMove, **facts: Any) -> bool:
+    edge = BATCH_EDGES[move]
+    return bool(Batch.objects.filter(pk=batch.pk, state__in=edge.sources).update(state=edge.target, **facts))

@@ -1,0 +1,226 @@
+"""Runs a shard on the loop: its rows concurrently, in blocks, each block durable before it counts."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import structlog
+from uuid6 import uuid7
+
+from agents.domain.errors import BudgetExceeded, RunError
+from agents.domain.values import Request, Terms
+from invocation.domain import traces
+from invocation.domain.batches import Row, part_name
+from invocation.domain.errors import StaleMove
+from invocation.gateways import declared, parquet
+from invocation.gateways.database import off_loop
+from invocation.models import BatchRow
+from invocation.services import manifests, shards
+from invocation.services.calls import Bill
+from invocation.services.runs import Assignment, AttemptJournal, Carried, Clock, NoWaits, Silent, Surroundings, carry_out, is_retryable
+from invocation.services.shards import Checkpoint, ShardClaimed
+from quota.domain.ledger import ParentKind
+
+log = structlog.get_logger()
+ROWS_AT_ONCE = 16
+ROWS_OF_A_BLOCK = 64
+RETRY_WAIT_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedRow:
+    """A row, its run and its calls' bill."""
+
+    row: Row
+    run_id: UUID
+    carried: Carried
+    bill: Bill
+    tries: int
+
+    @property
+    def error(self) -> RunError | None:
+        return self.carried.error
+
+
+class ShardEngine:
+    """Holds the shards of this process. `run` may be called on the loop only."""
+
+    def __init__(self, *, owner: UUID) -> None:
+        self._owner = owner
+        self._draining = False
+        self._running = 0
+        self._idle = asyncio.Event()
+
+    @property
+    def in_flight(self) -> int:
+        return self._running
+
+    def stop(self, run_ids: Sequence[str]) -> None:
+        """A cancelled batch is found at the next checkpoint; rows are short."""
+
+    async def run(self, shard_id: int) -> str:
+        """Run a shard to its end, or to a checkpoint if the process drains; never raises, so that the chord's body runs."""
+        self._running += 1
+        self._idle.clear()
+        try:
+            return await self._run(shard_id)
+        except StaleMove as stale:
+            log.warning("fenced_out", shard_id=shard_id, detail=stale.detail)
+            return "stale"
+        except Exception:
+            log.exception("shard_failed", shard_id=shard_id)
+            return "failed"
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._idle.set()
+
+    async def drain(self, grace: timedelta) -> None:
+        """Stop each shard at its next checkpoint."""
+        self._draining = True
+        try:
+            async with asyncio.timeout(grace.total_seconds()):
+                if self._running:
+                    await self._idle.wait()
+        except TimeoutError:
+            log.warning("drain_cut_short", shards=self._running)
+
+    async def _run(self, shard_id: int) -> str:
+        claimed = await off_loop(shards.claim, shard_id, owner=self._owner)
+        if claimed is None:
+            return "taken"
+        work = _Shard(claimed)
+        while block := work.next_rows():
+            await work.finish(block)
+            if self._draining:
+                await off_loop(shards.hand_back, claimed.shard)
+                return "handed_back"
+        await off_loop(shards.complete, claimed.shard)
+        return "completed"
+
+
+class _Shard:
+    """One claimed shard, from its checkpoint on."""
+
+    def __init__(self, claimed: ShardClaimed) -> None:
+        self.shard = claimed.shard
+        self.batch = claimed.batch
+        self.endpoint = declared.book().by_label[claimed.batch.endpoint]
+        self._rows = manifests.read(Path(claimed.batch.manifest), claimed.slice, skip=claimed.shard.position)
+
+    def next_rows(self) -> list[Row]:
+        return list(islice(self._rows, ROWS_OF_A_BLOCK))
+
+    async def finish(self, block: Sequence[Row]) -> None:
+        """Run a block's rows and make them count. Raises StaleMove if the shard was taken from us."""
+        room = self.batch.cost_cap_usd - await off_loop(shards.spent, self.batch.pk)
+        slots = asyncio.Semaphore(ROWS_AT_ONCE)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._row(row, slots, room)) for row in block]
+        done = [task.result() for task in tasks]
+        await off_loop(self._commit, done)
+
+    def _commit(self, done: Sequence[FinishedRow]) -> None:
+        shard = self.shard
+        name = part_name(shard=shard.index, position=shard.position, attempt=shard.attempt)
+        now = datetime.now(UTC)
+        parquet.write_part(Path(self.batch.output), name, [self._columns(each, now=now) for each in done])
+        block = Checkpoint(
+            part=name,
+            rows=[self._record(each, now=now) for each in done],
+            lines=[line for each in done for line in each.bill.take()],
+            failed=sum(each.error is not None for each in done),
+        )
+        shards.checkpoint(shard, block)
+
+    async def _row(self, row: Row, slots: asyncio.Semaphore, room: Decimal) -> FinishedRow:
+        async with slots:
+            bill, run_id = Bill(), uuid7()
+            tries = self.endpoint.policy.tries
+            for number in range(1, tries + 1):
+                carried = await self._carried(row, run_id, bill, room)
+                if carried.error is None or not is_retryable(carried.error) or number == tries:
+                    break
+                await asyncio.sleep(_wait(carried.error, number))
+            return FinishedRow(row, run_id, carried, bill, number)
+
+    async def _carried(self, row: Row, run_id: UUID, bill: Bill, room: Decimal) -> Carried:
+        clock = Clock()
+        if room <= 0:
+            return Carried(None, BudgetExceeded(f"The batch has spent its {self.batch.cost_cap_usd} USD."), bill, clock)
+        around = Surroundings(journal=AttemptJournal(), sink=Silent(), watcher=Silent(), waits=NoWaits(), bill=bill, clock=clock)
+        return await carry_out(self._assignment(row, run_id, room), around)
+
+    def _assignment(self, row: Row, run_id: UUID, room: Decimal) -> Assignment:
+        batch = self.batch
+        cap = min(room, self.endpoint.budgets.cost_usd)
+        return Assignment(
+            run_id=run_id,
+            endpoint=self.endpoint,
+            agent=batch.agent,
+            request=Request(input=row.input),
+            terms=Terms(tenant=str(batch.tenant_id), latency_budget_ms=batch.row_latency_ms, cost_cap_usd=float(cap)),
+            tenant_id=batch.tenant_id,
+            parent_kind=ParentKind.BATCH,
+            parent_id=str(batch.id),
+            cap_usd=cap,
+            patience=timedelta(milliseconds=batch.row_latency_ms),
+        )
+
+    def _columns(self, done: FinishedRow, *, now: datetime) -> Mapping[str, Any]:
+        performance, bill = done.carried.performance, done.bill
+        output = dict(performance.output.value) if performance else {}
+        asked = json.dumps(done.row.input, sort_keys=True)
+        return {
+            "row_id": done.row.id,
+            "input_sha256": hashlib.sha256(asked.encode()).hexdigest(),
+            "text": output.get("text"),
+            "output": json.dumps(output) if performance else None,
+            "facts": json.dumps(dict(performance.plan.facts)) if performance else None,
+            "input": asked,
+            "error_code": done.error.code if done.error else "",
+            "error": done.error.sentence if done.error else "",
+            "agent": self.batch.agent,
+            "model": ", ".join(bill.models),
+            "run_id": str(done.run_id),
+            "traceparent": traces.taken(self.batch.traceparent),
+            "input_tokens": bill.usage.input,
+            "output_tokens": bill.usage.output,
+            "cost_usd": bill.cost_usd,
+            "duration_ms": done.carried.clock.elapsed_ms(),
+            "attempt": done.tries,
+            "finished_at": now,
+        }
+
+    def _record(self, done: FinishedRow, *, now: datetime) -> BatchRow:
+        return BatchRow(
+            batch_id=self.batch.pk,
+            row_id=done.row.id,
+            run_id=done.run_id,
+            shard=self.shard.index,
+            outcome="failed" if done.error else "completed",
+            error_code=done.error.code if done.error else "",
+            agent=self.batch.agent,
+            traceparent=traces.taken(self.batch.traceparent),
+            input_tokens=done.bill.usage.input,
+            output_tokens=done.bill.usage.output,
+            cost_usd=done.bill.cost_usd,
+            duration_ms=done.carried.clock.elapsed_ms(),
+            at=now,
+        )
+
+
+def _wait(error: RunError, number: int) -> float:
+    """Return the seconds before a row's next try: doubling, never shorter than the provider's own word."""
+    asked = error.retry_after.total_seconds() if error.retry_after else 0.0
+    return max(asked, RETRY_WAIT_S * 2 ** (number - 1))

@@ -1,0 +1,97 @@
+"""A worker process's life: known by a row and a lock, kept by a heartbeat, ended by a drain."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+from uuid import UUID, uuid4
+
+import psycopg
+import structlog
+from django.conf import settings
+from django.db import DatabaseError, connections
+
+from invocation.domain.modes import POLICIES
+from invocation.gateways.loop import runs
+from invocation.gateways.presence import Presence
+from invocation.services import attempts, cancelling, processes
+
+log = structlog.get_logger()
+
+
+class Engine(Protocol):
+    """What runs the work of a class on the loop."""
+
+    @property
+    def in_flight(self) -> int: ...
+
+    def stop(self, run_ids: Sequence[str]) -> None: ...
+
+    async def drain(self, grace: timedelta) -> None: ...
+
+
+def slots_of(priority_class: str) -> int:
+    """Return the runs in flight that one process takes: the operator's word over the mode table's."""
+    standard = {str(policy.priority_class): policy.slots for policy in POLICIES.values()}
+    return int(settings.SLOTS.get(priority_class, standard[priority_class]))
+
+
+class Worker:
+    """Registers this process and keeps its lease; everything that it holds is held by that one lease."""
+
+    def __init__(self, priority_class: str, *, build: Callable[[UUID], Engine]) -> None:
+        self.id = uuid4()
+        self.engine = build(self.id)
+        self._class = priority_class
+        self._presence = Presence()
+        self._lease = timedelta(seconds=settings.LEASE_S)
+        self._beat = timedelta(seconds=settings.HEARTBEAT_S)
+        self._leaving = threading.Event()
+        self._thread = threading.Thread(target=self._live, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Become known. Returns when the dispatcher may count on this process."""
+        self._presence.hold()
+        processes.register(
+            self.id,
+            priority_class=self._class,
+            slots=slots_of(self._class),
+            presence=self._presence.number,
+            now=datetime.now(UTC),
+            lease=self._lease,
+        )
+        connections.close_all()
+        self._thread.start()
+
+    def end(self, grace: timedelta) -> None:
+        """Drain, then be gone. What could not finish is handed back."""
+        processes.drain(self.id)
+        runs.submit(self.engine.drain(grace)).result(timeout=grace.total_seconds() + 5)
+        self._leaving.set()
+        processes.leave(self.id)
+        self._presence.leave()
+
+    def _live(self) -> None:
+        """A database that restarts ends neither the process nor its runs: the next beat finds it back."""
+        while not self._leaving.is_set():
+            try:
+                self._one_beat()
+            except (psycopg.Error, DatabaseError) as error:
+                log.warning("heartbeat_missed", process=str(self.id), error=str(error))
+                self._leaving.wait(0.5)
+            finally:
+                connections.close_all()
+
+    def _one_beat(self) -> None:
+        self._presence.hold()
+        now = datetime.now(UTC)
+        if not processes.renew(self.id, now=now, lease=self._lease):
+            processes.revive(self.id, now=now, lease=self._lease)
+        self._stop(attempts.cancelling(self.id) + cancelling.stopping_turns(self.id))
+        self._stop(self._presence.heard(within=self._beat))
+
+    def _stop(self, run_ids: Sequence[str]) -> None:
+        if run_ids:
+            runs.loop.call_soon_threadsafe(self.engine.stop, run_ids)

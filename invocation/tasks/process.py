@@ -1,0 +1,94 @@
+"""The worker process that Celery started: which class it serves, its engine, its start and its end."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, cast
+from uuid import UUID
+
+import structlog
+from celery.signals import worker_ready, worker_shutting_down
+from django.conf import settings
+from django.db import connections
+
+from invocation.gateways.announcing import Announcer
+from invocation.gateways.loop import runs
+from invocation.services.worker import Engine, Worker
+
+log = structlog.get_logger()
+_worker: Worker | None = None
+
+
+class NotAWorker(RuntimeError):
+    """A task of a priority class reached a process that does not serve one."""
+
+
+def jobs() -> Any:
+    return _engine()
+
+
+def turns() -> Any:
+    return _engine()
+
+
+def shards() -> Any:
+    return _engine()
+
+
+def _engine() -> Engine:
+    if _worker is None:
+        raise NotAWorker("Start this worker with -Q p0, p1, p2 or p3: it serves no priority class.")
+    return _worker.engine
+
+
+@worker_ready.connect
+def begin(sender: Any = None, **_: Any) -> None:
+    """Register when Celery listens: a slot that is counted is a slot that answers."""
+    global _worker  # noqa: PLW0603  (one worker a process, made by Celery's signal)
+    queue = next(iter(sender.app.amqp.queues.consume_from))
+    build = _BUILDERS.get(queue)
+    if build is None:
+        return
+    announcer = Announcer(sender.hostname)
+    worker = Worker(queue, build=lambda owner: _on_loop(lambda: build(owner, announcer)))
+    worker.start()
+    _worker = worker
+    log.info("worker_ready", priority_class=queue, process=str(worker.id))
+
+
+@worker_shutting_down.connect
+def end(**_: Any) -> None:
+    """Drain within the grace; Celery's own shutdown waits for this."""
+    if _worker is not None:
+        _worker.end(timedelta(seconds=settings.DRAIN_S))
+        connections.close_all()
+
+
+def _on_loop(build: Any) -> Engine:
+    """Engines are made on the loop: what they hold belongs to it."""
+
+    async def made() -> Engine:
+        return cast("Engine", build())
+
+    return runs.submit(made()).result()
+
+
+def _job_engine(owner: UUID, announcer: Announcer) -> Engine:
+    from invocation.services.engine import JobEngine  # noqa: PLC0415  (each class loads its own engine)
+
+    return JobEngine(owner=owner, announcer=announcer)
+
+
+def _turn_engine(owner: UUID, announcer: Announcer) -> Engine:
+    from invocation.services.turn_engine import TurnEngine  # noqa: PLC0415
+
+    return TurnEngine(owner=owner, announcer=announcer)
+
+
+def _shard_engine(owner: UUID, announcer: Announcer) -> Engine:
+    from invocation.services.shard_engine import ShardEngine  # noqa: PLC0415
+
+    return ShardEngine(owner=owner)
+
+
+_BUILDERS = {"p0": _turn_engine, "p1": _job_engine, "p2": _job_engine, "p3": _shard_engine}

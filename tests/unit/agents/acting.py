@@ -1,0 +1,122 @@
+"""A small agent, its run and its audience, for tests of the contract and its execution."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+from agents.domain.contract import AgentSpec, Finding, Rubric, Skill, skill
+from agents.domain.run import Question, Run, Step, StepKey
+from agents.domain.values import Delta, Json, Output, Piece, Plan, Progress, Reply, Request, Terms, Tier, Usage, Verification
+
+TERMS = Terms(tenant="tests", latency_budget_ms=1_000, cost_cap_usd=0.5)
+
+
+class MemoryJournal:
+    def __init__(self) -> None:
+        self.steps: dict[StepKey, Step] = {}
+
+    def lookup(self, key: StepKey) -> Step | None:
+        return self.steps.get(key)
+
+    async def record(self, key: StepKey, step: Step) -> None:
+        self.steps[key] = step
+
+
+class SpokenModels:
+    """Says the given words; notes how often it was asked and whether the stream was closed."""
+
+    def __init__(self, *words: str) -> None:
+        self.words = words
+        self.asked = 0
+        self.open = 0
+
+    async def stream(self, _ask: Any) -> AsyncIterator[Piece | Reply]:
+        self.asked += 1
+        self.open += 1
+        try:
+            for word in self.words:
+                yield Piece(word)
+            yield Reply(text="".join(self.words), model="spoken", usage=Usage(3, 5))
+        finally:
+            self.open -= 1
+
+    def remaining_usd(self) -> float:
+        return TERMS.cost_cap_usd
+
+
+class Audience:
+    """Remembers all that it was shown, in order."""
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    async def plan_ready(self, plan: Plan, verification: Verification) -> None:
+        self.seen.append(verification)
+
+    async def delta(self, text: str) -> None:
+        self.seen.append(text)
+
+    async def retracted(self, finding: Finding) -> None:
+        self.seen.append(finding)
+
+    async def progress(self, progress: Progress) -> None:
+        self.seen.append(progress)
+
+    def answer(self, question: Question) -> Json:
+        return {"to": question.key}
+
+
+@skill
+async def double(run: Run, *, number: int) -> Json:
+    """Double a number."""
+    return 2 * number
+
+
+@skill
+async def undeclared(run: Run) -> Json:
+    """Never declared."""
+    return None
+
+
+class Speaker:
+    """Plans once, then says the model's words."""
+
+    verification: Verification | None = None
+
+    async def plan(self, run: Run, request: Request) -> Plan:
+        return Plan(summary="Speak.", facts={"twice": await double(run, number=request.input["number"])}, verification=self.verification)
+
+    async def compose(self, run: Run, plan: Plan) -> AsyncIterator[Delta | Output]:
+        async for piece in run.model([]):
+            yield Delta(piece)
+        yield Output({"twice": plan.facts["twice"]})
+
+
+def no_secret(text: str, _plan: Plan) -> Finding | None:
+    return Finding("no_secret", "The answer shows a secret.") if "secret" in text else None
+
+
+def spec_of(build: Callable[[], Any], *, skills: Sequence[Skill] = (double,)) -> AgentSpec:
+    return AgentSpec(
+        name="speaker",
+        version=1,
+        build=build,
+        skills=tuple(skills),
+        rubric=Rubric(name="none", version=1, criteria=()),
+        verifiers=(no_secret,),
+        tiers=(Tier.STANDARD,),
+    )
+
+
+def run_of(spec: AgentSpec, *, journal: MemoryJournal | None = None, models: SpokenModels | None = None) -> Run:
+    audience = Audience()
+    return Run(
+        key="run-1",
+        terms=TERMS,
+        spec=spec,
+        journal=journal or MemoryJournal(),
+        models=models or SpokenModels("Good ", "day."),
+        watcher=audience,
+        waits=audience,
+    )

@@ -1,0 +1,95 @@
+"""The run as an agent sees it: steps that happen once, replay, declared skills, the lock."""
+
+from __future__ import annotations
+
+import pytest
+
+from agents.domain.errors import ReplayDiverged, SkillCalledWhileStreaming, SkillNotDeclared
+from agents.domain.run import StepKey
+from agents.domain.values import Json
+from tests.unit.agents.acting import MemoryJournal, Speaker, SpokenModels, double, run_of, spec_of, undeclared
+
+SPEC = spec_of(Speaker)
+
+
+class Counted:
+    """A step's body that counts its calls."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    async def __call__(self, **given: Json) -> Json:
+        self.calls += 1
+        return {"call": self.calls, "pair": (1, 2), **given}
+
+
+async def test_a_resumed_run_takes_finished_steps_from_the_journal() -> None:
+    journal, body = MemoryJournal(), Counted()
+    first = await run_of(SPEC, journal=journal).step("look", body, at="x")
+    again = await run_of(SPEC, journal=journal).step("look", body, at="x")
+
+    assert body.calls == 1
+    assert first == again == {"call": 1, "pair": [1, 2], "at": "x"}
+
+
+async def test_the_same_step_called_twice_is_two_steps() -> None:
+    journal, body = MemoryJournal(), Counted()
+    run = run_of(SPEC, journal=journal)
+
+    assert [(await run.step("look", body))["call"], (await run.step("look", body))["call"]] == [1, 2]
+    assert list(journal.steps) == [StepKey("look", 1), StepKey("look", 2)]
+
+
+async def test_other_arguments_on_resume_diverge_and_run_nothing() -> None:
+    journal, body = MemoryJournal(), Counted()
+    await run_of(SPEC, journal=journal).step("look", body, at="x")
+
+    with pytest.raises(ReplayDiverged):
+        await run_of(SPEC, journal=journal).step("look", body, at="y")
+    assert body.calls == 1
+
+
+async def test_a_failed_step_is_not_kept() -> None:
+    journal = MemoryJournal()
+
+    async def fails() -> Json:
+        raise OSError
+
+    with pytest.raises(OSError):  # noqa: PT011  (its own)
+        await run_of(SPEC, journal=journal).step("look", fails)
+    assert journal.steps == {}
+
+
+async def test_an_undeclared_skill_does_not_run() -> None:
+    with pytest.raises(SkillNotDeclared):
+        await undeclared(run_of(SPEC))
+
+
+async def test_skills_are_locked_after_the_plan() -> None:
+    run = run_of(SPEC)
+    assert await double(run, number=2) == 4
+
+    run.lock_skills()
+
+    with pytest.raises(SkillCalledWhileStreaming):
+        await double(run, number=2)
+
+
+async def test_a_model_call_is_not_repeated_on_resume_and_streams_the_same_text() -> None:
+    journal, models = MemoryJournal(), SpokenModels("Good ", "day.")
+    first = "".join([piece async for piece in run_of(SPEC, journal=journal, models=models).model([])])
+    again = await run_of(SPEC, journal=journal, models=models).model([])
+
+    assert models.asked == 1
+    assert first == again.text == "Good day."
+
+
+async def test_an_answer_is_asked_for_once() -> None:
+    journal = MemoryJournal()
+
+    assert await run_of(SPEC, journal=journal).ask("ok", "Is it?", schema={}) == {"to": "ok"}
+    assert list(journal.steps) == [StepKey("ask:ok", 1)]
+
+
+def test_an_effect_has_the_same_key_on_every_attempt() -> None:
+    assert run_of(SPEC).effect_key("refund") == run_of(SPEC).effect_key("refund")
