@@ -11,7 +11,18 @@ from django.contrib.postgres.search import SearchVector, SearchVectorField
 from django.db import models
 from django.db.models import F, Func, Q
 
-from agents.domain.catalog import FIRST_YEAR, LAST_YEAR, MOST_VOLUMES, Decision, Demographic, Status
+from agents.domain.catalog import (
+    FIRST_YEAR,
+    LAST_YEAR,
+    LONGEST_ID,
+    LONGEST_NAME,
+    LONGEST_SLUG,
+    LONGEST_WORD,
+    MOST_VOLUMES,
+    Decision,
+    Demographic,
+    Status,
+)
 
 
 def _values(known: Iterable[StrEnum]) -> list[str]:
@@ -30,12 +41,12 @@ _GENRES = Func(F("genres"), function="agents_words", output_field=models.TextFie
 class Title(models.Model):
     """One title of the catalog, found by its words: title and author first, then genres, then the synopsis."""
 
-    slug = models.SlugField(primary_key=True, max_length=120)
-    title = models.CharField(max_length=200)
-    author = models.CharField(max_length=200)
+    slug = models.SlugField(primary_key=True, max_length=LONGEST_SLUG)
+    title = models.CharField(max_length=LONGEST_NAME)
+    author = models.CharField(max_length=LONGEST_NAME)
     year = models.SmallIntegerField()
     demographic = models.CharField(max_length=10, choices=_choices(Demographic))
-    genres = ArrayField(models.CharField(max_length=30))
+    genres = ArrayField(models.CharField(max_length=LONGEST_WORD))
     volumes = models.SmallIntegerField()
     status = models.CharField(max_length=10, choices=_choices(Status))
     synopsis = models.TextField()
@@ -66,9 +77,9 @@ class Title(models.Model):
 class Reader(models.Model):
     """A customer of the shop."""
 
-    reader = models.CharField(primary_key=True, max_length=40)
-    name = models.CharField(max_length=200)
-    locale = models.CharField(max_length=20)
+    reader = models.CharField(primary_key=True, max_length=LONGEST_ID)
+    name = models.CharField(max_length=LONGEST_NAME)
+    locale = models.CharField(max_length=LONGEST_WORD)
     joined = models.DateField()
 
     class Meta:
@@ -81,7 +92,7 @@ class Reader(models.Model):
 class Purchase(models.Model):
     """One volume that a reader bought; the order number names it."""
 
-    order = models.CharField(primary_key=True, max_length=40)
+    order = models.CharField(primary_key=True, max_length=LONGEST_ID)
     reader = models.ForeignKey(Reader, on_delete=models.CASCADE, related_name="purchases")
     title = models.ForeignKey(Title, on_delete=models.PROTECT, related_name="purchases")
     volume = models.SmallIntegerField()

@@ -13,6 +13,7 @@ from kombu import Exchange, Queue
 QUEUES = ("p0", "p1", "p2", "p3", "control")
 
 app = Celery("gearbox")
+app.set_default()
 app.conf.update(
     broker_url=settings.BROKER_URL,
     result_backend=settings.CELERY_RESULT_URL,

@@ -66,7 +66,7 @@ ENDPOINTS: Sequence[Endpoint] = (
         input_schema=asks("text"),
         floor=Verification.DRAFT,
         escape=EscapeHatch(
-            "I could not finish this in time. I can go on in the background and show you the result.", offer="personalize@1"
+            text="I could not finish this in time. I can go on in the background and show you the result.", offer="personalize@1"
         ),
         sibling="personalize@1",
     ),
@@ -78,7 +78,7 @@ ENDPOINTS: Sequence[Endpoint] = (
         floor=Verification.DRAFT,
         first_delta=timedelta(milliseconds=700),
         whole=timedelta(seconds=5),
-        escape=EscapeHatch("Sorry, that took too long. Please ask me once more.", offer="personalize@1"),
+        escape=EscapeHatch(text="Sorry, that took too long. Please ask me once more.", offer="personalize@1"),
         sibling="personalize@1",
     ),
     mangaassist(

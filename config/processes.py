@@ -17,10 +17,14 @@ CELERY = (*PYTHON, "celery", "--quiet", "-A", "config.celery")
 NO_ROOT_WARNING = "ignore:You're running the worker with superuser privileges"  # said once a worker, eight lines each
 
 # Each runs once, in this order, before the programs: `manage.py <words>`.
-SETUP: tuple[tuple[str, ...], ...] = (("migrate", "--noinput", "--verbosity", "1"),)
+SETUP: tuple[tuple[str, ...], ...] = (
+    ("migrate", "--noinput", "--verbosity", "0"),
+    ("load_catalog",),
+    ("admin_account",),
+)
 
 QUEUES = ("p0", "p1", "p2", "p3", "control")
-WORKER_FLAGS = ("-P", "threads", "-E", "--without-gossip", "--without-mingle", "--loglevel", "INFO")
+WORKER_FLAGS = ("-P", "threads", "-E", "--without-gossip", "--without-mingle", "--loglevel", "WARNING")
 MARGIN_AFTER_DRAIN = timedelta(seconds=2)
 
 

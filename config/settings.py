@@ -105,6 +105,7 @@ SPECTACULAR_SETTINGS = {
 
 # What the apps below config read; each is one value of the environment or of the composition.
 GEARBOX_HOME = env.home
+CELERY_APP = "config.celery.app"
 AGENT_MODULES = ("agents.mangaassist.agent",)
 ENDPOINT_MODULES = env.endpoint_modules
 ENDPOINT_LOCK = ROOT / "config" / "endpoints.lock.json"

@@ -9,6 +9,10 @@ from enum import StrEnum
 
 FIRST_YEAR, LAST_YEAR = 1900, 2100
 MOST_VOLUMES = 1_000
+LONGEST_SLUG = 120
+LONGEST_NAME = 200
+LONGEST_WORD = 30
+LONGEST_ID = 40
 
 
 class Demographic(StrEnum):

@@ -8,7 +8,20 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from agents.domain import fields
-from agents.domain.catalog import FIRST_YEAR, LAST_YEAR, MOST_VOLUMES, Demographic, PurchaseLine, ReaderLine, Status, TitleLine
+from agents.domain.catalog import (
+    FIRST_YEAR,
+    LAST_YEAR,
+    LONGEST_ID,
+    LONGEST_NAME,
+    LONGEST_SLUG,
+    LONGEST_WORD,
+    MOST_VOLUMES,
+    Demographic,
+    PurchaseLine,
+    ReaderLine,
+    Status,
+    TitleLine,
+)
 from agents.domain.fields import BadField
 from agents.domain.values import Json
 
@@ -113,12 +126,12 @@ def _object(line: str) -> Mapping[str, Json]:
 def _title(row: Mapping[str, Json]) -> TitleLine:
     fields.only(row, TitleLine.__dataclass_fields__)
     return TitleLine(
-        slug=fields.slug(row, "slug"),
-        title=fields.text(row, "title"),
-        author=fields.text(row, "author"),
+        slug=fields.slug(row, "slug", longest=LONGEST_SLUG),
+        title=fields.text(row, "title", longest=LONGEST_NAME),
+        author=fields.text(row, "author", longest=LONGEST_NAME),
         year=fields.whole(row, "year", low=FIRST_YEAR, high=LAST_YEAR),
         demographic=Demographic(fields.one_of(row, "demographic", list(Demographic))),
-        genres=fields.words(row, "genres"),
+        genres=fields.slugs(row, "genres", longest=LONGEST_WORD),
         volumes=fields.whole(row, "volumes", low=1, high=MOST_VOLUMES),
         status=Status(fields.one_of(row, "status", list(Status))),
         synopsis=fields.text(row, "synopsis"),
@@ -128,9 +141,9 @@ def _title(row: Mapping[str, Json]) -> TitleLine:
 def _reader(row: Mapping[str, Json]) -> ReaderLine:
     fields.only(row, ReaderLine.__dataclass_fields__)
     return ReaderLine(
-        reader=fields.text(row, "reader"),
-        name=fields.text(row, "name"),
-        locale=fields.text(row, "locale"),
+        reader=fields.text(row, "reader", longest=LONGEST_ID),
+        name=fields.text(row, "name", longest=LONGEST_NAME),
+        locale=fields.text(row, "locale", longest=LONGEST_WORD),
         joined=fields.day(row, "joined"),
         purchases=tuple(_purchases(row.get("purchases"))),
     )
@@ -149,9 +162,9 @@ def _purchases(rows: Json) -> Iterator[PurchaseLine]:
 def _purchase(row: Mapping[str, Json]) -> PurchaseLine:
     fields.only(row, PurchaseLine.__dataclass_fields__)
     return PurchaseLine(
-        slug=fields.slug(row, "slug"),
+        slug=fields.slug(row, "slug", longest=LONGEST_SLUG),
         volume=fields.whole(row, "volume", low=1, high=MOST_VOLUMES),
         at=fields.day(row, "at"),
-        order=fields.text(row, "order"),
+        order=fields.text(row, "order", longest=LONGEST_ID),
         price_usd=fields.money(row, "price_usd"),
     )

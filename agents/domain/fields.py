@@ -28,15 +28,17 @@ def only(row: Mapping[str, Json], known: Iterable[str]) -> None:
         raise BadField(stray[0], "is not a known field")
 
 
-def text(row: Mapping[str, Json], field: str) -> str:
+def text(row: Mapping[str, Json], field: str, *, longest: int = 4_000) -> str:
     value = _given(row, field)
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise BadField(field, f"is not a text: {value!r}")
+    if len(value) > longest:
+        raise BadField(field, f"has {len(value)} characters; {longest} is the most")
     return value.strip()
 
 
-def slug(row: Mapping[str, Json], field: str) -> str:
-    value = text(row, field)
+def slug(row: Mapping[str, Json], field: str, *, longest: int) -> str:
+    value = text(row, field, longest=longest)
     if not SLUG.fullmatch(value):
         raise BadField(field, f"is not lower-case words joined by '-': {value!r}")
     return value
@@ -56,11 +58,11 @@ def one_of(row: Mapping[str, Json], field: str, known: Iterable[str]) -> str:
     return value
 
 
-def words(row: Mapping[str, Json], field: str) -> tuple[str, ...]:
+def slugs(row: Mapping[str, Json], field: str, *, longest: int) -> tuple[str, ...]:
     value = _given(row, field)
-    if not isinstance(value, list) or not value or not all(isinstance(word, str) and SLUG.fullmatch(word) for word in value):
+    if not isinstance(value, list) or not value:
         raise BadField(field, f"is not a list of lower-case words: {value!r}")
-    return tuple(value)
+    return tuple(slug({field: each}, field, longest=longest) for each in value)
 
 
 def day(row: Mapping[str, Json], field: str) -> date:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from agents.domain.values import ModelRequest, Piece, Reply
@@ -21,6 +21,6 @@ class Provider(Protocol):
 
     name: str
 
-    def stream(self, request: ModelRequest) -> AsyncIterator[Piece | Reply]: ...
+    def stream(self, request: ModelRequest) -> AsyncGenerator[Piece | Reply, None]: ...
 
     async def aclose(self) -> None: ...

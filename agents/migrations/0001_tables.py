@@ -28,7 +28,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('reader', models.CharField(max_length=40, primary_key=True, serialize=False)),
                 ('name', models.CharField(max_length=200)),
-                ('locale', models.CharField(max_length=20)),
+                ('locale', models.CharField(max_length=30)),
                 ('joined', models.DateField()),
             ],
             options={

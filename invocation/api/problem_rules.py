@@ -12,9 +12,6 @@ from django.http import Http404
 from rest_framework import exceptions as drf
 
 from invocation.domain import errors as invocation
-from invocation.gateways.cron import BadCron
-from invocation.gateways.dispatch import BrokerGone
-from invocation.gateways.objects import BadPath
 from quota.domain import errors as quota
 
 
@@ -71,9 +68,6 @@ RULES: Mapping[type[Exception], Rule] = MappingProxyType(
         quota.QuotaStoreUnavailable: Rule(503, WAIT, title="The quota store is out of reach"),
         quota.BudgetSpent: Rule(422, "Give a larger budget.", title="The budget is spent"),
         quota.UnknownPrice: Rule(503, "Give the model a price.", title="No price is known for the model"),
-        BrokerGone: Rule(503, WAIT, code="broker_unavailable", title="The broker is out of reach"),
-        BadPath: Rule(422, "Give a relative path below the tenant's folder.", code="bad_path", title="The path is outside the folder"),
-        BadCron: Rule(422, MENDED, code="bad_cron", title="This never fires"),
         OperationalError: Rule(503, WAIT, code="database_unavailable", title=OURS),
         InterfaceError: Rule(503, WAIT, code="database_unavailable", title=OURS),
         RequestDataTooBig: Rule(413, "Send less in one call.", code="body_too_large", title="The body is too large"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from typing import Any
@@ -56,6 +55,6 @@ class Announcer:
             with current_app.connection_for_write() as connection:
                 sender = current_app.events.Dispatcher(connection, hostname=self._hostname, enabled=True, buffer_while_offline=False)
                 for kind, fields in taken:
-                    sender.send(kind, pid=os.getpid(), **fields)
+                    sender.send(kind, **fields)
         except (OperationalError, OSError) as gone:
             log.warning("announcements_lost", count=len(taken), error=str(gone))

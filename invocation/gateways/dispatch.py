@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from celery import current_app
+from django.conf import settings
+from django.utils.module_loading import import_string
 from kombu.exceptions import OperationalError
 
 RUN_JOBS = "invocation.run_jobs"
@@ -42,10 +43,11 @@ def send_wave(shard_ids: Sequence[UUID | int], *, batch_id: UUID, wave: int) -> 
     """Send one wave as a chord on p3: a header a shard, and the body that asks for the next wave. Raises BrokerGone."""
     from celery import chord, signature  # noqa: PLC0415  (canvas is heavy and only batches need it)
 
-    body = signature(AFTER_WAVE, args=[str(batch_id), wave], queue="p3", immutable=True)
-    header = [signature(RUN_SHARD, args=[str(batch_id), str(shard), wave], queue="p3", immutable=True) for shard in shard_ids]
+    app = _app()
+    body = signature(AFTER_WAVE, app=app, args=[str(batch_id), wave], queue="p3", immutable=True)
+    header = [signature(RUN_SHARD, app=app, args=[str(batch_id), str(shard), wave], queue="p3", immutable=True) for shard in shard_ids]
     try:
-        chord(header)(body)
+        chord(header, app=app)(body)
     except (OperationalError, ConnectionError, OSError) as gone:
         raise BrokerGone(str(gone)) from gone
 
@@ -57,6 +59,11 @@ def send_wave_end(batch_id: UUID, *, wave: int) -> None:
 
 def _send(name: str, queue: str, *args: Any, expires: float = MESSAGE_LIFE_S) -> None:
     try:
-        current_app.send_task(name, args=args, queue=queue, expires=expires, retry=False, ignore_result=True)
+        _app().send_task(name, args=args, queue=queue, expires=expires, retry=False, ignore_result=True)
     except (OperationalError, ConnectionError, OSError) as gone:
         raise BrokerGone(str(gone)) from gone
+
+
+def _app() -> Any:
+    """Return the Celery application of the composition, imported at the first message."""
+    return import_string(settings.CELERY_APP)

@@ -45,3 +45,14 @@ def ended_after(session_id: UUID, seq: int) -> list[Turn]:
 
 def has_open_turn(session_id: UUID) -> bool:
     return Turn.objects.filter(session_id=session_id, finished_at__isnull=True).exists()
+
+
+def is_at_rest(session_id: UUID, seq: int) -> bool:
+    """Say whether no turn is open and nothing was said behind `seq`."""
+    session = Session.objects.only("last_seq").get(pk=session_id)
+    return session.last_seq <= seq and not has_open_turn(session_id)
+
+
+def turns_of(session: Session) -> list[Turn]:
+    """Return the session's turns, oldest first, the newest hundred."""
+    return list(reversed(session.turns.order_by("-number")[:100]))

@@ -110,7 +110,7 @@ class PaidModels:
         shown: list[str] = []
         reply: Reply | None = None
         try:
-            async with aclosing(self._provider.stream(reserved.request)) as parts:  # type: ignore[type-var]
+            async with aclosing(self._provider.stream(reserved.request)) as parts:
                 async for part in parts:
                     if isinstance(part, Reply):
                         reply = part

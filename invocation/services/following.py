@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
@@ -21,7 +21,7 @@ from invocation.selectors.chat import ended_after
 HEARTBEAT_S = 2.0
 
 
-async def follow(session_id: UUID, *, after: int) -> AsyncIterator[Event]:
+async def follow(session_id: UUID, *, after: int) -> AsyncGenerator[Event, None]:
     """Yield the session's events behind `after`, for ever.
 
     The log in Redis is read first and then followed; in two seconds of silence the log
@@ -42,9 +42,9 @@ async def follow(session_id: UUID, *, after: int) -> AsyncIterator[Event]:
             await subscription.close()
 
 
-async def follow_turn(session_id: UUID, turn_id: UUID, *, after: int) -> AsyncIterator[Event]:
+async def follow_turn(session_id: UUID, turn_id: UUID, *, after: int) -> AsyncGenerator[Event, None]:
     """Yield the events of one turn up to its last."""
-    async with aclosing(follow(session_id, after=after)) as events:  # type: ignore[type-var]
+    async with aclosing(follow(session_id, after=after)) as events:
         async for event in events:
             yield event
             if event.type in LAST_EVENTS and event.data.get("turn") == str(turn_id):
@@ -60,7 +60,7 @@ class _Place:
         self._last = after
         self._silent_since = asyncio.get_running_loop().time()
 
-    async def next(self, subscription: Subscription | None) -> AsyncIterator[Event]:
+    async def next(self, subscription: Subscription | None) -> AsyncGenerator[Event, None]:
         """Yield what comes next: an event that was told, or after a silence what was missed, or a heartbeat."""
         try:
             async with asyncio.timeout(HEARTBEAT_S):
@@ -77,7 +77,7 @@ class _Place:
             if event.seq > self._last:
                 yield self._passed(event)
 
-    async def catch_up(self) -> AsyncIterator[Event]:
+    async def catch_up(self) -> AsyncGenerator[Event, None]:
         """Yield what the log holds behind our place, and from PostgreSQL the ends that it does not hold."""
         logged = await self._logged()
         for turn in await off_loop(ended_after, self._session_id, self._last):
@@ -95,12 +95,12 @@ class _Place:
         except (redis.RedisError, OSError):
             return []
 
-    async def _from_the_row(self, turn: Turn) -> AsyncIterator[Event]:
+    async def _from_the_row(self, turn: Turn) -> AsyncGenerator[Event, None]:
         """The log was trimmed or lost: the stored text in one gap event, then the turn's last event."""
         yield self._passing(EventType.GAP, {"turn": str(turn.id), "text": turn.text})
         yield self._passed(Event(**turn.last_event))
 
-    async def _after_silence(self) -> AsyncIterator[Event]:
+    async def _after_silence(self) -> AsyncGenerator[Event, None]:
         before = self._last
         async for event in self.catch_up():
             yield event

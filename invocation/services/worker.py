@@ -79,6 +79,8 @@ class Worker:
             try:
                 self._one_beat()
             except (psycopg.Error, DatabaseError) as error:
+                if self._leaving.is_set():
+                    return
                 log.warning("heartbeat_missed", process=str(self.id), error=str(error))
                 self._leaving.wait(0.5)
             finally:

@@ -51,7 +51,7 @@ class BearerKey(BaseAuthentication):
             raise AuthenticationFailed(refusal.sentence, code=refusal.code) from refusal
         return TenantUser(caller), caller
 
-    def authenticate_header(self, request: Request) -> str:  # noqa: ARG002  (DRF's signature)
+    def authenticate_header(self, request: Request) -> str:
         return CHALLENGE
 
 
@@ -61,5 +61,5 @@ class BearerKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untype
     target_class = "quota.api.authentication.BearerKey"
     name = "bearerKey"
 
-    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:  # noqa: ARG002  (the extension's signature)
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
         return {"type": "http", "scheme": "bearer", "description": "An API key, as `manage.py keys create` prints it."}

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import redis
@@ -19,7 +20,13 @@ from redis.retry import Retry
 from quota.domain.errors import QuotaStoreUnavailable
 
 TIMEOUT_S = 1.0
-MOST = 32
+BOUNDS: dict[str, Any] = {
+    "max_connections": 32,
+    "timeout": TIMEOUT_S,
+    "socket_timeout": TIMEOUT_S,
+    "socket_connect_timeout": TIMEOUT_S,
+}
+ONCE_MORE = 1  # at once: a restarted server leaves dead connections, and a grant that is asked twice reserves once
 
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, aioredis.Redis] = WeakKeyDictionary()
 
@@ -43,14 +50,8 @@ async def aclose() -> None:
 @cache
 def in_threads() -> redis.Redis:
     """Return the client that all threads share."""
-    pool = redis.BlockingConnectionPool.from_url(
-        settings.REDIS_URL,
-        max_connections=MOST,
-        timeout=TIMEOUT_S,
-        socket_timeout=TIMEOUT_S,
-        socket_connect_timeout=TIMEOUT_S,
-        retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
-    )
+    retry = Retry(NoBackoff(), ONCE_MORE, supported_errors=(redis.ConnectionError,))
+    pool = redis.BlockingConnectionPool.from_url(settings.REDIS_URL, retry=retry, **BOUNDS)
     return redis.Redis(connection_pool=pool)
 
 
@@ -64,13 +65,6 @@ def answering() -> Iterator[None]:
 
 
 def _open_on_loop() -> aioredis.Redis:
-    pool = aioredis.BlockingConnectionPool.from_url(
-        settings.REDIS_URL,
-        max_connections=MOST,
-        timeout=TIMEOUT_S,
-        socket_timeout=TIMEOUT_S,
-        socket_connect_timeout=TIMEOUT_S,
-        # One more try, at once: a restarted server leaves dead connections. Our scripts are safe to repeat.
-        retry=AsyncRetry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
-    )
+    retry = AsyncRetry(NoBackoff(), ONCE_MORE, supported_errors=(redis.ConnectionError,))
+    pool = aioredis.BlockingConnectionPool.from_url(settings.REDIS_URL, retry=retry, **BOUNDS)
     return aioredis.Redis.from_pool(pool)

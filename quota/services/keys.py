@@ -68,6 +68,15 @@ def authenticate(text: str, *, now: datetime) -> Caller:
     return _remembered.recall(raw, now=now) or _remembered.keep(raw, _read(raw, now=now), now=now)
 
 
+def vouch(prefix: str, *, now: datetime) -> Caller:
+    """Return whose key has this prefix, for one who has proved to hold it before. Raises BadKey, KeyRevoked."""
+    key = selectors.key_by_prefix(prefix)
+    if key is None:
+        raise BadKey("This API key is not known here.")
+    _check_alive(key, now=now)
+    return selectors.caller_of(key)
+
+
 def _read(raw: RawKey, *, now: datetime) -> Caller:
     """Compare a digest whether or not the prefix is known, so that the time taken tells nothing."""
     key = selectors.key_by_prefix(raw.prefix)

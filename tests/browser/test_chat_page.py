@@ -42,7 +42,7 @@ class Live(Protocol):
     key: str
 
 
-@dataclass(slots=True)
+@dataclass
 class Chat:
     """A page of its own browser context, with every event that reached it and every error it wrote."""
 

@@ -55,7 +55,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  (asyncio names it)
+    def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         if self._task:
             self._task.cancel()

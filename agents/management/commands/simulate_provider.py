@@ -41,8 +41,10 @@ class Command(BaseCommand):
             provider = _provider(given)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(serve(provider, host=given["host"], port=given["port"], ready=self._say))
-        except (OSError, ValueError) as error:
-            raise CommandError(f"The simulated provider cannot start on port {given['port']}: {error}") from error
+        except ValueError as error:
+            raise CommandError(str(error)) from error
+        except OSError as error:
+            raise CommandError(f"Port {given['port']} cannot be served, choose another --port: {error}") from error
 
     def _say(self, base_url: str) -> None:
         self.stdout.write(f"listening on {base_url}")

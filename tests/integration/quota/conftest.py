@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -21,6 +22,14 @@ async def store() -> AsyncIterator[None]:
     yield
     await connection.aclose()
     limits.forget()
+
+
+@pytest.fixture
+def nowhere() -> Iterator[str]:
+    """The URL of a port that refuses every connection: bound, so that nobody else listens there."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"redis://127.0.0.1:{bound.getsockname()[1]}/0"
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from io import StringIO
 from uuid import uuid4
@@ -14,7 +15,7 @@ from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.test import APIRequestFactory
-from rest_framework.views import APIView
+from rest_framework.views import APIView, exception_handler
 
 from quota import selectors
 from quota.api.authentication import BearerKey, caller_from_header
@@ -39,7 +40,7 @@ def test_a_key_shows_its_tenant_scopes_class_and_plan(key: str) -> None:
     caller = keys.authenticate(key, now=NOW)
 
     assert caller == selectors.caller_by_prefix(forms.split(key).prefix)
-    assert (caller.scopes, caller.highest_class) == ({Scope.READ}, "p1")
+    assert (caller.scopes, caller.highest_class) == (frozenset({Scope.READ}), PriorityClass.P1)
     assert (caller.plan.name, caller.plan.in_flight[PriorityClass.P0], caller.plan.in_flight[PriorityClass.P3]) == ("trial", 20, None)
 
 
@@ -86,7 +87,9 @@ def test_a_key_that_another_process_revoked_is_refused_after_five_seconds(key: s
         keys.authenticate(key, now=LATER)
 
 
-def test_a_recognised_key_is_remembered_without_a_question_to_the_database(key: str, django_assert_num_queries: DjangoAssertNumQueries) -> None:
+def test_a_recognised_key_is_remembered_without_a_question_to_the_database(
+    key: str, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
     keys.authenticate(key, now=NOW)
 
     with django_assert_num_queries(0):
@@ -143,11 +146,9 @@ class Whoami(APIView):
     permission_classes = (IsAuthenticated,)
 
     def get(self, request: Request) -> Response:
-        return Response({"tenant": str(request.user), "class": request.auth.highest_class})
+        return Response({"tenant": str(request.user), "class": str(getattr(request.auth, "highest_class", None))})
 
-    def get_exception_handler(self) -> object:
-        from rest_framework.views import exception_handler
-
+    def get_exception_handler(self) -> Callable[..., Response | None]:
         return exception_handler
 
 

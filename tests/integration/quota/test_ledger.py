@@ -52,10 +52,13 @@ def test_the_lines_are_one_statement(django_assert_num_queries: DjangoAssertNumQ
 
 
 def test_the_lines_fall_with_the_transaction_that_paid_for_them() -> None:
-    with pytest.raises(IntegrityError), transaction.atomic():
-        ledger.append([LINE])
-        ledger.append([replace(LINE, cost_usd=Decimal(-1))])
+    def work() -> None:
+        with transaction.atomic():
+            ledger.append([LINE])
+            ledger.append([replace(LINE, cost_usd=Decimal(-1))])
 
+    with pytest.raises(IntegrityError, match="ledger_cost_is_not_negative"):
+        work()
     assert not LedgerEntry.objects.exists()
 
 

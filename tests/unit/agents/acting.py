@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
@@ -24,22 +25,21 @@ class MemoryJournal:
 
 
 class SpokenModels:
-    """Says the given words; notes how often it was asked and whether the stream was closed."""
+    """Says the given words; counts how often it was asked, and tells when a stream is closed."""
 
     def __init__(self, *words: str) -> None:
         self.words = words
         self.asked = 0
-        self.open = 0
+        self.closed = asyncio.Event()
 
     async def stream(self, _ask: Any) -> AsyncIterator[Piece | Reply]:
         self.asked += 1
-        self.open += 1
         try:
             for word in self.words:
                 yield Piece(word)
             yield Reply(text="".join(self.words), model="spoken", usage=Usage(3, 5))
         finally:
-            self.open -= 1
+            self.closed.set()
 
     def remaining_usd(self) -> float:
         return TERMS.cost_cap_usd
@@ -50,12 +50,14 @@ class Audience:
 
     def __init__(self) -> None:
         self.seen: list[Any] = []
+        self.reached = asyncio.Event()
 
     async def plan_ready(self, plan: Plan, verification: Verification) -> None:
         self.seen.append(verification)
 
     async def delta(self, text: str) -> None:
         self.seen.append(text)
+        self.reached.set()
 
     async def retracted(self, finding: Finding) -> None:
         self.seen.append(finding)
@@ -93,7 +95,7 @@ class Speaker:
         yield Output({"twice": plan.facts["twice"]})
 
 
-def no_secret(text: str, _plan: Plan) -> Finding | None:
+def no_secret(text: str, plan: Plan) -> Finding | None:
     return Finding("no_secret", "The answer shows a secret.") if "secret" in text else None
 
 

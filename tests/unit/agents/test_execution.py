@@ -68,10 +68,29 @@ async def test_a_finding_in_a_draft_retracts_and_ends_the_generation() -> None:
     with pytest.raises(PrivateDataShown):
         await shown(Speaker, audience, models=models)
     async with asyncio.timeout(5):
-        while models.open:
-            await asyncio.sleep(0)
+        await models.closed.wait()
 
     assert audience.seen == [DRAFT, "All is well. ", "Here ", Finding("no_secret", "The answer shows a secret.")]
+
+
+class Tidy(Speaker):
+    """Says a secret, and must be closed at once."""
+
+    is_closed = False
+
+    async def compose(self, run: Run, plan: Plan) -> AsyncIterator[Delta | Output]:
+        try:
+            yield Delta("A secret. ")
+            yield Delta("And more.")
+        finally:
+            Tidy.is_closed = True
+
+
+async def test_a_finding_closes_the_agents_generator_before_the_error_is_seen() -> None:
+    with pytest.raises(PrivateDataShown):
+        await shown(Tidy, Audience())
+
+    assert Tidy.is_closed
 
 
 async def test_a_finding_in_the_last_words_of_a_draft_is_retracted_too() -> None:
@@ -166,8 +185,7 @@ async def test_cancelling_closes_the_agents_generator_before_it_returns() -> Non
     audience = Audience()
     task = asyncio.create_task(shown(Waiting, audience))
     async with asyncio.timeout(5):
-        while "One " not in audience.seen:
-            await asyncio.sleep(0)
+        await audience.reached.wait()
     task.cancel()
 
     with pytest.raises(asyncio.CancelledError):

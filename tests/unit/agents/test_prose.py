@@ -29,24 +29,13 @@ BOOKS: list[dict[str, Any]] = [
         "status": status,
         "synopsis": synopsis,
     }
-    for (title, author, year, demographic, genres, volumes, status, synopsis) in (
-        [
-            (
-                "Silent Harbor",
-                "Ines Kato",
-                1994,
-                "seinen",
-                ["mystery", "thriller"],
-                18,
-                "completed",
-                "A port hides a debt. Its pilot pays.",
-            ),
-            ("Glass Comets", "Ren Okada", 2007, "shonen", ["action", "space", "comedy"], 41, "ongoing", "Three friends race comets."),
-            ("One {Brace} Left", "Yui Mori", 2015, "josei", ["romance"], 12, "hiatus", "A tailor stitches letters into coats."),
-            ("Old Tea", "Emi Sato", 1979, "shojo", ["slice of life", "drama"], 7, "completed", "Two sisters keep a tea house open."),
-            ("Late Snow", "Kei Abe", 2021, "seinen", ["drama"], 3, "ongoing", "A teacher returns to the village that she left."),
-        ]
-    )
+    for title, author, year, demographic, genres, volumes, status, synopsis in [
+        ("Silent Harbor", "Ines Kato", 1994, "seinen", ["mystery", "thriller"], 18, "completed", "A port hides a debt. Its pilot pays."),
+        ("Glass Comets", "Ren Okada", 2007, "shonen", ["action", "space", "comedy"], 41, "ongoing", "Three friends race comets."),
+        ("One {Brace} Left", "Yui Mori", 2015, "josei", ["romance"], 12, "hiatus", "A tailor stitches letters into coats."),
+        ("Old Tea", "Emi Sato", 1979, "shojo", ["slice of life", "drama"], 7, "completed", "Two sisters keep a tea house open."),
+        ("Late Snow", "Kei Abe", 2021, "seinen", ["drama"], 3, "ongoing", "A teacher returns to the village that she left."),
+    ]
 ]
 PURCHASES = [
     {"reader_name": "Mara Lind", "title": "Silent Harbor", "volume": volume, "at": f"2026-10-0{volume}T10:00:00+00:00"} for volume in (1, 2)

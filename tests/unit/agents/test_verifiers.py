@@ -62,7 +62,7 @@ def test_no_beginning_of_a_catalog_text_is_objected_to() -> None:
     assert objections == []
 
 
-@given(st.integers(min_value=10**11, max_value=10**18).map(str))
+@given(st.integers(min_value=10**11, max_value=10**18 - 1).map(str))
 def test_of_long_numbers_exactly_those_with_luhns_sum_are_cards(body: str) -> None:
     sums = [bool(no_private_data(f"It is {body}{digit}.", PLAN)) for digit in range(10)]
 

@@ -38,5 +38,5 @@ def test_a_real_model_is_priced_from_the_published_table() -> None:
 
 
 def test_a_model_without_a_price_is_refused_by_name_with_the_remedy() -> None:
-    with pytest.raises(UnknownPrice, match="openai/no-such-model.*add it"):
+    with pytest.raises(UnknownPrice, match=r"openai/no-such-model.*add it"):
         price_of("no-such-model", provider="openai")

@@ -1,0 +1,1 @@
+"""What evals does not own: Celery."""

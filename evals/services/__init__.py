@@ -1,0 +1,1 @@
+"""The writes of evals: one module a noun, one function an act."""

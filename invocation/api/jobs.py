@@ -1,0 +1,184 @@
+"""Calls on jobs: submit, follow, cancel, answer, redrive. None waits for a result."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.utils import timezone
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from invocation.api import bodies
+from invocation.api.calls import READS_AND_INVOKES, Call, caller_of
+from invocation.api.cursors import Place, page
+from invocation.api.describing import IDEMPOTENCY_KEY, TRACEPARENT, described
+from invocation.api.shapes.jobs import (
+    AcceptedJob,
+    AnswerBody,
+    CancelBody,
+    JobBody,
+    JobDetail,
+    JobPage,
+    JobQuery,
+    JobShape,
+    JournalShape,
+    RedriveBody,
+    ResultShape,
+    StepShape,
+    links,
+)
+from invocation.domain import traces
+from invocation.domain.endpoints import Endpoint, check_size
+from invocation.domain.errors import InputInvalid
+from invocation.domain.jobs import JobState
+from invocation.domain.modes import Transport
+from invocation.models import Job
+from invocation.selectors import endpoints, estimates
+from invocation.selectors import jobs as seen
+from invocation.services import jobs, submission
+from invocation.services.submission import Accepted, Submission
+
+TAG = "jobs"
+
+
+class Jobs(Call):
+    scopes = READS_AND_INVOKES
+
+    @described("List jobs, newest first", tag=TAG, answers={200: JobPage}, refuses=(400, 422), parameters=[JobQuery])
+    def get(self, request: Request) -> Response:
+        asked = bodies.query(request, JobQuery)
+        limit, cursor = asked.pop("limit"), asked.pop("cursor", None)
+        place = Place(caller_of(request).tenant_id, request.path, asked)
+        found, following = page(seen.jobs_of(place.tenant_id, asked), at=place, cursor=cursor, limit=limit)
+        return Response({"items": JobShape(found, many=True).data, "next": following})
+
+    @described(
+        "Submit a job",
+        tag=TAG,
+        answers={202: AcceptedJob},
+        refuses=(400, 404, 409, 410, 413, 415, 422),
+        request=JobBody,
+        parameters=[IDEMPOTENCY_KEY, TRACEPARENT],
+    )
+    def post(self, request: Request) -> Response:
+        wanted = _submission(request, bodies.body(request, JobBody))
+        accepted = submission.submit(wanted, now=timezone.now())
+        return _accepted(accepted, wanted.endpoint, wanted.tenant_id)
+
+
+class OneJob(Call):
+    @described("Read a job", tag=TAG, answers={200: JobDetail}, refuses=(404,))
+    def get(self, request: Request, job_id: UUID) -> Response:
+        return Response(_detail(_owned(request, job_id)))
+
+
+class JobResult(Call):
+    @described("Read a completed job's result", tag=TAG, answers={200: ResultShape}, refuses=(404, 410))
+    def get(self, request: Request, job_id: UUID) -> Response:
+        job = _owned(request, job_id)
+        result = seen.result_of(job)
+        return Response({"id": str(job.pk), "endpoint": job.endpoint, "output": result.output, "at": result.at})
+
+
+class JobJournal(Call):
+    @described("Read a job's finished steps", tag=TAG, answers={200: JournalShape}, refuses=(404,))
+    def get(self, request: Request, job_id: UUID) -> Response:
+        return Response({"items": StepShape(seen.steps_of(_owned(request, job_id)), many=True).data})
+
+
+class CancelJob(Call):
+    scopes = READS_AND_INVOKES
+
+    @described("Cancel a job", tag=TAG, answers={202: JobDetail}, refuses=(400, 404, 409, 422), request=CancelBody)
+    def post(self, request: Request, job_id: UUID) -> Response:
+        job = _owned(request, job_id)
+        reason = bodies.body(request, CancelBody).get("reason", "cancelled")
+        jobs.cancel(job.pk, reason=reason, now=timezone.now())
+        return Response(_detail(_owned(request, job_id)), status=202)
+
+
+class AnswerJob(Call):
+    scopes = READS_AND_INVOKES
+
+    @described("Answer a job's question", tag=TAG, answers={202: JobDetail}, refuses=(400, 404, 409, 422), request=AnswerBody)
+    def post(self, request: Request, job_id: UUID) -> Response:
+        job = _owned(request, job_id)
+        told = bodies.body(request, AnswerBody)
+        jobs.answer(job.pk, key=told["key"], value=told["value"], now=timezone.now())
+        return Response(_detail(_owned(request, job_id)), status=202)
+
+
+class RedriveJob(Call):
+    scopes = READS_AND_INVOKES
+
+    @described(
+        "Start a failed job again as a new one", tag=TAG, answers={202: AcceptedJob}, refuses=(400, 404, 409, 410, 422), request=RedriveBody
+    )
+    def post(self, request: Request, job_id: UUID) -> Response:
+        job = _owned(request, job_id)
+        endpoint = endpoints.callable_as(job.endpoint, endpoints.named(job.endpoint).policy.transport)
+        caller_of(request).require_class(endpoint.policy.priority_class)
+        accepted = jobs.redrive(job.pk, now=timezone.now(), edited=bodies.body(request, RedriveBody).get("input"))
+        return _accepted(accepted, endpoint, job.tenant_id)
+
+
+def _submission(request: Request, told: dict[str, Any]) -> Submission:
+    caller, key = caller_of(request), bodies.idempotency_key(request)
+    endpoint = endpoints.callable_as(told["endpoint"], Transport.JOB)
+    check_size(endpoint, len(request.body))
+    caller.require_class(endpoint.policy.priority_class)
+    _must_lie_ahead(told.get("expires_at"))
+    return Submission(
+        tenant_id=caller.tenant_id,
+        endpoint=endpoint,
+        input=told["input"],
+        subject=told.get("subject", ""),
+        locale=told.get("locale", "en"),
+        metadata=told.get("metadata", {}),
+        ordering_key=told.get("ordering_key"),
+        idempotency_key=key,
+        fingerprint=submission.fingerprint("POST", request.path, bodies.read(request)) if key else "",
+        cost_usd=told["budget"]["cost_usd"] if "budget" in told else None,
+        expires_at=told.get("expires_at"),
+        traceparent=traces.taken(request.headers.get("traceparent")),
+    )
+
+
+def _must_lie_ahead(expires_at: Any) -> None:
+    if expires_at is not None and expires_at <= timezone.now():
+        raise InputInvalid("/expires_at: this moment is past.", field="/expires_at", found=expires_at.isoformat())
+
+
+def _accepted(accepted: Accepted, endpoint: Endpoint, tenant_id: UUID) -> Response:
+    now = timezone.now()
+    created_at = seen.owned_job(tenant_id, accepted.job_id).created_at if accepted.is_replay else now
+    estimate = estimates.of_new(str(endpoint.policy.priority_class), str(endpoint.mode), now=now)
+    told = {
+        "id": str(accepted.job_id),
+        "state": str(JobState.QUEUED),
+        "endpoint": endpoint.label,
+        "queue_position": estimate.queue_position,
+        "eta_s": estimate.eta_s,
+        "created_at": created_at,
+        "links": links(accepted.job_id),
+    }
+    return Response(told, status=202, headers={"Location": f"/v1/jobs/{accepted.job_id}"})
+
+
+def _owned(request: Request, job_id: UUID) -> Job:
+    return seen.owned_job(caller_of(request).tenant_id, job_id)
+
+
+def _detail(job: Job) -> dict[str, Any]:
+    estimate = estimates.of_job(job, now=timezone.now())
+    successor = getattr(job, "successor", None)
+    return {
+        **JobShape(job).data,
+        "input": job.input,
+        "queue_position": estimate.queue_position,
+        "eta_s": estimate.eta_s,
+        "redrive_of": job.redrive_of_id and str(job.redrive_of_id),
+        "redriven_as": str(successor.pk) if successor else None,
+        "links": links(job.pk),
+    }

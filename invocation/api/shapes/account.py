@@ -1,0 +1,88 @@
+"""The shapes of what a tenant used, may use, and ran."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from invocation.api.bodies import Shape
+from invocation.api.shapes.fields import LABEL, Moment, PageQuery
+from invocation.domain.modes import Mode
+from quota.domain.classes import PriorityClass
+
+
+class UsageQuery(Shape):
+    since = Moment(required=False, help_text="Thirty days ago, if left out.")
+    until = Moment(required=False, help_text="Now, if left out; the moment itself is outside.")
+
+
+class UsageLine(serializers.Serializer[Any]):
+    day = serializers.DateField()
+    endpoint = serializers.CharField()
+    mode = serializers.CharField()
+    model = serializers.CharField()
+    calls = serializers.IntegerField()
+    input_tokens = serializers.IntegerField()
+    output_tokens = serializers.IntegerField()
+    cost_usd = serializers.DecimalField(max_digits=14, decimal_places=6)
+
+
+class UsageShape(serializers.Serializer[Any]):
+    since = serializers.DateTimeField()
+    until = serializers.DateTimeField()
+    cost_usd = serializers.DecimalField(max_digits=14, decimal_places=6)
+    items = UsageLine(many=True)
+
+
+class ClassUse(serializers.Serializer[Any]):
+    priority_class = serializers.ChoiceField(choices=[str(each) for each in PriorityClass])
+    in_flight = serializers.IntegerField()
+    cap = serializers.IntegerField(allow_null=True, help_text="null is no cap.")
+
+
+class QuotaShape(serializers.Serializer[Any]):
+    """The plan, and what of it is in use."""
+
+    tenant = serializers.CharField()
+    plan = serializers.CharField()
+    weight = serializers.IntegerField()
+    requests_per_minute = serializers.IntegerField()
+    requests_left = serializers.IntegerField()
+    scopes = serializers.ListField(child=serializers.CharField())
+    highest_class = serializers.ChoiceField(choices=[str(each) for each in PriorityClass])
+    classes = ClassUse(many=True)
+
+
+class RunQuery(PageQuery):
+    mode = serializers.ChoiceField(required=False, choices=[str(mode) for mode in Mode])
+    endpoint = serializers.CharField(required=False, **LABEL)
+    outcome = serializers.CharField(required=False, max_length=16)
+    source_id = serializers.UUIDField(required=False, help_text="The job, turn or batch that was run.")
+
+
+class RunShape(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    endpoint = serializers.CharField()
+    agent = serializers.CharField()
+    mode = serializers.CharField()
+    source = serializers.CharField()
+    source_id = serializers.UUIDField()
+    attempt = serializers.IntegerField()
+    outcome = serializers.CharField()
+    error_code = serializers.CharField()
+    started_at = serializers.DateTimeField()
+    finished_at = serializers.DateTimeField()
+    waited_ms = serializers.IntegerField()
+    first_delta_ms = serializers.IntegerField(allow_null=True)
+    duration_ms = serializers.IntegerField()
+    models_used = serializers.ListField(child=serializers.CharField())
+    input_tokens = serializers.IntegerField()
+    output_tokens = serializers.IntegerField()
+    cost_usd = serializers.DecimalField(max_digits=14, decimal_places=6)
+    traceparent = serializers.CharField()
+
+
+class RunPage(serializers.Serializer[Any]):
+    items = RunShape(many=True)
+    next = serializers.CharField(allow_null=True)

@@ -1,0 +1,68 @@
+"""The shapes of chat: a question, a session, a ticket."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from invocation.api.bodies import Shape
+from invocation.api.shapes.fields import LABEL, AfterQuery, JsonObject, MaybeJsonObject, Metadata
+from invocation.domain.turns import TurnState
+
+
+class ChatBody(Shape):
+    """A question; without a session a new one begins."""
+
+    endpoint = serializers.CharField(**LABEL)
+    input = JsonObject()
+    session = serializers.UUIDField(required=False, allow_null=True)
+    subject = serializers.CharField(required=False, max_length=200)
+    locale = serializers.CharField(required=False, max_length=16)
+    metadata = Metadata(required=False)
+
+
+class SessionQuery(AfterQuery):
+    follow = serializers.ChoiceField(required=False, choices=["1"], help_text="Go on following after the open turn's end.")
+
+
+class TurnShape(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    number = serializers.IntegerField()
+    state = serializers.ChoiceField(choices=[str(state) for state in TurnState])
+    endpoint = serializers.CharField()
+    agent = serializers.CharField()
+    input = JsonObject()
+    text = serializers.CharField()
+    output = MaybeJsonObject()
+    error = MaybeJsonObject()
+    truncated = serializers.BooleanField()
+    retracted = serializers.BooleanField()
+    received_at = serializers.DateTimeField()
+    deadline = serializers.DateTimeField()
+    started_at = serializers.DateTimeField(allow_null=True)
+    finished_at = serializers.DateTimeField(allow_null=True)
+
+
+class SessionShape(serializers.Serializer[Any]):
+    """A conversation with its newest hundred turns, oldest first."""
+
+    id = serializers.UUIDField()
+    endpoint = serializers.CharField()
+    last_seq = serializers.IntegerField()
+    created_at = serializers.DateTimeField()
+    turns = TurnShape(many=True)
+
+
+class StoppedTurn(serializers.Serializer[Any]):
+    """The turn that was asked to stop; its last event says when it has."""
+
+    turn = serializers.UUIDField(source="id")
+    state = serializers.ChoiceField(choices=[str(state) for state in TurnState])
+
+
+class TicketShape(serializers.Serializer[Any]):
+    """Opens one WebSocket in the key's stead: `?ticket=`."""
+
+    ticket = serializers.CharField()
+    expires_in = serializers.IntegerField(help_text="Seconds.")

@@ -1,0 +1,79 @@
+"""What is told of an endpoint: its whole contract."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from invocation.api.shapes.fields import JsonObject, MaybeJsonObject
+from invocation.domain.endpoints import Endpoint
+from invocation.domain.modes import Deadline, Mode, Transport
+
+
+class LimitsShape(serializers.Serializer[Any]):
+    items = serializers.IntegerField(help_text="A list's entries, or a manifest's rows.")
+    tokens = serializers.IntegerField()
+    body_bytes = serializers.IntegerField()
+
+
+class BudgetsShape(serializers.Serializer[Any]):
+    first_delta_ms = serializers.IntegerField()
+    whole_ms = serializers.IntegerField()
+    cost_usd = serializers.DecimalField(max_digits=12, decimal_places=6)
+
+
+class EndpointShape(serializers.Serializer[Any]):
+    """One published contract."""
+
+    endpoint = serializers.CharField(help_text="`name@version`, as calls name it.")
+    name = serializers.CharField()
+    version = serializers.IntegerField()
+    summary = serializers.CharField()
+    agent = serializers.CharField()
+    mode = serializers.ChoiceField(choices=[str(mode) for mode in Mode])
+    transport = serializers.ChoiceField(choices=[str(transport) for transport in Transport])
+    right_call = serializers.CharField(help_text="How it is invoked.")
+    input_schema = JsonObject()
+    output_schema = JsonObject()
+    limits = LimitsShape()
+    budgets = BudgetsShape()
+    deadline = serializers.ChoiceField(choices=[str(each) for each in Deadline])
+    verification = serializers.CharField(help_text="How an answer is verified at least: `draft` or `buffer`.")
+    may_wait = serializers.ListField(child=serializers.CharField())
+    escape = MaybeJsonObject()
+    sibling = serializers.CharField(allow_null=True, help_text="The endpoint that takes what is too long for this one.")
+    successor = serializers.CharField(allow_null=True, help_text="Set when this version is retired.")
+
+
+class EndpointList(serializers.Serializer[Any]):
+    items = EndpointShape(many=True)
+
+
+def shown(endpoint: Endpoint) -> dict[str, Any]:
+    """Return the contract as EndpointShape has it."""
+    terms, budgets, limits, hatch = endpoint.policy, endpoint.budgets, endpoint.limits, endpoint.escape
+    return {
+        "endpoint": endpoint.label,
+        "name": endpoint.name,
+        "version": endpoint.version,
+        "summary": endpoint.summary,
+        "agent": endpoint.agent_label,
+        "mode": str(endpoint.mode),
+        "transport": str(terms.transport),
+        "right_call": terms.right_call.replace("{endpoint}", endpoint.label),
+        "input_schema": endpoint.input_schema,
+        "output_schema": endpoint.output_schema,
+        "limits": {"items": limits.items, "tokens": limits.tokens, "body_bytes": limits.body_bytes},
+        "budgets": {
+            "first_delta_ms": round(budgets.first_delta.total_seconds() * 1000),
+            "whole_ms": budgets.whole_ms,
+            "cost_usd": f"{budgets.cost_usd:f}",
+        },
+        "deadline": str(terms.deadline),
+        "verification": str(endpoint.floor),
+        "may_wait": sorted(str(kind) for kind in endpoint.may_wait),
+        "escape": {"text": hatch.text, "offer": hatch.offer} if hatch else None,
+        "sibling": endpoint.sibling,
+        "successor": endpoint.successor,
+    }

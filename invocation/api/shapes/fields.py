@@ -1,0 +1,84 @@
+"""Fields that several shapes share."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from invocation.api.bodies import Shape
+from invocation.api.cursors import MOST, USUAL
+
+LABEL = {"max_length": 120, "help_text": "An endpoint's label: `name@version`."}
+
+
+@extend_schema_field({"type": "object", "additionalProperties": True})
+class JsonObject(serializers.JSONField):
+    """Any JSON object."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if not isinstance(data, dict):
+            raise serializers.ValidationError(f"One JSON object is wanted, not a {type(data).__name__}.")
+        return data
+
+
+@extend_schema_field({"type": ["object", "null"], "additionalProperties": True})
+class MaybeJsonObject(serializers.JSONField):
+    """A JSON object or null, as an answer shows it."""
+
+
+@extend_schema_field({})
+class AnyJson(serializers.JSONField):
+    """Any JSON value."""
+
+
+class Metadata(serializers.DictField):
+    """At most 16 short strings by name."""
+
+    child = serializers.CharField(max_length=500, allow_blank=True)
+
+    def to_internal_value(self, data: Any) -> Any:
+        value = super().to_internal_value(data)
+        if len(value) > 16 or any(len(name) > 64 for name in value):
+            raise serializers.ValidationError("At most 16 entries, with names of at most 64 characters.")
+        return value
+
+
+class Moment(serializers.DateTimeField):
+    """A moment with its offset; one without is refused, not guessed."""
+
+    def enforce_timezone(self, value: Any) -> Any:
+        if timezone.is_naive(value):
+            raise serializers.ValidationError("A moment needs its offset, such as 2026-11-20T09:00:00Z.")
+        return super().enforce_timezone(value)
+
+
+class Budget(Shape):
+    """What the invocation may spend; never more than the endpoint's own ceiling."""
+
+    cost_usd = serializers.DecimalField(max_digits=12, decimal_places=6, min_value=Decimal("0.000001"))
+
+
+class PageQuery(Shape):
+    """Where a list goes on, and how much of it."""
+
+    cursor = serializers.CharField(required=False, max_length=2_000, help_text="`next` of the page before.")
+    limit = serializers.IntegerField(required=False, min_value=1, max_value=MOST, default=USUAL)
+
+
+class AfterQuery(Shape):
+    """Where a stream goes on. A `Last-Event-ID` header says the same and wins."""
+
+    after = serializers.IntegerField(required=False, min_value=0, max_value=2**53, help_text="The last seq that was seen.")
+
+
+class PlacedEvent(serializers.Serializer[Any]):
+    """One event object, the same over SSE and WebSocket."""
+
+    seq = serializers.IntegerField()
+    type = serializers.CharField()
+    at = serializers.DateTimeField()
+    data = JsonObject()

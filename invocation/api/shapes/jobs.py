@@ -1,0 +1,136 @@
+"""The shapes of jobs: what a submission brings, and what is told of a job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from invocation.api.bodies import Shape
+from invocation.api.shapes.fields import LABEL, AnyJson, Budget, JsonObject, MaybeJsonObject, Metadata, Moment, PageQuery
+from invocation.domain.jobs import JobState
+
+STATES = [str(state) for state in JobState]
+
+
+class JobBody(Shape):
+    """A submission. `input` must fit the endpoint's input schema."""
+
+    endpoint = serializers.CharField(**LABEL)
+    input = JsonObject()
+    subject = serializers.CharField(required=False, max_length=200, help_text="Whom it is about; results are deleted by it.")
+    locale = serializers.CharField(required=False, max_length=16)
+    metadata = Metadata(required=False)
+    ordering_key = serializers.CharField(required=False, max_length=200, help_text="Jobs with the same key run one after another.")
+    budget = Budget(required=False)
+    expires_at = Moment(required=False, help_text="Nobody wants it any more after this moment.")
+
+
+class JobQuery(PageQuery):
+    state = serializers.ChoiceField(required=False, choices=STATES)
+    endpoint = serializers.CharField(required=False, **LABEL)
+
+
+class CancelBody(Shape):
+    reason = serializers.CharField(required=False, max_length=64)
+
+
+class AnswerBody(Shape):
+    key = serializers.CharField(max_length=120, help_text="The question's key.")
+    value = AnyJson()
+
+
+class RedriveBody(Shape):
+    input = JsonObject(required=False)
+
+
+class JobLinks(serializers.Serializer[Any]):
+    self = serializers.CharField()
+    result = serializers.CharField()
+    events = serializers.CharField()
+    journal = serializers.CharField()
+    cancel = serializers.CharField()
+
+
+class AcceptedJob(serializers.Serializer[Any]):
+    """What the 202 says. A replay says the same of the first call's job; `state` is the state at acceptance."""
+
+    id = serializers.UUIDField()
+    state = serializers.ChoiceField(choices=STATES)
+    endpoint = serializers.CharField()
+    queue_position = serializers.IntegerField(allow_null=True, help_text="1 is next; 1000 is a thousand or more.")
+    eta_s = serializers.FloatField(allow_null=True, help_text="Seconds, from measured rates; null while nothing was measured.")
+    created_at = serializers.DateTimeField()
+    links = JobLinks()
+
+
+class JobShape(serializers.Serializer[Any]):
+    """A job as it stands."""
+
+    id = serializers.UUIDField()
+    state = serializers.ChoiceField(choices=STATES)
+    reason = serializers.CharField()
+    endpoint = serializers.CharField()
+    agent = serializers.CharField()
+    mode = serializers.CharField()
+    subject = serializers.CharField()
+    locale = serializers.CharField()
+    metadata = serializers.DictField(child=serializers.CharField())
+    ordering_key = serializers.CharField(allow_null=True)
+    attempt = serializers.IntegerField()
+    failures = serializers.IntegerField()
+    losses = serializers.IntegerField()
+    progress = MaybeJsonObject()
+    question = MaybeJsonObject()
+    error = MaybeJsonObject()
+    latency_budget_ms = serializers.IntegerField()
+    cost_cap_usd = serializers.DecimalField(max_digits=12, decimal_places=6)
+    spent_usd = serializers.DecimalField(max_digits=12, decimal_places=6)
+    traceparent = serializers.CharField()
+    created_at = serializers.DateTimeField()
+    started_at = serializers.DateTimeField(allow_null=True)
+    finished_at = serializers.DateTimeField(allow_null=True)
+    expires_at = serializers.DateTimeField(allow_null=True)
+    last_seq = serializers.IntegerField(source="event_seq", help_text="The seq of the job's newest event.")
+
+
+class JobDetail(JobShape):
+    """A job with its place in the queue and its kin."""
+
+    input = JsonObject()
+    queue_position = serializers.IntegerField(allow_null=True)
+    eta_s = serializers.FloatField(allow_null=True)
+    redrive_of = serializers.UUIDField(allow_null=True, source="redrive_of_id")
+    redriven_as = serializers.UUIDField(allow_null=True)
+    links = JobLinks()
+
+
+class JobPage(serializers.Serializer[Any]):
+    items = JobShape(many=True)
+    next = serializers.CharField(allow_null=True, help_text="The next page's cursor; null on the last.")
+
+
+class ResultShape(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    endpoint = serializers.CharField()
+    output = JsonObject(help_text="Fits the endpoint's output schema.")
+    at = serializers.DateTimeField()
+
+
+class StepShape(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    occurrence = serializers.IntegerField()
+    attempt = serializers.IntegerField()
+    at = serializers.DateTimeField()
+    result = AnyJson(allow_null=True)
+
+
+class JournalShape(serializers.Serializer[Any]):
+    """The finished steps, in order: what a later attempt does not repeat."""
+
+    items = StepShape(many=True)
+
+
+def links(job_id: object) -> dict[str, str]:
+    place = f"/v1/jobs/{job_id}"
+    return {"self": place} | {name: f"{place}/{name}" for name in ("result", "events", "journal", "cancel")}

@@ -1,0 +1,62 @@
+"""The shapes of schedules and their firings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from invocation.api.bodies import Shape
+from invocation.api.shapes.fields import LABEL, JsonObject
+from invocation.domain.schedules import FiringState
+
+
+class ScheduleBody(Shape):
+    """When (a cron expression in a time zone), what (an endpoint) and with what input."""
+
+    name = serializers.CharField(max_length=120)
+    endpoint = serializers.CharField(**LABEL)
+    cron = serializers.CharField(max_length=120)
+    timezone = serializers.CharField(required=False, max_length=64, default="UTC")
+    input = JsonObject()
+
+
+class ScheduleChange(Shape):
+    """The fields to change; the others stay."""
+
+    name = serializers.CharField(required=False, max_length=120)
+    endpoint = serializers.CharField(required=False, **LABEL)
+    cron = serializers.CharField(required=False, max_length=120)
+    timezone = serializers.CharField(required=False, max_length=64)
+    input = JsonObject(required=False)
+
+
+class ScheduleShape(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    endpoint = serializers.CharField()
+    cron = serializers.CharField()
+    timezone = serializers.CharField()
+    input = JsonObject()
+    is_paused = serializers.BooleanField()
+    next_fire_at = serializers.DateTimeField()
+    last_fired_at = serializers.DateTimeField(allow_null=True)
+    created_at = serializers.DateTimeField()
+
+
+class SchedulePage(serializers.Serializer[Any]):
+    items = ScheduleShape(many=True)
+    next = serializers.CharField(allow_null=True)
+
+
+class FiringShape(serializers.Serializer[Any]):
+    due_at = serializers.DateTimeField()
+    fired_at = serializers.DateTimeField()
+    finished_at = serializers.DateTimeField(allow_null=True)
+    state = serializers.ChoiceField(choices=[str(state) for state in FiringState])
+    job = serializers.UUIDField(source="job_id")
+
+
+class FiringPage(serializers.Serializer[Any]):
+    items = FiringShape(many=True)
+    next = serializers.CharField(allow_null=True)

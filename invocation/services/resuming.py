@@ -1,0 +1,48 @@
+"""Following a session until it rests, and a job until it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from datetime import UTC, datetime
+from uuid import UUID
+
+from invocation.domain.turns import LAST_EVENTS, EventType
+from invocation.gateways.database import off_loop
+from invocation.gateways.streams import Event
+from invocation.selectors.chat import is_at_rest
+from invocation.selectors.jobs import ENDED_TYPES, events_after, has_ended
+from invocation.services.following import HEARTBEAT_S, follow
+
+POLL_S = 0.5
+WORTH_ASKING = LAST_EVENTS | {EventType.HEARTBEAT}
+
+
+async def follow_to_rest(session_id: UUID, *, after: int) -> AsyncIterator[Event]:
+    """Yield the session's events behind `after` and return once no turn is open and the last one's end was sent."""
+    if await off_loop(is_at_rest, session_id, after):
+        return
+    async with aclosing(follow(session_id, after=after)) as events:  # type: ignore[type-var]
+        async for event in events:
+            yield event
+            if event.type in WORTH_ASKING and await off_loop(is_at_rest, session_id, event.seq):
+                return
+
+
+async def follow_job(job_id: UUID, *, after: int) -> AsyncIterator[Event]:
+    """Yield a job's history behind `after` up to its end, with a heartbeat in silence that carries the last seq."""
+    clock = asyncio.get_running_loop().time
+    last, heard_at, began_at = after, clock(), clock()
+    while True:
+        for row in await off_loop(events_after, job_id, last):
+            last, heard_at = row.seq, clock()
+            yield Event(row.seq, row.type, row.at.isoformat(), row.data)
+            if row.type in ENDED_TYPES:
+                return
+        if last == after and await off_loop(has_ended, job_id):
+            return
+        if clock() - heard_at >= HEARTBEAT_S:
+            heard_at = clock()
+            yield Event(last, str(EventType.HEARTBEAT), datetime.now(UTC).isoformat(), {"waited_ms": round((heard_at - began_at) * 1000)})
+        await asyncio.sleep(POLL_S)

@@ -1,0 +1,1 @@
+"""Services, selectors and commands of the agents app on a real PostgreSQL."""
