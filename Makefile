@@ -3,7 +3,11 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo up test lint types bench soak lock clean
+.PHONY: demo up down test lint unit lock clean
+
+.DEFAULT_GOAL := help
+help: ## Show the targets.
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 $(VENV)/.runtime: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Gearbox needs Python 3.11 or newer: run `make PYTHON=/path/to/python3.11`")'
@@ -14,6 +18,22 @@ $(VENV)/.runtime: requirements.txt
 $(VENV)/.test: $(VENV)/.runtime tests/requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/requirements.txt
 	@touch $@
+
+demo: $(VENV)/.runtime ## Set up, start everything and run MangaAssist through all four modes (EXIT=1: stop at the end).
+	@$(BIN)/python manage.py demo $(if $(EXIT),--exit)
+
+up: $(VENV)/.runtime ## Start servers and processes; Ctrl-C stops them.
+	@$(BIN)/python manage.py up
+
+down: ## Stop what `up` or `demo` left running.
+	@$(BIN)/python manage.py down
+
+test: $(VENV)/.test ## Everything that CI checks: lint, types, import contracts, tests.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
 
 lock: ## Resolve pyproject.toml again into the two pinned, hashed requirement files.
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" pyproject.toml -o requirements.txt

@@ -1,4 +1,4 @@
-"""The ASGI application: HTTP by Django."""
+"""The ASGI application: HTTP by Django, WebSocket by Channels."""
 
 import os
 
@@ -6,4 +6,10 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 from django.core.asgi import get_asgi_application
 
-application = get_asgi_application()
+http = get_asgi_application()  # before anything that needs the apps
+
+from channels.routing import ProtocolTypeRouter
+
+from invocation.routing import websocket
+
+application = ProtocolTypeRouter({"http": http, "websocket": websocket})

@@ -49,6 +49,7 @@ class Env:
     model_tiers: Mapping[str, str]
     offline_first_token_ms: int
     offline_token_ms: int
+    offline_fault_markers: bool
     object_store: str
     worker_threads: int
     slots: Mapping[str, str]
@@ -88,6 +89,7 @@ def read(given: Mapping[str, str]) -> Env:
         model_tiers=_pairs(given, "MODEL_TIERS"),
         offline_first_token_ms=_count(given, "OFFLINE_FIRST_TOKEN_MS", 200),
         offline_token_ms=_count(given, "OFFLINE_TOKEN_MS", 20),
+        offline_fault_markers=_switch(given, "OFFLINE_FAULT_MARKERS"),
         object_store=given.get("OBJECT_STORE") or str(home / "objects"),
         worker_threads=_count(given, "WORKER_THREADS", 4),
         slots=_pairs(given, "SLOTS"),

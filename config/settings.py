@@ -80,6 +80,7 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "/static/"
 STATIC_ROOT = env.home / "static"
+STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
 
@@ -115,6 +116,7 @@ MODEL_API_KEY = env.model_api_key
 MODEL_TIERS = env.model_tiers
 OFFLINE_FIRST_TOKEN_MS = env.offline_first_token_ms
 OFFLINE_TOKEN_MS = env.offline_token_ms
+OFFLINE_FAULT_MARKERS = env.offline_fault_markers
 OBJECT_STORE = env.object_store
 LEASE_S = env.lease_s
 HEARTBEAT_S = env.heartbeat_s

@@ -3,6 +3,20 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
 
-urlpatterns = [path("admin/", admin.site.urls)]
+from invocation.api import docs, pages, probes
+
+urlpatterns = [
+    path("", pages.chat_page),
+    path("v1/", include("invocation.api.urls")),
+    path("docs", docs.calls),
+    path("docs/problems", docs.problems),
+    path("healthz", probes.healthz),
+    path("readyz", probes.readyz),
+    path("metrics", probes.metrics),
+    path("admin/", admin.site.urls),
+]
+
+handler404 = "invocation.api.problems.not_found"
+handler500 = "invocation.api.problems.failed"

@@ -94,3 +94,8 @@ def usage(tenant_id: UUID, *, since: datetime, until: datetime, using: str = "de
         )
         for row in rows
     ]
+
+
+def tenant_id_of(name: str) -> UUID | None:
+    """Return the id of the tenant of this name."""
+    return Tenant.objects.filter(name=name).values_list("pk", flat=True).first()

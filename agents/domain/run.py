@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -50,7 +51,7 @@ class ModelAsk:
 class Models(Protocol):
     """The way to a model: through quota, budget and ledger. Ends with one Reply."""
 
-    def stream(self, ask: ModelAsk) -> AsyncIterator[Piece | Reply]: ...
+    def stream(self, ask: ModelAsk) -> AsyncGenerator[Piece | Reply, None]: ...
 
     def remaining_usd(self) -> float: ...
 
@@ -196,19 +197,20 @@ class Run:
             raise ReplayDiverged(f"Step {name} (occurrence {key.occurrence}) was called with other arguments than before.")
         return key, found, fingerprint
 
-    async def _ask_model(self, name: str, ask: ModelAsk) -> AsyncIterator[Piece | Reply]:
+    async def _ask_model(self, name: str, ask: ModelAsk) -> AsyncGenerator[Piece | Reply, None]:
         key, found, fingerprint = self._enter(name, {"messages": [[m.role, m.text] for m in ask.messages], "max_tokens": ask.max_tokens})
         if found:
             reply = _reply(found.result)
             yield Piece(reply.text)
             yield reply
             return
-        async for part in self._models.stream(ask):
-            if isinstance(part, Reply):
-                self.usage += part.usage
-                self.models_used.append(part.model)
-                await self._journal.record(key, Step(asdict(part), fingerprint))
-            yield part
+        async with aclosing(self._models.stream(ask)) as parts:
+            async for part in parts:
+                if isinstance(part, Reply):
+                    self.usage += part.usage
+                    self.models_used.append(part.model)
+                    await self._journal.record(key, Step(asdict(part), fingerprint))
+                yield part
 
 
 class ModelStep:
@@ -222,16 +224,21 @@ class ModelStep:
     def __await__(self) -> Generator[Any, None, Reply]:
         return self._whole().__await__()
 
-    async def __aiter__(self) -> AsyncIterator[str]:
-        async for part in self._run._ask_model(self._name, self._ask):  # noqa: SLF001  (one object in two halves)
-            if isinstance(part, Piece):
-                yield part.text
+    async def __aiter__(self) -> AsyncGenerator[str, None]:
+        async with aclosing(self._parts()) as parts:
+            async for part in parts:
+                if isinstance(part, Piece):
+                    yield part.text
+
+    def _parts(self) -> AsyncGenerator[Piece | Reply, None]:
+        return self._run._ask_model(self._name, self._ask)  # noqa: SLF001  (one object in two halves)
 
     async def _whole(self) -> Reply:
         reply: Reply | None = None
-        async for part in self._run._ask_model(self._name, self._ask):  # noqa: SLF001
-            if isinstance(part, Reply):
-                reply = part
+        async with aclosing(self._parts()) as parts:
+            async for part in parts:
+                if isinstance(part, Reply):
+                    reply = part
         if reply is None:
             raise AssertionError("a model stream ends with its Reply")
         return reply

@@ -10,6 +10,7 @@ from django.conf import settings
 from agents.domain.providers import Provider
 from agents.domain.values import Tier
 from agents.gateways.providers.choice import MODELS, build
+from agents.gateways.providers.faults import Faults
 from agents.gateways.providers.pacing import Pacing
 from agents.gateways.providers.tokens import count_messages, count_tokens
 
@@ -26,6 +27,7 @@ def chosen() -> Provider:
             first_token=timedelta(milliseconds=settings.OFFLINE_FIRST_TOKEN_MS),
             per_token=timedelta(milliseconds=settings.OFFLINE_TOKEN_MS),
         ),
+        faults=Faults(markers=settings.OFFLINE_FAULT_MARKERS),
     )
 
 

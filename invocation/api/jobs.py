@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -62,9 +63,9 @@ class Jobs(Call):
         parameters=[IDEMPOTENCY_KEY, TRACEPARENT],
     )
     def post(self, request: Request) -> Response:
-        wanted = _submission(request, bodies.body(request, JobBody))
-        accepted = submission.submit(wanted, now=timezone.now())
-        return _accepted(accepted, wanted.endpoint, wanted.tenant_id)
+        now = timezone.now()
+        wanted = _submission(request, bodies.body(request, JobBody), now=now)
+        return _accepted(submission.submit(wanted, now=now), wanted.endpoint, wanted.tenant_id, now=now)
 
 
 class OneJob(Call):
@@ -119,16 +120,17 @@ class RedriveJob(Call):
         job = _owned(request, job_id)
         endpoint = endpoints.callable_as(job.endpoint, endpoints.named(job.endpoint).policy.transport)
         caller_of(request).require_class(endpoint.policy.priority_class)
-        accepted = jobs.redrive(job.pk, now=timezone.now(), edited=bodies.body(request, RedriveBody).get("input"))
-        return _accepted(accepted, endpoint, job.tenant_id)
+        now = timezone.now()
+        accepted = jobs.redrive(job.pk, now=now, edited=bodies.body(request, RedriveBody).get("input"))
+        return _accepted(accepted, endpoint, job.tenant_id, now=now)
 
 
-def _submission(request: Request, told: dict[str, Any]) -> Submission:
+def _submission(request: Request, told: dict[str, Any], *, now: datetime) -> Submission:
     caller, key = caller_of(request), bodies.idempotency_key(request)
     endpoint = endpoints.callable_as(told["endpoint"], Transport.JOB)
     check_size(endpoint, len(request.body))
     caller.require_class(endpoint.policy.priority_class)
-    _must_lie_ahead(told.get("expires_at"))
+    _must_lie_ahead(told.get("expires_at"), now=now)
     return Submission(
         tenant_id=caller.tenant_id,
         endpoint=endpoint,
@@ -145,13 +147,12 @@ def _submission(request: Request, told: dict[str, Any]) -> Submission:
     )
 
 
-def _must_lie_ahead(expires_at: Any) -> None:
-    if expires_at is not None and expires_at <= timezone.now():
+def _must_lie_ahead(expires_at: datetime | None, *, now: datetime) -> None:
+    if expires_at is not None and expires_at <= now:
         raise InputInvalid("/expires_at: this moment is past.", field="/expires_at", found=expires_at.isoformat())
 
 
-def _accepted(accepted: Accepted, endpoint: Endpoint, tenant_id: UUID) -> Response:
-    now = timezone.now()
+def _accepted(accepted: Accepted, endpoint: Endpoint, tenant_id: UUID, *, now: datetime) -> Response:
     created_at = seen.owned_job(tenant_id, accepted.job_id).created_at if accepted.is_replay else now
     estimate = estimates.of_new(str(endpoint.policy.priority_class), str(endpoint.mode), now=now)
     told = {

@@ -9,10 +9,12 @@ from uuid import UUID
 from django.db import connection
 from django.db.models import Count, Sum
 
+from invocation.domain.batches import ShardState
 from invocation.domain.jobs import IN_FLIGHT
 from invocation.domain.turns import OPEN
-from invocation.models import Hold, Job, Process, Turn
+from invocation.models import Hold, Job, Process, Shard, Turn
 from invocation.models.admission import HoldScope
+from quota.domain.classes import PriorityClass
 
 # A loose index scan: one step a tenant, whatever number of jobs each has queued.
 WAITING_TENANTS = """
@@ -62,3 +64,11 @@ def hold_on(*, endpoint: str, agent: str, tenant_id: UUID, priority_class: str) 
     named = {HoldScope.ENDPOINT: endpoint, HoldScope.AGENT: agent, HoldScope.TENANT: str(tenant_id), HoldScope.CLASS: priority_class}
     open_holds = Hold.objects.filter(released_at__isnull=True)
     return next((hold for hold in open_holds if named[HoldScope(hold.scope)] == hold.value), None)
+
+
+def in_flight_of(tenant_id: UUID) -> Counter[str]:
+    """Return what a tenant has in flight, by class: open turns, jobs dispatched or at work, shards at work."""
+    jobs = Job.objects.filter(tenant_id=tenant_id, state__in=IN_FLIGHT).values_list("priority_class").annotate(Count("id"))
+    turns = Turn.objects.filter(tenant_id=tenant_id, state__in=OPEN).count()
+    shards = Shard.objects.filter(batch__tenant_id=tenant_id, state=ShardState.WORKING).count()
+    return Counter(dict(jobs)) + Counter({PriorityClass.P0: turns, PriorityClass.P3: shards})

@@ -10,8 +10,8 @@ from uuid import UUID
 
 from django.db.models import Count, QuerySet, Sum
 
-from invocation.domain.batches import BATCH_ENDED, ShardState
-from invocation.domain.errors import NotFound
+from invocation.domain.batches import BATCH_ENDED, BatchState, ShardState
+from invocation.domain.errors import NoResult, NotFound, ResultNotReady
 from invocation.models import Batch, Shard
 
 
@@ -77,3 +77,20 @@ def _eta_s(batch: Batch, done: int, rate: float | None) -> float | None:
     if batch.state in BATCH_ENDED or not rate:
         return None
     return round((batch.rows - done) / rate, 1)
+
+
+def must_have_results(batch: Batch) -> None:
+    """Raise ResultNotReady before the dataset is whole, NoResult when it never will be."""
+    if batch.state == BatchState.COMPLETED:
+        return
+    if batch.state in BATCH_ENDED:
+        raise NoResult(f"Batch {batch.pk} is {batch.state}.", state=batch.state, error=batch.fault)
+    raise ResultNotReady(f"Batch {batch.pk} is {batch.state}.", state=batch.state)
+
+
+def any_batch(batch_id: UUID) -> Batch:
+    """Return a batch whoever's it is, for operators. Raises NotFound."""
+    found = Batch.objects.filter(pk=batch_id).first()
+    if found is None:
+        raise NotFound(f"There is no batch {batch_id}.", field="id", found=str(batch_id))
+    return found

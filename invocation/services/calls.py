@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -100,7 +100,7 @@ class PaidModels:
     def remaining_usd(self) -> float:
         return float(self._budget.remaining.usd)
 
-    async def stream(self, ask: ModelAsk) -> AsyncIterator[Piece | Reply]:
+    async def stream(self, ask: ModelAsk) -> AsyncGenerator[Piece | Reply, None]:
         """Stream one paid call. Raises BudgetExceeded or QuotaRefused before it, the provider's errors during it.
 
         What a cancelled or broken call had used by then is estimated and billed; a call

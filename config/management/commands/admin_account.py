@@ -15,9 +15,7 @@ class Command(BaseCommand):
     def handle(self, *_: Any, **__: Any) -> None:
         from django.contrib.auth import get_user_model  # noqa: PLC0415  (needs the apps)
 
-        user, is_new = get_user_model().objects.get_or_create(
-            username=env.admin_user, defaults={"is_staff": True, "is_superuser": True}
-        )
+        user, is_new = get_user_model().objects.get_or_create(username=env.admin_user, defaults={"is_staff": True, "is_superuser": True})
         if is_new:
             user.set_password(env.admin_password)
             user.save(update_fields=["password"])

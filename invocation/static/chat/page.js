@@ -60,6 +60,7 @@ const isOfSession = (problem) => problem.status === 404 && transcript.session !=
 function beginAnew() {
   if (transcript.open) closeUnheard(transcript.open, "This conversation is no longer kept by the server.");
   transcript.forget({ turns: transcript.turns });
+  link.reset();
   link.open();
 }
 

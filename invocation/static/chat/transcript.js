@@ -101,14 +101,11 @@ const RULES = {
     return null;
   },
 
-  "turn.started"(transcript, { turn: id, attempt }) {
-    const turn = transcript.turns.find((each) => each.id === id) ?? transcript.open ?? unheard(transcript) ?? transcript.ask("");
-    const isAnew = turn.attempt > 0 && attempt > turn.attempt;
-    Object.assign(turn, { id, attempt, state: TurnState.STARTED, trouble: null });
-    // Another attempt writes from the beginning: what the lost one showed would be repeated.
-    if (isAnew) Object.assign(turn, { text: "", plan: null, progress: null });
-    return { turn, change: isAnew ? Change.REWRITTEN : Change.FACTS };
-  },
+  // A later attempt keeps what was shown: it either had shown nothing, or ends the turn there.
+  "turn.started": onTurn((turn, { attempt }) => {
+    Object.assign(turn, { attempt, state: turn.text ? TurnState.STREAMING : TurnState.STARTED, trouble: null });
+    return Change.FACTS;
+  }),
 
   "plan.ready": onOpen((turn, plan) => {
     turn.plan = plan;
@@ -138,13 +135,12 @@ const RULES = {
     return Change.REWRITTEN;
   }),
 
-  gap(transcript, { text }, { seq }) {
-    const turn = transcript.open ?? transcript.turns.at(-1) ?? transcript.ask("");
+  gap: onTurn((turn, { text }, { transcript, seq }) => {
     transcript.seq = Math.max(transcript.seq, seq);
     Object.assign(turn, { text, isMended: true });
     if (!hasEnded(turn)) turn.state = text ? TurnState.STREAMING : TurnState.STARTED;
-    return { turn, change: Change.REWRITTEN };
-  },
+    return Change.REWRITTEN;
+  }),
 
   "turn.completed": onTurn((turn, facts) => {
     const isOther = typeof facts.text === "string" && facts.text.trim() !== turn.text.trim();
@@ -156,7 +152,8 @@ const RULES = {
 
   "turn.failed": onTurn((turn, trouble) => {
     const wasStopped = turn.isStopping || /cancelled$/.test(trouble.code);
-    Object.assign(turn, { state: wasStopped ? TurnState.STOPPED : TurnState.FAILED, trouble });
+    const wasPaid = trouble.usage?.output > 0;
+    Object.assign(turn, { state: wasStopped ? TurnState.STOPPED : TurnState.FAILED, trouble, result: wasPaid ? trouble : null });
     return Change.FACTS;
   }),
 
@@ -170,8 +167,6 @@ const RULES = {
   },
 };
 
-const unheard = ({ turns }) => turns.findLast((turn) => turn.id === null && turn.trouble?.code === UNHEARD);
-
 /** A rule for the turn under way; without one the event tells nothing. */
 function onOpen(rule) {
   return (transcript, facts) => {
@@ -180,10 +175,18 @@ function onOpen(rule) {
   };
 }
 
-/** A rule for the turn that the event names, or else the one under way. */
+/** A rule for the turn that the event names, which may be one that this page has not met under its name. */
 function onTurn(rule) {
-  return (transcript, facts) => {
-    const turn = transcript.turns.find((each) => each.id && each.id === facts.turn) ?? transcript.open;
-    return turn && { turn, change: rule(turn, facts) };
+  return (transcript, facts, { seq }) => {
+    const turn = turnNamed(facts.turn, transcript);
+    return { turn, change: rule(turn, facts, { transcript, seq }) };
   };
+}
+
+function turnNamed(id, transcript) {
+  const { open, turns } = transcript;
+  if (!id && open) return open;
+  const unnamed = () => (open?.id === null ? open : turns.findLast((turn) => turn.id === null && turn.trouble?.code === UNHEARD));
+  const turn = turns.find((each) => each.id === id) ?? unnamed() ?? transcript.ask("");
+  return Object.assign(turn, { id });
 }

@@ -70,7 +70,7 @@ export class TurnView {
     const { turn, parts } = this;
     say(parts.cut, turn.text ? endingOf(turn) : "");
     say(parts.mended, turn.isMended ? "Part of the stream was lost; this is the answer as it was stored." : "");
-    say(parts.stopped, turn.state === TurnState.STOPPED && !turn.text ? "You stopped this answer." : "");
+    say(parts.stopped, turn.state === TurnState.STOPPED && !turn.text ? "This answer was stopped." : "");
   }
 
   #showTrouble() {
@@ -149,7 +149,7 @@ function thoughts({ state, plan, progress, waitedMs }) {
 
 /** Why the text ends where it ends, when it is not at its end. */
 function endingOf({ state, trouble }) {
-  if (state === TurnState.STOPPED) return "You stopped the answer here";
+  if (state === TurnState.STOPPED) return "The answer was stopped here";
   return trouble?.truncated ? "The answer was cut off here" : "";
 }
 

@@ -21,7 +21,7 @@ def rubric(*measures: tuple[float, Callable[[Evidence], float]]) -> Rubric:
 
 
 def says(figure: float) -> Callable[[Evidence], float]:
-    return lambda evidence: figure
+    return lambda _evidence: figure
 
 
 def test_the_total_is_the_weighted_mean_of_the_criteria() -> None:

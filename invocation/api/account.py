@@ -1,0 +1,66 @@
+"""Calls on what a tenant used, may use, and ran."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.utils import timezone
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from invocation.api import bodies
+from invocation.api.calls import Call, caller_of
+from invocation.api.cursors import Place, page
+from invocation.api.describing import described
+from invocation.api.shapes.account import QuotaShape, RunPage, RunQuery, RunShape, UsageQuery, UsageShape
+from invocation.domain.errors import InputInvalid
+from invocation.selectors.admission import in_flight_of
+from invocation.selectors.jobs import runs_of
+from quota import selectors as quota
+
+TAG = "account"
+USUAL_SPAN = timedelta(days=30)
+LONGEST_SPAN = timedelta(days=366)
+
+
+class UsageOf(Call):
+    @described("Read what was used, by day, endpoint, mode and model", tag=TAG, answers={200: UsageShape}, refuses=(422,), parameters=[UsageQuery])
+    def get(self, request: Request) -> Response:
+        asked = bodies.query(request, UsageQuery)
+        until = asked.get("until") or timezone.now()
+        since = asked.get("since") or until - USUAL_SPAN
+        if not timedelta() < until - since <= LONGEST_SPAN:
+            raise InputInvalid("/since: lies before `until`, by at most 366 days.", field="/since", found=since.isoformat())
+        lines = quota.usage(caller_of(request).tenant_id, since=since, until=until)
+        spent = sum(line.cost_usd for line in lines)
+        return Response(UsageShape({"since": since, "until": until, "cost_usd": spent, "items": lines}).data)
+
+
+class QuotaOf(Call):
+    @described("Read the plan and what of it is in use", tag=TAG, answers={200: QuotaShape})
+    def get(self, request: Request) -> Response:
+        caller = caller_of(request)
+        used = in_flight_of(caller.tenant_id)
+        told = {
+            "tenant": caller.tenant_name,
+            "plan": caller.plan.name,
+            "weight": caller.plan.weight,
+            "requests_per_minute": caller.plan.requests_per_minute,
+            "requests_left": self.rate.remaining if self.rate else caller.plan.requests_per_minute,
+            "scopes": sorted(str(scope) for scope in caller.scopes),
+            "highest_class": str(caller.highest_class),
+            "classes": [{"priority_class": str(name), "in_flight": used[name], "cap": cap} for name, cap in caller.plan.in_flight.items()],
+        }
+        return Response(told)
+
+
+class Runs(Call):
+    @described("List runs, newest first", tag=TAG, answers={200: RunPage}, refuses=(400, 422), parameters=[RunQuery])
+    def get(self, request: Request) -> Response:
+        asked = bodies.query(request, RunQuery)
+        limit, cursor = asked.pop("limit"), asked.pop("cursor", None)
+        place = Place(caller_of(request).tenant_id, request.path, asked)
+        found, following = page(runs_of(place.tenant_id, asked), at=place, cursor=cursor, limit=limit)
+        return Response({"items": RunShape(found, many=True).data, "next": following})
+
+

@@ -1,0 +1,83 @@
+"""What machines ask: is this process alive, can it serve, and what are the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils import timezone
+from django.views.decorators.http import require_safe
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from invocation.api.problems import respond
+from invocation.selectors import depth
+from invocation.services import readiness
+from quota.api.authentication import caller_from_header
+from quota.domain.callers import Scope
+from quota.domain.errors import QuotaError
+
+LOOPBACK = frozenset({"127.0.0.1", "::1"})
+LABELS = ("priority_class", "mode")
+
+
+@require_safe
+def healthz(request: HttpRequest) -> HttpResponse:
+    """This process answers."""
+    return JsonResponse({"status": "alive"})
+
+
+@require_safe
+def readyz(request: HttpRequest) -> HttpResponse:
+    """200 when all that the installation stands on is ready, else 503; workers are told, not demanded."""
+    checks = readiness.check()
+    is_ready = all(word == readiness.READY for word in checks.values())
+    told = {"status": "ready" if is_ready else "not ready", "checks": checks, "workers": readiness.workers(now=timezone.now())}
+    return JsonResponse(told, status=200 if is_ready else 503, headers={"Cache-Control": "no-store"})
+
+
+@require_safe
+def metrics(request: HttpRequest) -> HttpResponse:
+    """Prometheus's text: for this machine, or for a key that may read."""
+    try:
+        _must_be_allowed(request)
+    except QuotaError as refusal:
+        return respond(refusal, request)
+    return HttpResponse(generate_latest(_FIGURES) + generate_latest(REGISTRY), content_type=CONTENT_TYPE_LATEST)
+
+
+def _must_be_allowed(request: HttpRequest) -> None:
+    """A proxy on this machine makes every caller look local, so a forwarded call needs a key."""
+    is_local = request.META.get("REMOTE_ADDR") in LOOPBACK and "X-Forwarded-For" not in request.headers
+    if not is_local:
+        caller_from_header(request.headers.get("Authorization")).require(Scope.READ)
+
+
+class _Figures(Collector):
+    """Depth, age and slots, asked of PostgreSQL at each scrape."""
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        now = timezone.now()
+        waiting = GaugeMetricFamily("gearbox_queue_depth", "Invocations that wait to be started.", labels=LABELS)
+        age = GaugeMetricFamily("gearbox_queue_oldest_seconds", "How long the oldest of them has waited.", labels=LABELS)
+        for line in depth.depths(now=now):
+            waiting.add_metric([line.priority_class, line.mode], line.waiting)
+            age.add_metric([line.priority_class, line.mode], line.oldest_s)
+        yield from (waiting, age)
+        yield from _slots()
+
+
+def _slots() -> Iterator[GaugeMetricFamily]:
+    processes = GaugeMetricFamily("gearbox_worker_processes", "Living worker processes.", labels=LABELS[:1])
+    slots = GaugeMetricFamily("gearbox_slots", "Runs that living workers may have in flight.", labels=LABELS[:1])
+    in_use = GaugeMetricFamily("gearbox_slots_in_use", "Runs in flight.", labels=LABELS[:1])
+    for line in depth.slots(now=timezone.now()):
+        processes.add_metric([line.priority_class], line.processes)
+        slots.add_metric([line.priority_class], line.slots)
+        in_use.add_metric([line.priority_class], line.in_use)
+    return iter((processes, slots, in_use))
+
+
+_FIGURES = CollectorRegistry(auto_describe=False)
+_FIGURES.register(_Figures())

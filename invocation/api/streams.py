@@ -1,0 +1,144 @@
+"""Calls that stream Server-Sent Events: async views beside DRF's with the same keys, problems and throttles."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from typing import Any, ClassVar, cast
+from uuid import UUID
+
+from django.http import HttpRequest, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.utils import timezone
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+from rest_framework.exceptions import MethodNotAllowed
+from rest_framework.views import APIView
+
+from invocation.api import bodies
+from invocation.api.describing import TRACEPARENT, described
+from invocation.api.problems import rate_headers, respond
+from invocation.api.shapes.chat import ChatBody, SessionQuery
+from invocation.api.shapes.fields import AfterQuery, PlacedEvent
+from invocation.domain import traces
+from invocation.domain.endpoints import check_size
+from invocation.domain.errors import InputInvalid
+from invocation.domain.modes import Transport
+from invocation.gateways.database import off_loop
+from invocation.gateways.streams import Event
+from invocation.selectors import endpoints
+from invocation.selectors.chat import owned_session
+from invocation.selectors.jobs import owned_job
+from invocation.services import chatting
+from invocation.services.following import follow, follow_turn
+from invocation.services.resuming import follow_job, follow_to_rest
+from invocation.services.turns import Opening
+from quota.api.authentication import caller_from_header
+from quota.domain.callers import Caller, Scope
+from quota.services import rates
+
+TAG = "chat"
+HEADERS: Mapping[str, str] = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+MOST_SEQ = 2**53
+EVENTS = {(200, "text/event-stream"): OpenApiResponse(PlacedEvent, "Each `data` line is one event object; `id` is its seq.")}
+LAST_EVENT_ID = OpenApiParameter(
+    "Last-Event-ID", OpenApiTypes.INT, OpenApiParameter.HEADER, description="The last seq that was seen; the stream goes on behind it."
+)
+
+
+class Stream(APIView):
+    """An async view that DRF describes and does not run: its dispatch gives the method a caller, or answers the problem."""
+
+    scope: ClassVar[Scope] = Scope.READ
+
+    async def dispatch(self, request: HttpRequest, *args: Any, **named: Any) -> HttpResponseBase:  # type: ignore[override]
+        try:
+            caller = await off_loop(caller_from_header, request.headers.get("Authorization"))
+            rate = await rates.atake(caller, now=timezone.now())
+            caller.require(self.scope)
+            answer: HttpResponseBase = await self._method(request)(request, caller, **named)
+        except Exception as error:  # noqa: BLE001  (one table turns every refusal into its answer)
+            return respond(error, request)
+        for name, value in rate_headers(rate).items():
+            answer.headers[name] = value
+        return answer
+
+    def _method(self, request: HttpRequest) -> Callable[..., Awaitable[HttpResponseBase]]:
+        found = getattr(self, str(request.method).lower(), None)
+        if found is None or request.method not in {"GET", "POST"}:
+            raise MethodNotAllowed(str(request.method))
+        return cast(Callable[..., Awaitable[HttpResponseBase]], found)
+
+
+class Chat(Stream):
+    scope = Scope.INVOKE
+
+    @described(
+        "Ask, and stream the turn to its end",
+        tag=TAG,
+        answers=EVENTS,
+        refuses=(400, 404, 409, 410, 413, 415, 422),
+        request=ChatBody,
+        parameters=[TRACEPARENT],
+    )
+    async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
+        opened = await chatting.ask(_opening(request, caller), now=timezone.now())
+        answer = _stream(follow_turn(opened.session_id, opened.turn_id, after=opened.after))
+        answer["X-Gearbox-Session"], answer["X-Gearbox-Turn"] = str(opened.session_id), str(opened.turn_id)
+        return answer
+
+
+class SessionEvents(Stream):
+    @described("Resume a session's stream", tag=TAG, answers=EVENTS, refuses=(404, 422), parameters=[SessionQuery, LAST_EVENT_ID])
+    async def get(self, request: HttpRequest, caller: Caller, session_id: UUID) -> HttpResponseBase:
+        asked = bodies.query(request, SessionQuery)
+        await off_loop(owned_session, caller.tenant_id, session_id)
+        after = _after(request, asked)
+        return _stream(follow(session_id, after=after) if asked.get("follow") else follow_to_rest(session_id, after=after))
+
+
+class JobEvents(Stream):
+    @described("Follow a job to its end", tag="jobs", answers=EVENTS, refuses=(404, 422), parameters=[AfterQuery, LAST_EVENT_ID])
+    async def get(self, request: HttpRequest, caller: Caller, job_id: UUID) -> HttpResponseBase:
+        asked = bodies.query(request, AfterQuery)
+        await off_loop(owned_job, caller.tenant_id, job_id)
+        return _stream(follow_job(job_id, after=_after(request, asked)))
+
+
+def _opening(request: HttpRequest, caller: Caller) -> Opening:
+    told = bodies.body(request, ChatBody)
+    endpoint = endpoints.callable_as(told["endpoint"], Transport.SESSION)
+    check_size(endpoint, len(request.body))
+    caller.require_class(endpoint.policy.priority_class)
+    return Opening(
+        tenant_id=caller.tenant_id,
+        endpoint=endpoint,
+        input=told["input"],
+        session_id=told.get("session"),
+        subject=told.get("subject", ""),
+        locale=told.get("locale", "en"),
+        metadata=told.get("metadata"),
+        traceparent=traces.taken(request.headers.get("traceparent")),
+    )
+
+
+def _after(request: HttpRequest, asked: Mapping[str, Any]) -> int:
+    """Return the seq to go on behind; a browser that reconnects names it in Last-Event-ID. Raises InputInvalid."""
+    header = request.headers.get("Last-Event-ID")
+    if header is None:
+        return int(asked.get("after", 0))
+    if not header.isascii() or not header.isdecimal() or int(header) > MOST_SEQ:
+        raise InputInvalid("Last-Event-ID is the seq of an event, a whole number.", field="Last-Event-ID", found=header[:40])
+    return int(header)
+
+
+def _stream(events: AsyncIterator[Event]) -> StreamingHttpResponse:
+    return StreamingHttpResponse(_written(events), content_type="text/event-stream; charset=utf-8", headers=dict(HEADERS))
+
+
+async def _written(events: AsyncIterator[Event]) -> AsyncIterator[bytes]:
+    """A comment first, so that the connection is seen to be open; then each event under its seq."""
+    yield b": open\n\n"
+    async with aclosing(events) as each:  # type: ignore[type-var]
+        async for event in each:
+            yield b"id: %d\nevent: %b\ndata: %b\n\n" % (event.seq, event.type.encode(), event.as_bytes())

@@ -1,0 +1,52 @@
+"""A row's state is changed by one module a noun, through its table of moves."""
+
+from __future__ import annotations
+
+import ast
+
+from tests.architecture.sources import nodes, trees
+
+WRITERS = {
+    "invocation/services/lifecycle.py",
+    "invocation/services/turns.py",
+    "invocation/services/batches.py",
+    "invocation/services/shards.py",
+    "invocation/services/firings.py",
+    # These make the row, in its first state.
+    "invocation/services/submission.py",
+    "invocation/services/schedules.py",
+}
+STATE_WRITES = {"update", "create", "update_or_create", "bulk_create", "bulk_update"}
+TABLES = {"Job", "Turn", "Batch", "Shard", "Firing"}
+
+
+def writes_state(call: ast.Call) -> bool:
+    names = {keyword.arg for keyword in call.keywords}
+    return isinstance(call.func, ast.Attribute) and call.func.attr in STATE_WRITES and "state" in names
+
+
+def test_only_the_writers_set_a_state() -> None:
+    found = [place for place, node in nodes(ast.Call) if isinstance(node, ast.Call) and writes_state(node)]
+
+    assert [place for place in found if place.split(":")[0] not in WRITERS] == []
+
+
+def test_no_state_is_assigned_to_a_row() -> None:
+    found = [
+        place
+        for place, node in nodes(ast.Assign)
+        if isinstance(node, ast.Assign) and any(isinstance(target, ast.Attribute) and target.attr == "state" for target in node.targets)
+    ]
+
+    assert found == []
+
+
+def test_sql_that_sets_a_job_state_stands_in_the_lifecycle_alone() -> None:
+    holders = {
+        name
+        for name, tree in trees().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and "UPDATE invocation_job" in node.value and "state =" in node.value
+    }
+
+    assert holders == {"invocation/services/lifecycle.py"}

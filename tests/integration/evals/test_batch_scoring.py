@@ -1,0 +1,182 @@
+"""A completed batch is scored offline, row by row, once, whatever happens to the worker."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.db import IntegrityError, connection
+from django.test.utils import CaptureQueriesContext
+
+from config.celery import app
+from evals.gateways import dispatch
+from evals.models import BatchScoring, Score, Unscored
+from evals.services import batch_scoring
+from invocation.domain.batches import BatchState
+from invocation.gateways import parquet
+from invocation.models import Batch, Outbox
+from invocation.services.batches import COMPLETED_TOPIC
+from tests.integration.evals.conftest import NOW, PROBE, TENANT, evidence
+
+pytestmark = pytest.mark.usefixtures("probed")
+LATER = NOW + batch_scoring.PATIENCE
+
+
+def row(number: int, *, error: str = "", worth: Any = 0.5, **changed: Any) -> dict[str, Any]:
+    told = evidence(worth)
+    return {
+        "row_id": str(number),
+        "text": told["output"]["text"],
+        **{part: json.dumps(told[part]) for part in ("input", "facts", "output")},
+        "error_code": error,
+        "error": error,
+        "run_id": str(uuid4()),
+        "finished_at": NOW,
+        **changed,
+    }
+
+
+def complete(folder: Path, rows: list[Mapping[str, Any]]) -> UUID:
+    """Put a completed batch, its dataset and its event where the product puts them."""
+    part = parquet.write_part(folder, "shard=00000/part.parquet", rows)
+    parquet.compact(folder, [part], shard=0)
+    parquet.finish(folder, {"rows": len(rows)})
+    batch = Batch.objects.create(
+        tenant_id=TENANT,
+        endpoint="probe@1",
+        agent=PROBE,
+        mode="batch-window",
+        traceparent="",
+        state=BatchState.COMPLETED,
+        manifest="",
+        manifest_sha256="",
+        output=str(folder),
+        rows=len(rows),
+        cost_cap_usd=1,
+        row_latency_ms=1_000,
+        created_at=NOW,
+        finished_at=NOW,
+    )
+    told = {"batch_id": str(batch.id), "agent": batch.agent, "mode": batch.mode, "endpoint": batch.endpoint}
+    Outbox.objects.create(topic=COMPLETED_TOPIC, run_id=batch.id, data=told, at=NOW)
+    return batch.id
+
+
+def test_every_result_row_of_a_completed_batch_is_scored(db: None, tmp_path: Path) -> None:
+    rows = [row(number, worth=number / 10) for number in range(10)]
+    batch_id = complete(tmp_path, [*rows, row(10, error="unknown_title", output=None, facts=None)])
+
+    assert batch_scoring.accept(now=NOW) == 1
+    assert batch_scoring.score_batch(batch_id, now=NOW) == 10
+
+    assert {str(score.run_id) for score in Score.objects.all()} == {each["run_id"] for each in rows}
+    score = Score.objects.get(run_id=rows[3]["run_id"])
+    assert (score.tenant_id, score.endpoint, score.agent, score.mode) == (TENANT, "probe@1", PROBE, "batch-window")
+    assert score.criteria == {"worth": 0.3, "asked": 1.0}
+    finished = BatchScoring.objects.get()
+    assert (finished.rows, finished.finished_at) == (10, NOW)
+    assert not Outbox.objects.exists()
+
+
+def test_a_row_that_cannot_be_judged_stops_no_other(db: None, tmp_path: Path) -> None:
+    bad = [row(0, worth="worthless"), row(1, facts="not json"), row(2, output=json.dumps({"text": "\0", "worth": "\0"}))]
+    batch_id = complete(tmp_path, [*bad, row(3), row(4, output=json.dumps({"text": "a\0b", "worth": 1}))])
+    batch_scoring.accept(now=NOW)
+
+    assert batch_scoring.score_batch(batch_id, now=NOW) == 5
+    assert {str(unscored.run_id) for unscored in Unscored.objects.all()} == {each["run_id"] for each in bad}
+    assert sorted(Score.objects.values_list("excerpt", flat=True)) == ["A new title.", "ab"]
+
+
+def test_a_scoring_that_was_cut_off_goes_on_and_scores_no_row_twice(db: None, tmp_path: Path) -> None:
+    rows = [row(number) for number in range(6)]
+    batch_id = complete(tmp_path, rows)
+    batch_scoring.accept(now=NOW)
+    batch_scoring.score_batch(batch_id, now=NOW)
+    Score.objects.filter(run_id=rows[5]["run_id"]).delete()
+    BatchScoring.objects.update(rows=None, finished_at=None)
+
+    assert batch_scoring.score_batch(batch_id, now=LATER) == 6
+    assert Score.objects.count() == 6
+    assert Score.objects.filter(at=LATER).count() == 1
+
+
+def test_a_finished_scoring_does_nothing_again(db: None, tmp_path: Path) -> None:
+    batch_id = complete(tmp_path, [row(0)])
+    batch_scoring.accept(now=NOW)
+    batch_scoring.score_batch(batch_id, now=NOW)
+    Score.objects.all().delete()
+
+    assert batch_scoring.score_batch(batch_id, now=NOW) == 0
+    assert batch_scoring.score_batch(uuid4(), now=NOW) == 0
+    assert not Score.objects.exists()
+
+
+def test_a_batch_that_is_told_twice_is_accepted_once(db: None, tmp_path: Path) -> None:
+    batch_id = complete(tmp_path, [row(0)])
+    batch_scoring.accept(now=NOW)
+    told = {"agent": PROBE, "mode": "batch-window", "endpoint": "probe@1"}
+    Outbox.objects.create(topic=COMPLETED_TOPIC, run_id=batch_id, data=told, at=NOW)
+
+    batch_scoring.accept(now=NOW)
+    assert BatchScoring.objects.count() == 1
+
+
+def test_an_event_that_says_nothing_is_passed_over(db: None, tmp_path: Path) -> None:
+    Outbox.objects.create(topic=COMPLETED_TOPIC, run_id=uuid4(), data=["nothing"], at=NOW)
+    complete(tmp_path, [row(0)])
+
+    assert batch_scoring.accept(now=NOW) == 2
+    assert BatchScoring.objects.count() == 1
+    assert not Outbox.objects.exists()
+
+
+def test_a_dataset_that_cannot_be_read_is_tried_three_times(db: None, tmp_path: Path) -> None:
+    batch_id = complete(tmp_path / "dataset", [row(0)])
+    batch_scoring.accept(now=NOW)
+    Batch.objects.update(output=str(tmp_path / "gone"))
+
+    for attempt in range(batch_scoring.MOST_TRIES):
+        with pytest.raises(FileNotFoundError):
+            batch_scoring.score_batch(batch_id, now=NOW + attempt * batch_scoring.PATIENCE)
+
+    assert batch_scoring.score_batch(batch_id, now=NOW + timedelta(days=1)) == 0
+    assert batch_scoring.wake(now=NOW + timedelta(days=1)) == 0
+
+
+def test_a_batch_is_woken_on_p3_and_again_only_after_a_while(transactional_db: None, tmp_path: Path) -> None:
+    with app.connection_for_write() as broker:
+        broker.default_channel.queue_purge("p3")
+        complete(tmp_path, [row(0)])
+        batch_scoring.accept(now=NOW)
+
+        assert batch_scoring.wake(now=NOW) == 1
+        assert batch_scoring.wake(now=LATER - timedelta(seconds=1)) == 0
+        assert batch_scoring.wake(now=LATER) == 1
+
+        sent = [broker.default_channel.basic_get("p3", no_ack=True) for _ in range(3)]
+        assert [message and message.headers["task"] for message in sent] == [dispatch.SCORE_BATCH, dispatch.SCORE_BATCH, None]
+
+
+def test_a_large_dataset_is_stored_in_pages(db: None, tmp_path: Path) -> None:
+    batch_id = complete(tmp_path, [row(number) for number in range(1_201)])
+    batch_scoring.accept(now=NOW)
+
+    with CaptureQueriesContext(connection) as queries:
+        assert batch_scoring.score_batch(batch_id, now=NOW) == 1_201
+
+    stored = [query for query in queries if 'INSERT INTO "evals_score"' in query["sql"]]
+    assert len(stored) == 3
+    assert Score.objects.count() == 1_201
+
+
+def test_the_database_keeps_rows_and_finish_together(db: None, tmp_path: Path) -> None:
+    complete(tmp_path, [row(0)])
+    batch_scoring.accept(now=NOW)
+    with pytest.raises(IntegrityError, match="batch_scoring_knows_its_rows_when_finished"):
+        BatchScoring.objects.update(finished_at=NOW)
