@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -153,7 +153,7 @@ class _ProviderModels:
         self._provider = provider
         self._terms = terms
 
-    def stream(self, ask: ModelAsk) -> AsyncIterator[Piece | Reply]:
+    def stream(self, ask: ModelAsk) -> AsyncGenerator[Piece | Reply, None]:
         request = ModelRequest(model=self._model(ask.tiers[0]), messages=ask.messages, max_tokens=ask.max_tokens)
         return self._provider.stream(request)
 

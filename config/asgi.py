@@ -8,8 +8,8 @@ from django.core.asgi import get_asgi_application
 
 http = get_asgi_application()  # before anything that needs the apps
 
-from channels.routing import ProtocolTypeRouter
+from channels.routing import ProtocolTypeRouter  # noqa: E402
 
-from invocation.routing import websocket
+from invocation.routing import websocket  # noqa: E402
 
 application = ProtocolTypeRouter({"http": http, "websocket": websocket})

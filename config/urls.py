@@ -10,6 +10,7 @@ from invocation.api import docs, pages, probes
 urlpatterns = [
     path("", pages.chat_page),
     path("v1/", include("invocation.api.urls")),
+    path("v1/", include("evals.api.urls")),
     path("docs", docs.calls),
     path("docs/problems", docs.problems),
     path("healthz", probes.healthz),

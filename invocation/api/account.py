@@ -24,7 +24,9 @@ LONGEST_SPAN = timedelta(days=366)
 
 
 class UsageOf(Call):
-    @described("Read what was used, by day, endpoint, mode and model", tag=TAG, answers={200: UsageShape}, refuses=(422,), parameters=[UsageQuery])
+    @described(
+        "Read what was used, by day, endpoint, mode and model", tag=TAG, answers={200: UsageShape}, refuses=(422,), parameters=[UsageQuery]
+    )
     def get(self, request: Request) -> Response:
         asked = bodies.query(request, UsageQuery)
         until = asked.get("until") or timezone.now()
@@ -62,5 +64,3 @@ class Runs(Call):
         place = Place(caller_of(request).tenant_id, request.path, asked)
         found, following = page(runs_of(place.tenant_id, asked), at=place, cursor=cursor, limit=limit)
         return Response({"items": RunShape(found, many=True).data, "next": following})
-
-

@@ -14,7 +14,17 @@ from invocation.api import bodies
 from invocation.api.calls import READS_AND_INVOKES, Call, caller_of
 from invocation.api.cursors import Place, page
 from invocation.api.describing import TRACEPARENT, described
-from invocation.api.shapes.batches import BatchBody, BatchDetail, BatchPage, BatchQuery, BatchShape, DatasetShape, ShardList, ShardShape, links
+from invocation.api.shapes.batches import (
+    BatchBody,
+    BatchDetail,
+    BatchPage,
+    BatchQuery,
+    BatchShape,
+    DatasetShape,
+    ShardList,
+    ShardShape,
+    links,
+)
 from invocation.domain import traces
 from invocation.domain.endpoints import check_size
 from invocation.domain.modes import Transport
@@ -110,4 +120,6 @@ def _owned(request: Request, batch_id: UUID) -> Batch:
 
 
 def _detail(batch: Batch) -> dict[str, Any]:
-    return dict(BatchDetail({"progress": seen.progress(batch, now=timezone.now()), "links": links(batch.pk), **BatchShape(batch).data}).data)
+    return dict(
+        BatchDetail({"progress": seen.progress(batch, now=timezone.now()), "links": links(batch.pk), **BatchShape(batch).data}).data
+    )

@@ -25,9 +25,7 @@ TRACEPARENT = OpenApiParameter(
 )
 
 
-def described(
-    summary: str, *, tag: str, answers: Mapping[int, Any], refuses: Sequence[int] = (), **more: Any
-) -> Callable[[F], F]:
+def described(summary: str, *, tag: str, answers: Mapping[int, Any], refuses: Sequence[int] = (), **more: Any) -> Callable[[F], F]:
     """Describe a view's method. `answers` maps statuses to shapes, `refuses` lists the problems beyond every call's own."""
     problems = {(status, PROBLEM): OpenApiResponse(ProblemShape, _MEANING[status]) for status in sorted({*EVERY_CALL, *refuses})}
     return extend_schema(summary=summary, tags=[tag], responses={**answers, **problems}, **more)

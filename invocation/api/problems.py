@@ -16,7 +16,6 @@ from django.views import defaults
 from rest_framework.exceptions import APIException, AuthenticationFailed
 from rest_framework.response import Response
 
-from agents.domain.values import NOTHING
 from invocation.api.problem_rules import RULES, Rule, rule_of
 from quota.api.authentication import CHALLENGE
 from quota.domain.errors import RateExceeded
@@ -39,7 +38,7 @@ class Problem:
     title: str
     detail: str
     remedy: str = ""
-    facts: Mapping[str, Any] = NOTHING
+    facts: Mapping[str, Any] = field(default_factory=dict)
     retry_after: timedelta | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
 

@@ -37,9 +37,7 @@ class Schedules(Call):
         found, following = page(seen.schedules_of(place.tenant_id), at=place, cursor=asked.get("cursor"), limit=asked["limit"])
         return Response({"items": ScheduleShape(found, many=True).data, "next": following})
 
-    @described(
-        "Keep a schedule", tag=TAG, answers={201: ScheduleShape}, refuses=(400, 404, 409, 410, 413, 415, 422), request=ScheduleBody
-    )
+    @described("Keep a schedule", tag=TAG, answers={201: ScheduleShape}, refuses=(400, 404, 409, 410, 413, 415, 422), request=ScheduleBody)
     def post(self, request: Request) -> Response:
         schedule = schedules.create(_terms(request, bodies.body(request, ScheduleBody)), now=timezone.now())
         return Response(ScheduleShape(schedule).data, status=201, headers={"Location": f"/v1/schedules/{schedule.pk}"})

@@ -46,6 +46,7 @@ TURN_EDGES: Mapping[TurnMove, Edge[TurnState]] = MappingProxyType(
 class EventType(StrEnum):
     """The types of event objects on the wire."""
 
+    SESSION_READY = "session.ready"
     TURN_STARTED = "turn.started"
     PLAN_READY = "plan.ready"
     DELTA = "delta"

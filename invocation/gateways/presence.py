@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from datetime import timedelta
+from types import MappingProxyType
+from typing import Any
 
 import psycopg
 from django.db import connection
 
 STOP_CHANNEL = "gearbox_stop"
-KEEPALIVE = {"keepalives": 1, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 2}
+KEEPALIVE: Mapping[str, Any] = MappingProxyType({"keepalives": 1, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 2})
 
 
 def own_connection() -> psycopg.Connection:

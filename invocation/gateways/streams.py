@@ -108,7 +108,7 @@ class StreamWriter:
 
 async def read_after(source: redis.Redis, session_id: str, seq: int) -> list[Event]:
     """Return the session's events after `seq`, in order. Raises redis.RedisError."""
-    entries = await source.xrange(key(session_id), min=f"({seq}-0")
+    entries: Any = await source.xrange(key(session_id), min=f"({seq}-0")
     return [Event.parse(fields[b"e"]) for _, fields in entries]
 
 

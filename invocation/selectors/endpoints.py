@@ -24,5 +24,3 @@ def named(label: str) -> Endpoint:
 def callable_as(label: str, transport: Transport) -> Endpoint:
     """Return the endpoint for a call of this transport. Raises UnknownEndpoint, UnknownVersion, EndpointRetired or ModeMismatch."""
     return declared.book().find_for(label, transport)
-
-

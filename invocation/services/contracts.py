@@ -63,7 +63,8 @@ def _unsound(endpoint: Endpoint, agents: set[str]) -> Iterator[str]:
     beyond = endpoint.may_wait - endpoint.policy.may_wait
     if beyond:
         yield f"{label}: a {endpoint.mode} endpoint cannot wait for {', '.join(sorted(beyond))}."
-    for name in filter(None, (endpoint.sibling, endpoint.escape and endpoint.escape.offer)):
+    offered = (endpoint.sibling, endpoint.escape.offer if endpoint.escape else None)
+    for name in [name for name in offered if name]:
         target = declared.book().by_label.get(name)
         if target is None or target.policy.transport is not Transport.JOB:
             yield f"{label}: {name} is no job endpoint that could take over."

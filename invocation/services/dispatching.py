@@ -18,6 +18,7 @@ from invocation.selectors.admission import live_slots
 from invocation.services import admission, jobs, overdue, rescue, turns
 from invocation.services.submission import CHANNEL
 from quota.domain.callers import PlanTerms
+from quota.domain.classes import PriorityClass
 from quota.selectors import terms_of_tenants
 
 log = structlog.get_logger()
@@ -81,7 +82,7 @@ class Dispatcher:
         for priority_class in admission.DISPATCHED_CLASSES:
             self._admit(priority_class, slots[priority_class])
 
-    def _admit(self, priority_class: admission.PriorityClass, slots: int) -> None:
+    def _admit(self, priority_class: PriorityClass, slots: int) -> None:
         while free := admission.free_slots(priority_class, slots=slots):
             admitted = admission.admit(
                 priority_class,

@@ -15,7 +15,6 @@ from invocation.domain.turns import LAST_EVENTS, EventType
 from invocation.gateways import streams
 from invocation.gateways.database import off_loop
 from invocation.gateways.streams import Event, Hub, Subscription
-from invocation.models import Turn
 from invocation.selectors.chat import ended_after
 
 HEARTBEAT_S = 2.0
@@ -78,13 +77,17 @@ class _Place:
                 yield self._passed(event)
 
     async def catch_up(self) -> AsyncGenerator[Event, None]:
-        """Yield what the log holds behind our place, and from PostgreSQL the ends that it does not hold."""
+        """Yield what the log holds behind our place, and from PostgreSQL the ends that it does not hold.
+
+        Where the log was trimmed or lost, one gap event carries the turn's stored text.
+        """
         logged = await self._logged()
         for turn in await off_loop(ended_after, self._session_id, self._last):
-            if not any(event.seq == turn.last_event["seq"] for event in logged):
-                logged = [event for event in logged if event.seq > turn.last_event["seq"]]
-                async for event in self._from_the_row(turn):
-                    yield event
+            end = Event(**(turn.last_event or {}))
+            if not any(event.seq == end.seq for event in logged):
+                logged = [event for event in logged if event.seq > end.seq]
+                yield self._passing(EventType.GAP, {"turn": str(turn.id), "text": turn.text})
+                yield self._passed(end)
         for event in logged:
             if event.seq > self._last:
                 yield self._passed(event)
@@ -94,11 +97,6 @@ class _Place:
             return await streams.read_after(self._hub.reader, str(self._session_id), self._last)
         except (redis.RedisError, OSError):
             return []
-
-    async def _from_the_row(self, turn: Turn) -> AsyncGenerator[Event, None]:
-        """The log was trimmed or lost: the stored text in one gap event, then the turn's last event."""
-        yield self._passing(EventType.GAP, {"turn": str(turn.id), "text": turn.text})
-        yield self._passed(Event(**turn.last_event))
 
     async def _after_silence(self) -> AsyncGenerator[Event, None]:
         before = self._last

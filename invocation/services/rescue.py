@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Q
 
 from agents.domain.errors import Cause
 from invocation.domain.jobs import Fault, JobState, Move, is_poison
@@ -74,5 +74,5 @@ def _bury(poison: Sequence[Job], *, now: datetime) -> set[UUID]:
     return buried
 
 
-def _orphaned(now: datetime) -> Exists:
-    return ~Exists(Process.objects.filter(pk=OuterRef("owner"), lease_until__gt=now))
+def _orphaned(now: datetime) -> Q:
+    return Q(~Exists(Process.objects.filter(pk=OuterRef("owner"), lease_until__gt=now)))

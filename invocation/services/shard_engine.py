@@ -223,4 +223,4 @@ class _Shard:
 def _wait(error: RunError, number: int) -> float:
     """Return the seconds before a row's next try: doubling, never shorter than the provider's own word."""
     asked = error.retry_after.total_seconds() if error.retry_after else 0.0
-    return max(asked, RETRY_WAIT_S * 2 ** (number - 1))
+    return max(asked, RETRY_WAIT_S * float(2 ** (number - 1)))

@@ -29,7 +29,8 @@ def run_turns(turn_ids: list[str]) -> None:
 @shared_task(name=dispatch.RUN_SHARD, ignore_result=False)
 def run_shard(batch_id: str, shard_id: str, wave: int) -> str:
     """Run a shard to its end: the chord's header ends with it. Never raises, so that the body runs."""
-    return runs.submit(process.shards().run(int(shard_id))).result()
+    outcome: str = runs.submit(process.shards().run(int(shard_id))).result()
+    return outcome
 
 
 @shared_task(name=dispatch.AFTER_WAVE)

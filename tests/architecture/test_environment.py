@@ -14,6 +14,7 @@ HAND_ON = {
     "config/processes.py",
     "config/up.py",
     "config/embedded/launch.py",
+    "config/supervisor/leftovers.py",
 }
 
 

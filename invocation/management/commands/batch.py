@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -73,4 +74,4 @@ def _count(text: str) -> int:
     return int(text)
 
 
-_ACTS = {"run": Command.run, "status": Command.status, "cancel": Command.cancel}
+_ACTS: dict[str, Callable[..., None]] = {"run": Command.run, "status": Command.status, "cancel": Command.cancel}

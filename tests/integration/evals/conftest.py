@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from typing import Any
@@ -9,7 +10,10 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.apps import apps
+from kombu import Queue
 
+from agents.domain import registry
+from config.celery import app
 from evals.models import Baseline, Score
 from invocation.domain.modes import Mode
 from invocation.models import Outbox, RunRecord
@@ -80,7 +84,17 @@ def scored(total: float, *, mode: Mode = Mode.STREAMING_SYNC, tenant_id: UUID = 
 @pytest.fixture
 def probed(db: None) -> None:
     """The probe agent is registered."""
-    assert probe.Probe
+    assert registry.find("probe", 3).build is probe.Probe
+
+
+@pytest.fixture
+def p3() -> Iterator[Queue]:
+    """The broker's own queue of class p3, empty."""
+    with app.connection_for_write() as broker:
+        queue = app.amqp.queues["p3"](broker.default_channel)
+        queue.declare()
+        queue.purge()
+        yield queue
 
 
 @pytest.fixture

@@ -8,18 +8,13 @@ from uuid import uuid4
 
 import pytest
 from django.test import Client
-from django.urls import include, path
 
-from config.urls import urlpatterns as house
 from evals.models import Baseline
 from invocation.domain.modes import Mode
 from quota.domain.callers import Scope
 from quota.models import Plan, Tenant
 from quota.services import keys
 from tests.integration.evals.conftest import NOW, scored
-
-urlpatterns = [path("v1/", include("evals.api.urls")), *house]
-pytestmark = pytest.mark.urls(__name__)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,8 @@ from uuid import UUID, uuid4
 import pytest
 from django.db import IntegrityError, connection
 from django.test.utils import CaptureQueriesContext
+from kombu import Queue
 
-from config.celery import app
 from evals.gateways import dispatch
 from evals.models import BatchScoring, Score, Unscored
 from evals.services import batch_scoring
@@ -41,7 +41,7 @@ def row(number: int, *, error: str = "", worth: Any = 0.5, **changed: Any) -> di
     }
 
 
-def complete(folder: Path, rows: list[Mapping[str, Any]]) -> UUID:
+def complete(folder: Path, rows: Sequence[Mapping[str, Any]]) -> UUID:
     """Put a completed batch, its dataset and its event where the product puts them."""
     part = parquet.write_part(folder, "shard=00000/part.parquet", rows)
     parquet.compact(folder, [part], shard=0)
@@ -149,18 +149,16 @@ def test_a_dataset_that_cannot_be_read_is_tried_three_times(db: None, tmp_path: 
     assert batch_scoring.wake(now=NOW + timedelta(days=1)) == 0
 
 
-def test_a_batch_is_woken_on_p3_and_again_only_after_a_while(transactional_db: None, tmp_path: Path) -> None:
-    with app.connection_for_write() as broker:
-        broker.default_channel.queue_purge("p3")
-        complete(tmp_path, [row(0)])
-        batch_scoring.accept(now=NOW)
+def test_a_batch_is_woken_on_p3_and_again_only_after_a_while(db: None, p3: Queue, tmp_path: Path) -> None:
+    complete(tmp_path, [row(0)])
+    batch_scoring.accept(now=NOW)
 
-        assert batch_scoring.wake(now=NOW) == 1
-        assert batch_scoring.wake(now=LATER - timedelta(seconds=1)) == 0
-        assert batch_scoring.wake(now=LATER) == 1
+    assert batch_scoring.wake(now=NOW) == 1
+    assert batch_scoring.wake(now=LATER - timedelta(seconds=1)) == 0
+    assert batch_scoring.wake(now=LATER) == 1
 
-        sent = [broker.default_channel.basic_get("p3", no_ack=True) for _ in range(3)]
-        assert [message and message.headers["task"] for message in sent] == [dispatch.SCORE_BATCH, dispatch.SCORE_BATCH, None]
+    sent = [p3.get(no_ack=True) for _ in range(3)]
+    assert [message and message.headers["task"] for message in sent] == [dispatch.SCORE_BATCH, dispatch.SCORE_BATCH, None]
 
 
 def test_a_large_dataset_is_stored_in_pages(db: None, tmp_path: Path) -> None:

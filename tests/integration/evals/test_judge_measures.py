@@ -56,7 +56,7 @@ def of_another(told: Told, place: int, luck: Random) -> str:
 
 def with_wrong_numbers_and_authors(told: Told, place: int, luck: Random) -> str:
     run = told[place][1]
-    others = list(Title.objects.values("author"))
+    others: list[dict[str, Any]] = [{"author": author} for author in Title.objects.values_list("author", flat=True)]
     return corruptions.wrong_authors(corruptions.wrong_numbers(run.text, luck), authors_of(run), others, luck)
 
 

@@ -1,0 +1,9 @@
+"""The admin's face: what people who run Gearbox see of its work, and the few things that they may do to it."""
+
+from django.contrib import admin
+
+from invocation.admin import batches, chat, dead_letters, holds, jobs, runs, schedules
+
+__all__ = ["batches", "chat", "dead_letters", "holds", "jobs", "runs", "schedules"]
+
+admin.site.index_template = "admin/invocation/dashboard.html"

@@ -1,0 +1,134 @@
+"""Dead letters in the admin: why each job failed, and starting it again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.contrib.admin import ModelAdmin, SimpleListFilter
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from invocation.admin import cells, filters
+from invocation.admin.jobs import of_job
+from invocation.admin.on_record import TenantsRecord
+from invocation.domain.errors import InvocationError
+from invocation.models import DeadLetter
+from invocation.selectors import dead_letters, tenants
+from invocation.services import jobs
+
+MOST_AT_ONCE = 200
+MOST_TOLD = 10
+
+
+class Redriven(SimpleListFilter):
+    title = "redriven"
+    parameter_name = "redriven"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Sequence[tuple[str, str]]:
+        return [("no", "not yet"), ("yes", "redriven")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        wanted = {"no": True, "yes": False}.get(self.value() or "")
+        return queryset if wanted is None else queryset.filter(successor__isnull=wanted)
+
+
+class ErrorCode(SimpleListFilter):
+    """The codes of the newest dead letters; older ones stay reachable by their cause."""
+
+    title = "error code"
+    parameter_name = "code"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Sequence[tuple[str, str]]:
+        newest = dead_letters.dead_letters().order_by("-pk").values_list("error__code", flat=True)[:1_000]
+        return filters.words(sorted({code for code in newest if code}))
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(error__code=self.value()) if self.value() else queryset
+
+
+@admin.register(DeadLetter)
+class DeadLetterAdmin(TenantsRecord):
+    page_template = "admin/invocation/job/page.html"
+    list_display = ("key", "cause_badge", "why", "endpoint", "tenant", "counts", "finished", "redriven")
+    list_filter = (
+        filters.Endpoint,
+        filters.CauseOf,
+        ErrorCode,
+        filters.age("finished_at", title="age"),
+        filters.Tenant,
+        Redriven,
+    )
+    list_select_related = ("successor",)
+    search_fields = ("id",)
+    search_help_text = "An id, or its beginning"
+    actions = ("redrive_selected",)
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.acts = {"redrive": redrive_one}
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[DeadLetter]:
+        return dead_letters.dead_letters().annotate(tenant_name=tenants.name_of()).order_by("-pk")
+
+    @admin.display(description="cause", ordering="cause")
+    def cause_badge(self, row: DeadLetter) -> SafeString:
+        return cells.badge(row.cause or "unknown", tone="bad")
+
+    @admin.display(description="error")
+    def why(self, row: DeadLetter) -> SafeString:
+        told = row.error or {}
+        return format_html('<b>{}</b><br><span class="gx-quiet">{}</span>', told.get("code", ""), cells.excerpt(told.get("sentence", "")))
+
+    @admin.display(description="attempts / failures / losses")
+    def counts(self, row: DeadLetter) -> str:
+        return f"{row.attempt} / {row.failures} / {row.losses}"
+
+    @admin.display(description="redrive")
+    def redriven(self, row: DeadLetter) -> SafeString:
+        successor = getattr(row, "successor", None)
+        return format_html("as {}", cells.link_to("job", successor.pk)) if successor else self.act_button(row, "redrive", text="Redrive")
+
+    def facts(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        return {**of_job(row), "redrive_address": self.act_address(row, "redrive")}
+
+    @admin.action(description="Redrive the selected jobs", permissions=("act",))
+    def redrive_selected(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> None:
+        """Start up to two hundred again, each in a transaction of its own; who cannot be is named, with the reason."""
+        chosen = list(queryset.order_by("pk").values_list("pk", flat=True)[: MOST_AT_ONCE + 1])
+        outcomes = [_redriven(job_id) for job_id in chosen[:MOST_AT_ONCE]]
+        _tell_started(request, [found for found in outcomes if isinstance(found, UUID)])
+        _tell_refused(request, [found for found in outcomes if isinstance(found, str)])
+        if len(chosen) > MOST_AT_ONCE:
+            messages.warning(request, f"Only the {MOST_AT_ONCE} oldest of them were taken at once: select the rest again.")
+
+
+def redrive_one(request: HttpRequest, row: DeadLetter) -> None:
+    _tell_started(request, [jobs.redrive(row.pk, now=timezone.now()).job_id])
+
+
+def _redriven(job_id: UUID) -> UUID | str:
+    try:
+        return jobs.redrive(job_id, now=timezone.now()).job_id
+    except InvocationError as refused:
+        return str(refused)
+
+
+def _tell_started(request: HttpRequest, started: Sequence[UUID]) -> None:
+    if started:
+        links = format_html_join(", ", "{}", ((cells.link_to("job", job_id),) for job_id in started[:MOST_TOLD]))
+        rest = f" and {len(started) - MOST_TOLD} more" if len(started) > MOST_TOLD else ""
+        noun = "job" if len(started) == 1 else "jobs"
+        messages.success(request, format_html("Redriven as {} new {}: {}{}. The old stay failed.", len(started), noun, links, rest))
+
+
+def _tell_refused(request: HttpRequest, sentences: Sequence[str]) -> None:
+    for sentence in sentences[:MOST_TOLD]:
+        messages.error(request, sentence)
+    if len(sentences) > MOST_TOLD:
+        messages.error(request, f"{len(sentences) - MOST_TOLD} more could not be redriven.")

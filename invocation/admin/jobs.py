@@ -1,0 +1,124 @@
+"""Jobs in the admin: the list, and one job with its input, output, history, journal and runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+
+from invocation.admin import cells, filters
+from invocation.admin.on_record import TenantsRecord
+from invocation.domain.jobs import JobState
+from invocation.models import Job, Result
+from invocation.selectors import jobs
+
+MOST_EVENTS = 500
+MOST_STEPS = 200
+HEAVY = ("input", "metadata", "answers", "question", "progress", "error")
+
+
+@admin.register(Job)
+class JobAdmin(TenantsRecord):
+    page_template = "admin/invocation/job/page.html"
+    list_display = (
+        "key",
+        "state_badge",
+        "endpoint",
+        "agent",
+        "tenant",
+        "priority_class",
+        "counts",
+        "queued",
+        "started",
+        "finished",
+        "cost",
+    )
+    list_filter = (
+        filters.choice("state", lambda: filters.words(JobState)),
+        filters.Endpoint,
+        filters.ModeOf,
+        filters.Class,
+        filters.CauseOf,
+        filters.Tenant,
+    )
+    search_fields = ("id",)
+    search_help_text = "An id, or its beginning"
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        found = super().get_queryset(request)
+        return found if request.resolver_match and "object_id" in request.resolver_match.kwargs else found.defer(*HEAVY)
+
+    @admin.display(description="attempt / failures / losses")
+    def counts(self, row: Job) -> str:
+        return f"{row.attempt} / {row.failures} / {row.losses}"
+
+    @admin.display(description="cost", ordering="spent_usd")
+    def cost(self, row: Job) -> str:
+        return cells.money(row.spent_usd)
+
+    def facts(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        return of_job(row)
+
+
+def of_job(row: Any) -> dict[str, Any]:
+    """Return what a job's page shows: private values masked."""
+    result = Result.objects.filter(job_id=row.pk).first()
+    events = list(jobs.events_after(row.pk, 0)[:MOST_EVENTS])
+    return {
+        "figures": _figures(row),
+        "moments": _moments(row),
+        "panels": _panels(row, result),
+        "events": [_event(event) for event in events],
+        "steps": [_step(step) for step in jobs.steps_of(row)[:MOST_STEPS]],
+        "runs": jobs.runs_of(row.tenant_id, {"source_id": row.pk}).order_by("attempt"),
+        "successor": Job.objects.filter(redrive_of_id=row.pk).values_list("pk", flat=True).first(),
+    }
+
+
+def _figures(row: Any) -> list[tuple[str, object]]:
+    return [
+        ("Tenant", row.tenant_name or row.tenant_id),
+        ("Class", row.priority_class),
+        ("Mode", row.mode),
+        ("Attempt", row.attempt),
+        ("Failures", f"{row.failures} of {row.tries}"),
+        ("Losses", row.losses),
+        ("Cost", f"{cells.money(row.spent_usd)} of {cells.money(row.cost_cap_usd)}"),
+        ("Latency budget", cells.took(row.latency_budget_ms)),
+    ]
+
+
+def _moments(row: Any) -> list[tuple[str, Any]]:
+    named = ("created_at", "queued_at", "dispatched_at", "started_at", "finished_at", "due_at", "expires_at")
+    return [(name.removesuffix("_at"), moment) for name in named if (moment := getattr(row, name))]
+
+
+def _panels(row: Any, result: Result | None) -> list[tuple[str, str]]:
+    shown = {
+        "Input": row.input,
+        "Output": result.output if result else None,
+        "Error": row.error,
+        "Question": row.question,
+        "Answers": row.answers,
+        "Progress": row.progress,
+        "Metadata": row.metadata,
+    }
+    return [(name, cells.pretty(value)) for name, value in shown.items() if value]
+
+
+def _event(event: Any) -> dict[str, Any]:
+    state = event.type.removeprefix("job.")
+    facts = {name: value for name, value in event.data.items() if name not in {"move", "attempt"}}
+    return {
+        "seq": event.seq,
+        "at": cells.exact(event.at),
+        "badge": cells.badge(state),
+        "move": event.data.get("move", ""),
+        "attempt": event.data.get("attempt"),
+        "facts": cells.pretty(facts) if facts else "",
+    }
+
+
+def _step(step: Any) -> dict[str, Any]:
+    return {"name": step.name, "occurrence": step.occurrence, "attempt": step.attempt, "at": step.at, "result": cells.pretty(step.result)}

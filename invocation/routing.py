@@ -1,0 +1,36 @@
+"""The addresses of WebSockets, and who may open one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from channels.generic.websocket import AsyncWebsocketConsumer
+from channels.routing import URLRouter
+from channels.security.websocket import OriginValidator
+from django.conf import settings
+from django.urls import path, re_path
+
+from invocation.consumers import UNKNOWN, ChatConsumer
+
+
+class OurPages(OriginValidator):  # type: ignore[misc]
+    """Lets pages of this host connect, and programs, which send no Origin; another site's page is refused."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> Any:
+        if any(name == b"origin" for name, _ in scope["headers"]):
+            return await super().__call__(scope, receive, send)
+        return await self.application(scope, receive, send)
+
+
+class NoSuchAddress(AsyncWebsocketConsumer):  # type: ignore[misc]
+    """Closes what was opened where nothing is."""
+
+    async def connect(self) -> None:
+        await self.accept()
+        await self.close(UNKNOWN)
+
+
+websocket = OurPages(
+    URLRouter([path("ws/chat/<str:label>", ChatConsumer.as_asgi()), re_path(r"^", NoSuchAddress.as_asgi())]),
+    settings.ALLOWED_HOSTS,
+)

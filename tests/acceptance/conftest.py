@@ -1,0 +1,65 @@
+"""A whole installation of its own, as `manage.py up` starts it: every process, embedded servers, free ports."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+KEY = re.compile(r"gbx_\S+")
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A running Gearbox and a key of a tenant without caps."""
+
+    home: Path
+    base_url: str
+    flower_url: str
+    environment: dict[str, str] = field(repr=False)
+    key: str = field(repr=False)
+
+    def manage(self, *words: str) -> str:
+        """Run a command of this installation and return what it printed."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", *words], cwd=ROOT, env=self.environment, capture_output=True, text=True, check=False, timeout=240
+        )
+        assert done.returncode == 0, f"manage.py {' '.join(words)}\n{done.stdout}\n{done.stderr}\n{self.log()[-4000:]}"
+        return done.stdout
+
+    def log(self) -> str:
+        path = self.home / "up.log"
+        return path.read_text() if path.exists() else ""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def start(home: Path, **settings: str) -> Installation:
+    web, flower = free_port(), free_port()
+    kept = {name: value for name, value in os.environ.items() if name not in {"DATABASE_URL", "REDIS_URL", "BROKER_URL"}}
+    environment = {**kept, "GEARBOX_HOME": str(home), "WEB_PORT": str(web), "FLOWER_PORT": str(flower), **settings}
+    bare = Installation(home, f"http://127.0.0.1:{web}", f"http://127.0.0.1:{flower}", environment, "")
+    bare.manage("up", "--detach")
+    found = KEY.search(bare.manage("keys", "create", "--tenant", "acceptance", "--plan", "house"))
+    assert found
+    return Installation(home, bare.base_url, bare.flower_url, environment, found.group())
+
+
+@pytest.fixture(scope="session")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """One installation for all tests of the session that do it no lasting harm."""
+    installation = start(tmp_path_factory.mktemp("up"), OFFLINE_FAULT_MARKERS="1")
+    yield installation
+    installation.manage("down")
