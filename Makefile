@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo up down test lint unit lock clean
+.PHONY: demo up down test bench soak lint unit lock clean
 
 .DEFAULT_GOAL := help
 help: ## Show the targets.
@@ -34,6 +34,12 @@ test: $(VENV)/.test ## Everything that CI checks: lint, types, import contracts,
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+bench: $(VENV)/.test ## The benchmarks: a table and a JSON line each (NAME=cold_start: that one).
+	@$(BIN)/python -m tests.benchmarks $(NAME)
+
+soak: $(VENV)/.test ## The long fault runs, at full length.
+	@if test -d tests/soak; then $(BIN)/python -m pytest tests/soak; else echo "There are no soak runs yet."; fi
 
 lock: ## Resolve pyproject.toml again into the two pinned, hashed requirement files.
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" pyproject.toml -o requirements.txt

@@ -38,6 +38,7 @@ def environment(env: Env, *, database_url: str, redis_url: str) -> dict[str, str
         "REDIS_URL": redis_url,
         **broker,
         "PYTHONUNBUFFERED": "1",
+        "CELERY_SKIP_CHECKS": "1",  # run before by `manage.py migrate`; each worker would load the web's addresses for them
         "PYTHONWARNINGS": ",".join(filter(None, (os.environ.get("PYTHONWARNINGS"), NO_ROOT_WARNING))),
         "FLOWER_BASIC_AUTH": f"{env.flower_user}:{env.flower_password}",
     }

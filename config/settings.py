@@ -18,7 +18,7 @@ CSRF_TRUSTED_ORIGINS = [f"http://127.0.0.1:{env.web_port}", f"http://localhost:{
 
 INSTALLED_APPS = [
     "unfold",
-    "django.contrib.admin",
+    "django.contrib.admin.apps.SimpleAdminConfig",  # discovered by config.urls: only the web process loads the admin
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -130,6 +130,9 @@ UNFOLD = {
     "SITE_SYMBOL": "settings",
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
+    "DASHBOARD_CALLBACK": "invocation.admin.dashboard.fill",
+    "STYLES": ["config.navigation.stylesheet"],
+    "SIDEBAR": {"show_search": True, "navigation": "config.navigation.groups"},
 }
 
 structlog.configure(

@@ -7,6 +7,8 @@ from django.urls import include, path
 
 from invocation.api import docs, pages, probes
 
+admin.autodiscover()
+
 urlpatterns = [
     path("", pages.chat_page),
     path("v1/", include("invocation.api.urls")),

@@ -200,6 +200,6 @@ def _close_code(refusal: Refusal) -> int:
 def _told(refusal: Refusal) -> dict[str, Any]:
     """Return what an `error` event says: as a problem does, without the status, which a socket has not."""
     facts = dict(refusal.facts) if isinstance(refusal, InvocationError) else {}
-    title = refusal.title if isinstance(refusal, InvocationError) else str(refusal)
+    title = refusal.title if isinstance(refusal, InvocationError) else InvocationError.title
     told = {**facts, "code": refusal.code, "title": title, "detail": str(refusal)}
     return told | ({"retry_after_s": math.ceil((refusal.retry_after or BREATH).total_seconds())} if refusal.retryable else {})

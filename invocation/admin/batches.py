@@ -10,11 +10,12 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from invocation.admin import cells, filters
+from invocation.admin import filters
 from invocation.admin.on_record import TenantsRecord
 from invocation.domain.batches import BatchState
 from invocation.models import Batch, BatchRow, Shard
 from invocation.selectors import batches
+from invocation.templatetags import gearbox_cells as cells
 
 SUMS = ("position", "failed_rows", "cost_usd")
 MOST_ERRORS = 50

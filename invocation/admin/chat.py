@@ -10,12 +10,13 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from invocation.admin import cells, filters
+from invocation.admin import filters
 from invocation.admin.on_record import TenantsRecord
 from invocation.domain.masking import masked_text
 from invocation.domain.turns import TurnState
 from invocation.models import RunRecord, Session, Turn
 from invocation.selectors import jobs
+from invocation.templatetags import gearbox_cells as cells
 
 MOST_TURNS = 100
 

@@ -11,11 +11,11 @@ from django.utils import timezone
 from django.views.generic import TemplateView
 from unfold.views import UnfoldModelAdminViewMixin
 
-from invocation.admin import cells
 from invocation.admin.on_record import attempt
 from invocation.models.admission import HoldScope
 from invocation.selectors import standing
 from invocation.services import holds
+from invocation.templatetags import gearbox_cells as cells
 
 UNREASONED = "held in the admin"
 

@@ -9,9 +9,10 @@ from typing import Any
 from django.http import HttpRequest
 from django.utils import timezone
 
-from invocation.admin import cells, charts
+from invocation.admin import charts
 from invocation.domain.modes import policy
 from invocation.selectors import dashboard, dead_letters
+from invocation.templatetags import gearbox_cells as cells
 
 DAY = timedelta(hours=24)
 PERMISSION = "invocation.view_runrecord"
@@ -70,4 +71,10 @@ def _class(found: dashboard.ClassFigures) -> dict[str, Any]:
 
 def _dead(dead: int, volume: int) -> dict[str, Any]:
     share = dead / volume if volume else 0.0
-    return {"count": f"{dead:,}", "volume": f"{volume:,}", "share": f"{share:.2%}", "slo": f"{dead_letters.SLO_SHARE:.2%}", "holds": share <= dead_letters.SLO_SHARE}
+    return {
+        "count": f"{dead:,}",
+        "volume": f"{volume:,}",
+        "share": f"{share:.2%}",
+        "slo": f"{dead_letters.SLO_SHARE:.2%}",
+        "holds": share <= dead_letters.SLO_SHARE,
+    }

@@ -4,26 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from uuid import UUID
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.admin import ModelAdmin, SimpleListFilter
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils import timezone
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from invocation.admin import cells, filters
+from invocation.admin import filters, redriving
 from invocation.admin.jobs import of_job
 from invocation.admin.on_record import TenantsRecord
-from invocation.domain.errors import InvocationError
 from invocation.models import DeadLetter
 from invocation.selectors import dead_letters, tenants
-from invocation.services import jobs
-
-MOST_AT_ONCE = 200
-MOST_TOLD = 10
+from invocation.templatetags import gearbox_cells as cells
 
 
 class Redriven(SimpleListFilter):
@@ -71,7 +65,7 @@ class DeadLetterAdmin(TenantsRecord):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self.acts = {"redrive": redrive_one}
+        self.acts = {"redrive": redriving.redrive_one}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[DeadLetter]:
         return dead_letters.dead_letters().annotate(tenant_name=tenants.name_of()).order_by("-pk")
@@ -99,36 +93,4 @@ class DeadLetterAdmin(TenantsRecord):
 
     @admin.action(description="Redrive the selected jobs", permissions=("act",))
     def redrive_selected(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> None:
-        """Start up to two hundred again, each in a transaction of its own; who cannot be is named, with the reason."""
-        chosen = list(queryset.order_by("pk").values_list("pk", flat=True)[: MOST_AT_ONCE + 1])
-        outcomes = [_redriven(job_id) for job_id in chosen[:MOST_AT_ONCE]]
-        _tell_started(request, [found for found in outcomes if isinstance(found, UUID)])
-        _tell_refused(request, [found for found in outcomes if isinstance(found, str)])
-        if len(chosen) > MOST_AT_ONCE:
-            messages.warning(request, f"Only the {MOST_AT_ONCE} oldest of them were taken at once: select the rest again.")
-
-
-def redrive_one(request: HttpRequest, row: DeadLetter) -> None:
-    _tell_started(request, [jobs.redrive(row.pk, now=timezone.now()).job_id])
-
-
-def _redriven(job_id: UUID) -> UUID | str:
-    try:
-        return jobs.redrive(job_id, now=timezone.now()).job_id
-    except InvocationError as refused:
-        return str(refused)
-
-
-def _tell_started(request: HttpRequest, started: Sequence[UUID]) -> None:
-    if started:
-        links = format_html_join(", ", "{}", ((cells.link_to("job", job_id),) for job_id in started[:MOST_TOLD]))
-        rest = f" and {len(started) - MOST_TOLD} more" if len(started) > MOST_TOLD else ""
-        noun = "job" if len(started) == 1 else "jobs"
-        messages.success(request, format_html("Redriven as {} new {}: {}{}. The old stay failed.", len(started), noun, links, rest))
-
-
-def _tell_refused(request: HttpRequest, sentences: Sequence[str]) -> None:
-    for sentence in sentences[:MOST_TOLD]:
-        messages.error(request, sentence)
-    if len(sentences) > MOST_TOLD:
-        messages.error(request, f"{len(sentences) - MOST_TOLD} more could not be redriven.")
+        redriving.redrive_many(request, queryset)

@@ -15,7 +15,6 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from invocation.admin import cells
 from invocation.admin.contracts import AgentsView, EndpointsView
 from invocation.admin.on_record import OnRecord, attempt
 from invocation.domain.errors import StaleMove
@@ -23,6 +22,7 @@ from invocation.models import Hold
 from invocation.models.admission import HoldScope
 from invocation.selectors import standing
 from invocation.services import holds
+from invocation.templatetags import gearbox_cells as cells
 from quota.domain.classes import PriorityClass
 
 

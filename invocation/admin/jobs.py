@@ -7,11 +7,12 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 
-from invocation.admin import cells, filters
+from invocation.admin import filters
 from invocation.admin.on_record import TenantsRecord
 from invocation.domain.jobs import JobState
 from invocation.models import Job, Result
 from invocation.selectors import jobs
+from invocation.templatetags import gearbox_cells as cells
 
 MOST_EVENTS = 500
 MOST_STEPS = 200

@@ -20,10 +20,10 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 
-from invocation.admin import cells
 from invocation.admin.paging import BoundedPaginator
 from invocation.domain.errors import InvocationError
 from invocation.selectors import tenants
+from invocation.templatetags import gearbox_cells as cells
 
 SHORTEST_PREFIX = 8
 

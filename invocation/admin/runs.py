@@ -12,9 +12,10 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from invocation.admin import cells, filters
+from invocation.admin import filters
 from invocation.admin.on_record import OnRecord, TenantsRecord
 from invocation.models import Job, Process, RunRecord, Shard, Turn
+from invocation.templatetags import gearbox_cells as cells
 
 PAGES = {"job": "job", "turn": "turn"}
 OUTCOMES = ("completed", "complete", "declined", "failed", "fail", "overdue", "cancel")
@@ -23,7 +24,20 @@ OUTCOMES = ("completed", "complete", "declined", "failed", "fail", "overdue", "c
 @admin.register(RunRecord)
 class RunRecordAdmin(TenantsRecord):
     page_template = "admin/invocation/run.html"
-    list_display = ("key", "outcome_badge", "mode", "endpoint", "tenant", "of", "waited", "first_words", "duration", "tokens", "cost", "finished")
+    list_display = (
+        "key",
+        "outcome_badge",
+        "mode",
+        "endpoint",
+        "tenant",
+        "of",
+        "waited",
+        "first_words",
+        "duration",
+        "tokens",
+        "cost",
+        "finished",
+    )
     list_filter = (filters.ModeOf, filters.Endpoint, filters.choice("outcome", lambda: filters.words(OUTCOMES)), filters.Tenant)
     search_fields = ("id",)
     search_help_text = "An id, or its beginning"
@@ -86,8 +100,8 @@ class ProcessAdmin(OnRecord):
     ordering = ("priority_class", "-started_at")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Process]:
-        counts = {f"{model._meta.model_name}s": _held_by(model) for model in (Job, Turn, Shard)}
-        found: QuerySet[Process] = super().get_queryset(request).annotate(**counts)
+        counted = {"jobs": _held_by(Job), "turns": _held_by(Turn), "shards": _held_by(Shard)}
+        found: QuerySet[Process] = super().get_queryset(request).annotate(**counted)
         return found
 
     @admin.display(description="process")

@@ -11,12 +11,13 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from invocation.admin import cells, filters
+from invocation.admin import filters
 from invocation.admin.on_record import TenantsRecord, attempt
 from invocation.models import Schedule
 from invocation.selectors import moments
 from invocation.selectors.schedules import firings_of
 from invocation.services import schedules
+from invocation.templatetags import gearbox_cells as cells
 
 MOST_FIRINGS = 50
 NEXT_MOMENTS = 5

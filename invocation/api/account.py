@@ -25,7 +25,12 @@ LONGEST_SPAN = timedelta(days=366)
 
 class UsageOf(Call):
     @described(
-        "Read what was used, by day, endpoint, mode and model", tag=TAG, answers={200: UsageShape}, refuses=(422,), parameters=[UsageQuery]
+        "read_usage",
+        "Read what was used, by day, endpoint, mode and model",
+        tag=TAG,
+        answers={200: UsageShape},
+        refuses=(422,),
+        parameters=[UsageQuery],
     )
     def get(self, request: Request) -> Response:
         asked = bodies.query(request, UsageQuery)
@@ -39,7 +44,7 @@ class UsageOf(Call):
 
 
 class QuotaOf(Call):
-    @described("Read the plan and what of it is in use", tag=TAG, answers={200: QuotaShape})
+    @described("read_quota", "Read the plan and what of it is in use", tag=TAG, answers={200: QuotaShape})
     def get(self, request: Request) -> Response:
         caller = caller_of(request)
         used = in_flight_of(caller.tenant_id)
@@ -57,7 +62,7 @@ class QuotaOf(Call):
 
 
 class Runs(Call):
-    @described("List runs, newest first", tag=TAG, answers={200: RunPage}, refuses=(400, 422), parameters=[RunQuery])
+    @described("list_runs", "List runs, newest first", tag=TAG, answers={200: RunPage}, refuses=(400, 422), parameters=[RunQuery])
     def get(self, request: Request) -> Response:
         asked = bodies.query(request, RunQuery)
         limit, cursor = asked.pop("limit"), asked.pop("cursor", None)

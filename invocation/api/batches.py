@@ -41,7 +41,7 @@ TAG = "batches"
 class Batches(Call):
     scopes = READS_AND_INVOKES
 
-    @described("List batches, newest first", tag=TAG, answers={200: BatchPage}, refuses=(400, 422), parameters=[BatchQuery])
+    @described("list_batches", "List batches, newest first", tag=TAG, answers={200: BatchPage}, refuses=(400, 422), parameters=[BatchQuery])
     def get(self, request: Request) -> Response:
         asked = bodies.query(request, BatchQuery)
         limit, cursor = asked.pop("limit"), asked.pop("cursor", None)
@@ -50,6 +50,7 @@ class Batches(Call):
         return Response({"items": BatchShape(found, many=True).data, "next": following})
 
     @described(
+        "open_batch",
         "Open a batch",
         tag=TAG,
         answers={202: BatchDetail},
@@ -58,25 +59,29 @@ class Batches(Call):
         parameters=[TRACEPARENT],
     )
     def post(self, request: Request) -> Response:
+        """Check every row before anything starts; a broken line is named by its number.
+
+        A large manifest is a file in the tenant's folder of the object store.
+        """
         opening = _opening(request, bodies.body(request, BatchBody))
         batch = batch_start.start_batch(opening, now=timezone.now())
         return Response(_detail(batch), status=202, headers={"Location": f"/v1/batches/{batch.pk}"})
 
 
 class OneBatch(Call):
-    @described("Read a batch and how far it is", tag=TAG, answers={200: BatchDetail}, refuses=(404,))
+    @described("read_batch", "Read a batch and how far it is", tag=TAG, answers={200: BatchDetail}, refuses=(404,))
     def get(self, request: Request, batch_id: UUID) -> Response:
         return Response(_detail(_owned(request, batch_id)))
 
 
 class BatchShards(Call):
-    @described("Read a batch's shards", tag=TAG, answers={200: ShardList}, refuses=(404,))
+    @described("list_shards", "Read a batch's shards", tag=TAG, answers={200: ShardList}, refuses=(404,))
     def get(self, request: Request, batch_id: UUID) -> Response:
         return Response({"items": ShardShape(seen.shards_of(_owned(request, batch_id)), many=True).data})
 
 
 class BatchResults(Call):
-    @described("Read where a completed batch's dataset lies", tag=TAG, answers={200: DatasetShape}, refuses=(404, 410))
+    @described("read_dataset", "Read where a completed batch's dataset lies", tag=TAG, answers={200: DatasetShape}, refuses=(404, 410))
     def get(self, request: Request, batch_id: UUID) -> Response:
         batch = _owned(request, batch_id)
         seen.must_have_results(batch)
@@ -86,7 +91,7 @@ class BatchResults(Call):
 class CancelBatch(Call):
     scopes = READS_AND_INVOKES
 
-    @described("Cancel a batch", tag=TAG, answers={202: BatchDetail}, refuses=(404, 409), request=None)
+    @described("cancel_batch", "Cancel a batch", tag=TAG, answers={202: BatchDetail}, refuses=(404, 409), request=None)
     def post(self, request: Request, batch_id: UUID) -> Response:
         batches.cancel(_owned(request, batch_id).pk, now=timezone.now())
         return Response(_detail(_owned(request, batch_id)), status=202)

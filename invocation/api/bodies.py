@@ -44,8 +44,9 @@ def read(request: Request | HttpRequest) -> Any:
     raw = request.body
     if not raw:
         return {}
-    if request.content_type.partition(";")[0].strip().lower() != "application/json":
-        raise UnsupportedMediaType(request.content_type)
+    media_type = str(request.content_type).partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise UnsupportedMediaType(media_type)
     try:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError as broken:

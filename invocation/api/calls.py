@@ -39,7 +39,7 @@ class Call(APIView):
         told = super().finalize_response(request, response, *args, **kwargs)
         for name, value in rate_headers(self.rate).items() if self.rate else ():
             told.headers.setdefault(name, value)
-        return cast(Response, told)
+        return told
 
 
 def caller_of(request: Request) -> Caller:

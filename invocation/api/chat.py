@@ -19,7 +19,7 @@ TAG = "chat"
 
 
 class OneSession(Call):
-    @described("Read a session with its turns", tag=TAG, answers={200: SessionShape}, refuses=(404,))
+    @described("read_session", "Read a session with its turns", tag=TAG, answers={200: SessionShape}, refuses=(404,))
     def get(self, request: Request, session_id: UUID) -> Response:
         session = owned_session(caller_of(request).tenant_id, session_id)
         told = {
@@ -35,8 +35,16 @@ class OneSession(Call):
 class CancelTurn(Call):
     scopes = READS_AND_INVOKES
 
-    @described("Stop a session's open turn", tag=TAG, answers={202: StoppedTurn}, refuses=(404, 409), request=None)
+    @described(
+        "cancel_turn",
+        "Stop a session's open turn",
+        tag=TAG,
+        answers={202: StoppedTurn},
+        refuses=(404, 409),
+        request=None,
+    )
     def post(self, request: Request, session_id: UUID) -> Response:
+        """Ask the open turn to stop: what was shown stays, and its last event says when it has ended."""
         turn = chatting.stop(caller_of(request).tenant_id, session_id, now=timezone.now())
         return Response(StoppedTurn(turn).data, status=202)
 
@@ -44,8 +52,15 @@ class CancelTurn(Call):
 class Tickets(Call):
     scopes = READS_AND_INVOKES
 
-    @described("Buy a ticket for a WebSocket", tag=TAG, answers={201: TicketShape}, request=None)
+    @described(
+        "buy_ticket",
+        "Buy a ticket for a WebSocket",
+        tag=TAG,
+        answers={201: TicketShape},
+        request=None,
+    )
     def post(self, request: Request) -> Response:
+        """Open `/ws/chat/{label}?ticket=…` with it within a minute; a browser cannot send a key with a WebSocket."""
         key = split(request.headers["Authorization"].partition(" ")[2].strip())
         told = {"ticket": tickets.issue(key.prefix), "expires_in": int(tickets.LIFE.total_seconds())}
         return Response(told, status=201)

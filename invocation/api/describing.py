@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from inspect import getdoc
 from typing import Any, TypeVar
 
 from drf_spectacular.types import OpenApiTypes
@@ -25,10 +26,21 @@ TRACEPARENT = OpenApiParameter(
 )
 
 
-def described(summary: str, *, tag: str, answers: Mapping[int, Any], refuses: Sequence[int] = (), **more: Any) -> Callable[[F], F]:
-    """Describe a view's method. `answers` maps statuses to shapes, `refuses` lists the problems beyond every call's own."""
+def described(
+    name: str, summary: str, *, tag: str, answers: Mapping[Any, Any], refuses: Sequence[int] = (), **more: Any
+) -> Callable[[F], F]:
+    """Describe a view's method, whose docstring goes to OpenAPI.
+
+    `answers` maps statuses to shapes, `refuses` lists the problems beyond every call's own.
+    """
     problems = {(status, PROBLEM): OpenApiResponse(ProblemShape, _MEANING[status]) for status in sorted({*EVERY_CALL, *refuses})}
-    return extend_schema(summary=summary, tags=[tag], responses={**answers, **problems}, **more)
+
+    def describe(method: F) -> F:
+        told = getdoc(method) or f"{summary}."
+        answered = {**answers, **problems}
+        return extend_schema(operation_id=name, summary=summary, description=told, tags=[tag], responses=answered, **more)(method)
+
+    return describe
 
 
 _MEANING: Mapping[int, str] = {

@@ -14,12 +14,12 @@ TAG = "endpoints"
 
 
 class Endpoints(Call):
-    @described("List every endpoint with its contract", tag=TAG, answers={200: EndpointList})
+    @described("list_endpoints", "List every endpoint with its contract", tag=TAG, answers={200: EndpointList})
     def get(self, request: Request) -> Response:
         return Response({"items": [shown(endpoint) for endpoint in endpoints.every()]})
 
 
 class OneEndpoint(Call):
-    @described("Read one endpoint's contract", tag=TAG, answers={200: EndpointShape}, refuses=(404,))
+    @described("read_endpoint", "Read one endpoint's contract", tag=TAG, answers={200: EndpointShape}, refuses=(404,))
     def get(self, request: Request, label: str) -> Response:
         return Response(shown(endpoints.named(label)))

@@ -46,7 +46,7 @@ TAG = "jobs"
 class Jobs(Call):
     scopes = READS_AND_INVOKES
 
-    @described("List jobs, newest first", tag=TAG, answers={200: JobPage}, refuses=(400, 422), parameters=[JobQuery])
+    @described("list_jobs", "List jobs, newest first", tag=TAG, answers={200: JobPage}, refuses=(400, 422), parameters=[JobQuery])
     def get(self, request: Request) -> Response:
         asked = bodies.query(request, JobQuery)
         limit, cursor = asked.pop("limit"), asked.pop("cursor", None)
@@ -55,6 +55,7 @@ class Jobs(Call):
         return Response({"items": JobShape(found, many=True).data, "next": following})
 
     @described(
+        "submit_job",
         "Submit a job",
         tag=TAG,
         answers={202: AcceptedJob},
@@ -63,27 +64,39 @@ class Jobs(Call):
         parameters=[IDEMPOTENCY_KEY, TRACEPARENT],
     )
     def post(self, request: Request) -> Response:
+        """Accept a job durably and answer at once; no call waits for a result.
+
+        Follow the job's events, or read it again. The input must fit the endpoint's input
+        schema, which `GET /v1/endpoints/{label}` tells.
+        """
         now = timezone.now()
         wanted = _submission(request, bodies.body(request, JobBody), now=now)
         return _accepted(submission.submit(wanted, now=now), wanted.endpoint, wanted.tenant_id, now=now)
 
 
 class OneJob(Call):
-    @described("Read a job", tag=TAG, answers={200: JobDetail}, refuses=(404,))
+    @described("read_job", "Read a job", tag=TAG, answers={200: JobDetail}, refuses=(404,))
     def get(self, request: Request, job_id: UUID) -> Response:
         return Response(_detail(_owned(request, job_id)))
 
 
 class JobResult(Call):
-    @described("Read a completed job's result", tag=TAG, answers={200: ResultShape}, refuses=(404, 410))
+    @described(
+        "read_result",
+        "Read a completed job's result",
+        tag=TAG,
+        answers={200: ResultShape},
+        refuses=(404, 410),
+    )
     def get(self, request: Request, job_id: UUID) -> Response:
+        """404 `result_not_ready` before the end, 410 `no_result` after a failure or a cancellation."""
         job = _owned(request, job_id)
         result = seen.result_of(job)
         return Response({"id": str(job.pk), "endpoint": job.endpoint, "output": result.output, "at": result.at})
 
 
 class JobJournal(Call):
-    @described("Read a job's finished steps", tag=TAG, answers={200: JournalShape}, refuses=(404,))
+    @described("read_journal", "Read a job's finished steps", tag=TAG, answers={200: JournalShape}, refuses=(404,))
     def get(self, request: Request, job_id: UUID) -> Response:
         return Response({"items": StepShape(seen.steps_of(_owned(request, job_id)), many=True).data})
 
@@ -91,8 +104,16 @@ class JobJournal(Call):
 class CancelJob(Call):
     scopes = READS_AND_INVOKES
 
-    @described("Cancel a job", tag=TAG, answers={202: JobDetail}, refuses=(400, 404, 409, 422), request=CancelBody)
+    @described(
+        "cancel_job",
+        "Cancel a job",
+        tag=TAG,
+        answers={202: JobDetail},
+        refuses=(400, 404, 409, 422),
+        request=CancelBody,
+    )
     def post(self, request: Request, job_id: UUID) -> Response:
+        """End a job that no worker holds at once; one that runs is `cancelling` until its worker confirms."""
         job = _owned(request, job_id)
         reason = bodies.body(request, CancelBody).get("reason", "cancelled")
         jobs.cancel(job.pk, reason=reason, now=timezone.now())
@@ -102,7 +123,7 @@ class CancelJob(Call):
 class AnswerJob(Call):
     scopes = READS_AND_INVOKES
 
-    @described("Answer a job's question", tag=TAG, answers={202: JobDetail}, refuses=(400, 404, 409, 422), request=AnswerBody)
+    @described("answer_job", "Answer a job's question", tag=TAG, answers={202: JobDetail}, refuses=(400, 404, 409, 422), request=AnswerBody)
     def post(self, request: Request, job_id: UUID) -> Response:
         job = _owned(request, job_id)
         told = bodies.body(request, AnswerBody)
@@ -114,9 +135,18 @@ class RedriveJob(Call):
     scopes = READS_AND_INVOKES
 
     @described(
-        "Start a failed job again as a new one", tag=TAG, answers={202: AcceptedJob}, refuses=(400, 404, 409, 410, 422), request=RedriveBody
+        "redrive_job",
+        "Start a failed job again as a new one",
+        tag=TAG,
+        answers={202: AcceptedJob},
+        refuses=(400, 404, 409, 410, 422),
+        request=RedriveBody,
     )
     def post(self, request: Request, job_id: UUID) -> Response:
+        """Make a new job of a failed one, which stays failed and names its successor.
+
+        Without `input` the old input is used.
+        """
         job = _owned(request, job_id)
         endpoint = endpoints.callable_as(job.endpoint, endpoints.named(job.endpoint).policy.transport)
         caller_of(request).require_class(endpoint.policy.priority_class)

@@ -9,13 +9,14 @@ import orjson
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.settings import patched_settings
 
 
 @cache
 def document() -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of every call under /v1."""
-    generator = SchemaGenerator()  # type: ignore[no-untyped-call]
-    drawn: dict[str, Any] = generator.get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
+    with patched_settings({"POSTPROCESSING_HOOKS": []}):  # a choice is easier to read where it stands than under a name made up for it
+        drawn: dict[str, Any] = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
     return drawn
 
 

@@ -129,7 +129,7 @@ def rate_headers(rate: Rate) -> dict[str, str]:
 
 def every_code() -> list[tuple[str, Rule, str, str]]:
     """Return code, rule, title and meaning of every problem, for the docs."""
-    told = {}
+    told: dict[str, tuple[str, Rule, str, str]] = {}
     for kind, rule in RULES.items():
         code = rule.code or str(getattr(kind, "code", "")) or str(getattr(kind, "default_code", ""))
         title = rule.title or str(getattr(kind, "title", ""))

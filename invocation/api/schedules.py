@@ -30,14 +30,23 @@ FIELDS = ("name", "endpoint", "cron", "timezone", "input")
 class Schedules(Call):
     scopes = READS_AND_MANAGES
 
-    @described("List schedules, newest first", tag=TAG, answers={200: SchedulePage}, refuses=(400, 422), parameters=[PageQuery])
+    @described(
+        "list_schedules", "List schedules, newest first", tag=TAG, answers={200: SchedulePage}, refuses=(400, 422), parameters=[PageQuery]
+    )
     def get(self, request: Request) -> Response:
         asked = bodies.query(request, PageQuery)
         place = Place(caller_of(request).tenant_id, request.path, {})
         found, following = page(seen.schedules_of(place.tenant_id), at=place, cursor=asked.get("cursor"), limit=asked["limit"])
         return Response({"items": ScheduleShape(found, many=True).data, "next": following})
 
-    @described("Keep a schedule", tag=TAG, answers={201: ScheduleShape}, refuses=(400, 404, 409, 410, 413, 415, 422), request=ScheduleBody)
+    @described(
+        "create_schedule",
+        "Keep a schedule",
+        tag=TAG,
+        answers={201: ScheduleShape},
+        refuses=(400, 404, 409, 410, 413, 415, 422),
+        request=ScheduleBody,
+    )
     def post(self, request: Request) -> Response:
         schedule = schedules.create(_terms(request, bodies.body(request, ScheduleBody)), now=timezone.now())
         return Response(ScheduleShape(schedule).data, status=201, headers={"Location": f"/v1/schedules/{schedule.pk}"})
@@ -46,30 +55,49 @@ class Schedules(Call):
 class OneSchedule(Call):
     scopes = READS_AND_MANAGES
 
-    @described("Read a schedule", tag=TAG, answers={200: ScheduleShape}, refuses=(404,))
+    @described("read_schedule", "Read a schedule", tag=TAG, answers={200: ScheduleShape}, refuses=(404,))
     def get(self, request: Request, schedule_id: UUID) -> Response:
         return Response(ScheduleShape(_owned(request, schedule_id)).data)
 
-    @described("Replace a schedule", tag=TAG, answers={200: ScheduleShape}, refuses=(400, 404, 409, 410, 422), request=ScheduleBody)
+    @described(
+        "replace_schedule",
+        "Replace a schedule",
+        tag=TAG,
+        answers={200: ScheduleShape},
+        refuses=(400, 404, 409, 410, 422),
+        request=ScheduleBody,
+    )
     def put(self, request: Request, schedule_id: UUID) -> Response:
         return _changed(request, _owned(request, schedule_id), bodies.body(request, ScheduleBody))
 
     @described(
-        "Change fields of a schedule", tag=TAG, answers={200: ScheduleShape}, refuses=(400, 404, 409, 410, 422), request=ScheduleChange
+        "change_schedule",
+        "Change fields of a schedule",
+        tag=TAG,
+        answers={200: ScheduleShape},
+        refuses=(400, 404, 409, 410, 422),
+        request=ScheduleChange,
     )
     def patch(self, request: Request, schedule_id: UUID) -> Response:
         schedule = _owned(request, schedule_id)
         kept = {name: getattr(schedule, name) for name in FIELDS}
         return _changed(request, schedule, kept | bodies.body(request, ScheduleChange))
 
-    @described("Forget a schedule", tag=TAG, answers={204: None}, refuses=(404,))
+    @described("delete_schedule", "Forget a schedule", tag=TAG, answers={204: None}, refuses=(404,))
     def delete(self, request: Request, schedule_id: UUID) -> Response:
         schedules.delete(_owned(request, schedule_id).pk)
         return Response(status=204)
 
 
 class ScheduleFirings(Call):
-    @described("List a schedule's firings, newest first", tag=TAG, answers={200: FiringPage}, refuses=(400, 404), parameters=[PageQuery])
+    @described(
+        "list_firings",
+        "List a schedule's firings, newest first",
+        tag=TAG,
+        answers={200: FiringPage},
+        refuses=(400, 404),
+        parameters=[PageQuery],
+    )
     def get(self, request: Request, schedule_id: UUID) -> Response:
         asked = bodies.query(request, PageQuery)
         place = Place(caller_of(request).tenant_id, request.path, {})
@@ -81,8 +109,16 @@ class ScheduleFirings(Call):
 class FireSchedule(Call):
     scopes = READS_AND_MANAGES
 
-    @described("Fire a schedule now", tag=TAG, answers={202: FiringShape}, refuses=(404, 409, 410, 422), request=None)
+    @described(
+        "fire_schedule",
+        "Fire a schedule now",
+        tag=TAG,
+        answers={202: FiringShape},
+        refuses=(404, 409, 410, 422),
+        request=None,
+    )
     def post(self, request: Request, schedule_id: UUID) -> Response:
+        """Fire beside the clock: the next moment stays as it was."""
         firing = schedules.fire(_owned(request, schedule_id).pk, now=timezone.now())
         return Response(FiringShape(firing).data, status=202, headers={"Location": f"/v1/jobs/{firing.job_id}"})
 
@@ -90,7 +126,7 @@ class FireSchedule(Call):
 class PauseSchedule(Call):
     scopes = READS_AND_MANAGES
 
-    @described("Pause a schedule", tag=TAG, answers={200: ScheduleShape}, refuses=(404,), request=None)
+    @described("pause_schedule", "Pause a schedule", tag=TAG, answers={200: ScheduleShape}, refuses=(404,), request=None)
     def post(self, request: Request, schedule_id: UUID) -> Response:
         schedules.pause(_owned(request, schedule_id).pk, now=timezone.now())
         return Response(ScheduleShape(_owned(request, schedule_id)).data)
@@ -99,8 +135,16 @@ class PauseSchedule(Call):
 class ResumeSchedule(Call):
     scopes = READS_AND_MANAGES
 
-    @described("Resume a schedule", tag=TAG, answers={200: ScheduleShape}, refuses=(404,), request=None)
+    @described(
+        "resume_schedule",
+        "Resume a schedule",
+        tag=TAG,
+        answers={200: ScheduleShape},
+        refuses=(404,),
+        request=None,
+    )
     def post(self, request: Request, schedule_id: UUID) -> Response:
+        """Fire again from the next moment on; what was missed is not made up."""
         schedules.resume(_owned(request, schedule_id).pk, now=timezone.now())
         return Response(ScheduleShape(_owned(request, schedule_id)).data)
 

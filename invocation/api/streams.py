@@ -74,6 +74,7 @@ class Chat(Stream):
     scope = Scope.INVOKE
 
     @described(
+        "chat",
         "Ask, and stream the turn to its end",
         tag=TAG,
         answers=EVENTS,
@@ -82,6 +83,10 @@ class Chat(Stream):
         parameters=[TRACEPARENT],
     )
     async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
+        """Send one turn as Server-Sent Events up to `turn.completed` or `turn.failed`.
+
+        The header `X-Gearbox-Session` names the session to ask in again.
+        """
         opened = await chatting.ask(_opening(request, caller), now=timezone.now())
         answer = _stream(follow_turn(opened.session_id, opened.turn_id, after=opened.after))
         answer["X-Gearbox-Session"], answer["X-Gearbox-Turn"] = str(opened.session_id), str(opened.turn_id)
@@ -89,8 +94,20 @@ class Chat(Stream):
 
 
 class SessionEvents(Stream):
-    @described("Resume a session's stream", tag=TAG, answers=EVENTS, refuses=(404, 422), parameters=[SessionQuery, LAST_EVENT_ID])
+    @described(
+        "follow_session",
+        "Resume a session's stream",
+        tag=TAG,
+        answers=EVENTS,
+        refuses=(404, 422),
+        parameters=[SessionQuery, LAST_EVENT_ID],
+    )
     async def get(self, request: HttpRequest, caller: Caller, session_id: UUID) -> HttpResponseBase:
+        """Send what came behind `after` (or `Last-Event-ID`): nothing is lost or repeated.
+
+        Where the log was trimmed, a `gap` event brings the stored text. The stream ends when
+        no turn is open, unless `follow=1`.
+        """
         asked = bodies.query(request, SessionQuery)
         await off_loop(owned_session, caller.tenant_id, session_id)
         after = _after(request, asked)
@@ -98,8 +115,19 @@ class SessionEvents(Stream):
 
 
 class JobEvents(Stream):
-    @described("Follow a job to its end", tag="jobs", answers=EVENTS, refuses=(404, 422), parameters=[AfterQuery, LAST_EVENT_ID])
+    @described(
+        "follow_job",
+        "Follow a job to its end",
+        tag="jobs",
+        answers=EVENTS,
+        refuses=(404, 422),
+        parameters=[AfterQuery, LAST_EVENT_ID],
+    )
     async def get(self, request: HttpRequest, caller: Caller, job_id: UUID) -> HttpResponseBase:
+        """Send the job's history up to its last event, each event under its seq.
+
+        In silence a heartbeat comes every two seconds.
+        """
         asked = bodies.query(request, AfterQuery)
         await off_loop(owned_job, caller.tenant_id, job_id)
         return _stream(follow_job(job_id, after=_after(request, asked)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 E_MAIL = re.compile(r"[\w.+%-]+@[\w-]+(?:\.[\w-]+)+")
@@ -32,7 +33,7 @@ def masked_text(text: str) -> str:
 def is_private(key: str) -> bool:
     """Say whether a key names a secret: `api_token` and `userPassword` do, a count of `tokens` does not."""
     words = [word.lower() for word in WORDS.findall(key)]
-    return not PRIVATE_WORDS.isdisjoint(words) or ("api", "key") in zip(words, words[1:], strict=False)
+    return not PRIVATE_WORDS.isdisjoint(words) or ("api", "key") in pairwise(words)
 
 
 def _card(found: re.Match[str]) -> str:

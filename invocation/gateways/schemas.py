@@ -26,7 +26,18 @@ def check(value: Any, schema: Mapping[str, Any]) -> None:
     error = next(validator.iter_errors(value), None)
     if error is not None:
         pointer = "".join(f"/{part}" for part in error.instance_path)
-        raise Unfit(pointer=pointer, found=error.instance, wanted=error.message)
+        named, found = _named(error)
+        raise Unfit(pointer=pointer + named, found=found, wanted=error.message)
+
+
+def _named(error: Any) -> tuple[str, Any]:
+    """Return the property that is missing or too much, which the error places at the object around it."""
+    if error.kind.name == "additionalProperties":
+        name = error.kind.unexpected[0]
+        return f"/{name}", error.instance[name]
+    if error.kind.name == "required":
+        return f"/{error.kind.property}", None
+    return "", error.instance
 
 
 @lru_cache(maxsize=512)

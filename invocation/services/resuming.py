@@ -23,7 +23,7 @@ async def follow_to_rest(session_id: UUID, *, after: int) -> AsyncIterator[Event
     """Yield the session's events behind `after` and return once no turn is open and the last one's end was sent."""
     if await off_loop(is_at_rest, session_id, after):
         return
-    async with aclosing(follow(session_id, after=after)) as events:  # type: ignore[type-var]
+    async with aclosing(follow(session_id, after=after)) as events:
         async for event in events:
             yield event
             if event.type in WORTH_ASKING and await off_loop(is_at_rest, session_id, event.seq):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -22,8 +22,7 @@ def run() -> Figure:
     with installed() as ours:
         ours.manage("up", "--detach")
         ours.chat(ours.make_key())
-        sizes = {name: _sizes(identity) for name, identity in _programs(ours)}
-    return _figure(sizes)
+        return _figure({name: _sizes(processes) for name, processes in _trees(ours).items()})
 
 
 def _figure(sizes: Mapping[str, tuple[float, float]]) -> Figure:
@@ -39,24 +38,29 @@ def _figure(sizes: Mapping[str, tuple[float, float]]) -> Figure:
     )
 
 
-def _programs(ours: Installed) -> Iterator[tuple[str, Identity]]:
+def _trees(ours: Installed) -> dict[str, list[psutil.Process]]:
+    """Return the processes of each program with its descendants; the supervisor has what is left of its own."""
     roster, found = Roster.read(ours.home), servers.recorded(ours.home)
     if roster is None or found is None:
         raise DidNotAnswer("nothing is up")
-    yield "supervisor", roster.supervisor
-    yield from ((entry.name, entry.process) for entry in roster.entries)
-    yield from (("postgres", found.postgres), ("valkey", found.valkey))
+    programs = {entry.name: entry.process for entry in roster.entries} | {"postgres": found.postgres, "valkey": found.valkey}
+    trees = {name: _tree(identity) for name, identity in programs.items()}
+    listed = {process.pid for tree in trees.values() for process in tree}
+    return {"supervisor": [process for process in _tree(roster.supervisor) if process.pid not in listed], **trees}
 
 
-def _sizes(identity: Identity) -> tuple[float, float]:
-    """Return RSS and PSS of a program; of all but the supervisor, whose children are listed, with its children."""
+def _tree(identity: Identity) -> list[psutil.Process]:
     process = identity.find()
     if process is None:
         raise DidNotAnswer(f"process {identity.pid} is gone")
-    children = [] if process.name() == "supervisor" else process.children(recursive=True)
-    memory = [(each.memory_info().rss, _proportional(each)) for each in (process, *children)]
-    resident, proportional = (sum(column) / MEGABYTE for column in zip(*memory, strict=True))
-    return resident, proportional
+    return [process, *process.children(recursive=True)]
+
+
+def _sizes(processes: Sequence[psutil.Process]) -> tuple[float, float]:
+    """Return megabytes of RSS and of PSS."""
+    resident = sum(process.memory_info().rss for process in processes)
+    proportional = sum(_proportional(process) for process in processes)
+    return resident / MEGABYTE, proportional / MEGABYTE
 
 
 def _proportional(process: psutil.Process) -> int:

@@ -12,7 +12,7 @@ from rest_framework import serializers
 from invocation.api.bodies import Shape
 from invocation.api.cursors import MOST, USUAL
 
-LABEL = {"max_length": 120, "help_text": "An endpoint's label: `name@version`."}
+LABEL: dict[str, Any] = {"max_length": 120, "help_text": "An endpoint's label: `name@version`."}
 
 
 @extend_schema_field({"type": "object", "additionalProperties": True})
@@ -81,4 +81,4 @@ class PlacedEvent(serializers.Serializer[Any]):
     seq = serializers.IntegerField()
     type = serializers.CharField()
     at = serializers.DateTimeField()
-    data = JsonObject()
+    data = JsonObject()  # type: ignore[assignment]  (DRF takes declared fields off the class)

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID, uuid5
 
 import pytest
-from django.db import IntegrityError, connections, transaction
+from django.db import IntegrityError, connection, connections, transaction
 
 from evals.models import SamplingShare, Score, Unscored
 from evals.services import scoring
@@ -156,8 +156,18 @@ def test_what_another_consumer_holds_is_passed_over_and_comes_back_if_it_fails(t
 
     with ThreadPoolExecutor(1) as other, transaction.atomic():
         list(Outbox.objects.select_for_update())
-        assert other.submit(look).result() == 0
+        assert other.submit(look).result(timeout=20) == 0
     assert scoring.consume(now=NOW) == 1
+
+
+def test_runs_stay_in_the_outbox_while_scores_cannot_be_stored(db: None) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE evals_score ADD CONSTRAINT the_disk_is_full CHECK (false) NOT VALID")
+    run_id = finish()
+
+    with pytest.raises(IntegrityError, match="the_disk_is_full"):
+        scoring.consume(now=NOW)
+    assert Outbox.objects.get().run_id == run_id
 
 
 @pytest.mark.parametrize("total", [-0.01, 1.01])

@@ -1,4 +1,4 @@
-"""How single values look in the admin: badges, ages, lengths, money, links and masked JSON."""
+"""How single values look in the admin: badges, ages, lengths, money, links and masked JSON; also as template filters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
-from django.db.models import Model
+from django.template import Library
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -17,7 +17,8 @@ from django.utils.safestring import SafeString
 
 from invocation.domain.masking import masked, masked_text
 
-NONE = "–"
+register = Library()
+NONE = "—"
 TONES: Mapping[str, str] = MappingProxyType(
     {
         **dict.fromkeys(["completed", "complete", "live", "as published"], "good"),
@@ -33,6 +34,7 @@ def badge(word: str, *, tone: str | None = None) -> SafeString:
     return format_html('<span class="gx-badge gx-{}">{}</span>', tone or TONES.get(word, "calm"), word.replace("_", " "))
 
 
+@register.filter("gx_ago")
 def ago(moment: datetime | None) -> SafeString | str:
     """Return how long ago (or ahead) a moment is, the moment itself on hover."""
     if moment is None:
@@ -42,6 +44,7 @@ def ago(moment: datetime | None) -> SafeString | str:
     return format_html('<time datetime="{}" title="{}" class="gx-quiet">{}</time>', moment.isoformat(), exact(moment), text)
 
 
+@register.filter("gx_exact")
 def exact(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
@@ -54,12 +57,14 @@ def length(span: timedelta) -> str:
     return "1 s" if span >= timedelta(seconds=1) else "<1 s"
 
 
+@register.filter("gx_took")
 def took(milliseconds: float | None) -> str:
     if milliseconds is None:
         return NONE
     return f"{milliseconds / 1000:,.1f} s" if milliseconds >= 1_000 else f"{milliseconds:,.0f} ms"
 
 
+@register.filter("gx_money")
 def money(usd: Decimal | None) -> str:
     """Return dollars, with as many decimals as small sums need."""
     if usd is None:
@@ -80,10 +85,6 @@ def excerpt(text: str, *, most: int = 90) -> str:
 def address(name: str, key: object) -> str:
     """Return the address of a row's page; `name` is the model's."""
     return reverse(f"admin:invocation_{name}_change", args=[key])
-
-
-def link(row: Model) -> SafeString:
-    return link_to(str(row._meta.model_name), row.pk)
 
 
 def link_to(name: str, key: object, *, text: str = "") -> SafeString:
@@ -109,3 +110,24 @@ def bar(done: int, of: int, *, failed: int = 0) -> SafeString:
         f"{bad:.1f}",
         100 * done // whole,
     )
+
+
+@register.filter
+def gx_badge(word: str) -> SafeString:
+    return badge(str(word))
+
+
+@register.filter
+def gx_mode(mode: str) -> SafeString:
+    """A mode's name with a mark in its own colour, the same on every page."""
+    return format_html('<span class="gx-mode gx-mode-{}">{}</span>', mode, mode)
+
+
+@register.filter
+def gx_masked(text: object) -> str:
+    return masked_text(str(text))
+
+
+@register.filter
+def gx_name(function: object) -> str:
+    return str(getattr(function, "__name__", function)).replace("_", " ")
