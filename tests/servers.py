@@ -8,6 +8,7 @@ from pathlib import Path
 
 HOME = Path(os.environ.get("GEARBOX_TEST_HOME") or Path(__file__).resolve().parent.parent / ".local" / "test")
 os.environ["GEARBOX_HOME"] = str(HOME)
+(HOME / "static").mkdir(parents=True, exist_ok=True)
 
 
 def _serve() -> None:

@@ -5,17 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
-COLUMNS = ("mode", "runs", "completed", "failures", "first delta p50/p95", "duration p50/p95", "tokens", "cost", "score", "baseline")
+COLUMNS = (
+    "mode",
+    "runs",
+    "completed",
+    "failures",
+    "first delta\np50 / p95",
+    "duration\np50 / p95",
+    "tokens",
+    "cost",
+    "score\n(judged)",
+    "baseline",
+)
 
 
 def show(report: Mapping[str, Mapping[str, Any]], console: Console) -> None:
     """Print one row a mode."""
-    table = Table(title="One agent, four ways to invoke it", title_justify="left")
+    table = Table(title="One agent, four ways to invoke it", title_justify="left", box=box.SIMPLE_HEAD)
     for name in COLUMNS:
-        table.add_column(name, justify="left" if name == "mode" else "right")
+        table.add_column(name, justify="left" if name == COLUMNS[0] else "right", no_wrap=True)
     for mode, figures in report.items():
         table.add_row(mode, *_cells(figures))
     console.print()

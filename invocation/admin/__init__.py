@@ -7,3 +7,4 @@ from invocation.admin import batches, chat, dead_letters, holds, jobs, runs, sch
 __all__ = ["batches", "chat", "dead_letters", "holds", "jobs", "runs", "schedules"]
 
 admin.site.index_template = "admin/invocation/dashboard.html"
+admin.site.index_title = "Overview"

@@ -48,6 +48,7 @@ class ContractsView(UnfoldModelAdminViewMixin, TemplateView):  # type: ignore[mi
         raise NotImplementedError
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        kwargs.pop("model_admin", None)  # unfold hands it over twice, by as_view and by the path
         user = self.request.user
         may = {"may_hold": user.has_perm("invocation.add_hold"), "may_release": user.has_perm("invocation.change_hold")}
         return dict(super().get_context_data(**kwargs, **may, opts=self.model_admin.opts))

@@ -49,7 +49,7 @@ class ErrorCode(SimpleListFilter):
 @admin.register(DeadLetter)
 class DeadLetterAdmin(TenantsRecord):
     page_template = "admin/invocation/job/page.html"
-    list_display = ("key", "cause_badge", "why", "endpoint", "tenant", "counts", "finished", "redriven")
+    list_display = ("key", "cause_badge", "why", "endpoint", "tenant", "attempts", "finished", "redriven")
     list_filter = (
         filters.Endpoint,
         filters.CauseOf,
@@ -77,11 +77,11 @@ class DeadLetterAdmin(TenantsRecord):
     @admin.display(description="error")
     def why(self, row: DeadLetter) -> SafeString:
         told = row.error or {}
-        return format_html('<b>{}</b><br><span class="gx-quiet">{}</span>', told.get("code", ""), cells.excerpt(told.get("sentence", "")))
+        return cells.two_lines(told.get("code", ""), cells.excerpt(told.get("sentence", "")))
 
-    @admin.display(description="attempts / failures / losses")
-    def counts(self, row: DeadLetter) -> str:
-        return f"{row.attempt} / {row.failures} / {row.losses}"
+    @admin.display(description="attempts")
+    def attempts(self, row: DeadLetter) -> SafeString:
+        return cells.tries(row)
 
     @admin.display(description="redrive")
     def redriven(self, row: DeadLetter) -> SafeString:

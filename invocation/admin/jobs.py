@@ -6,6 +6,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest
+from django.utils.safestring import SafeString
 
 from invocation.admin import filters
 from invocation.admin.on_record import TenantsRecord
@@ -22,19 +23,7 @@ HEAVY = ("input", "metadata", "answers", "question", "progress", "error")
 @admin.register(Job)
 class JobAdmin(TenantsRecord):
     page_template = "admin/invocation/job/page.html"
-    list_display = (
-        "key",
-        "state_badge",
-        "endpoint",
-        "agent",
-        "tenant",
-        "priority_class",
-        "counts",
-        "queued",
-        "started",
-        "finished",
-        "cost",
-    )
+    list_display = ("key", "state_badge", "called", "tenant", "in_class", "attempts", "queued", "started", "finished", "cost")
     list_filter = (
         filters.choice("state", lambda: filters.words(JobState)),
         filters.Endpoint,
@@ -50,9 +39,17 @@ class JobAdmin(TenantsRecord):
         found = super().get_queryset(request)
         return found if request.resolver_match and "object_id" in request.resolver_match.kwargs else found.defer(*HEAVY)
 
-    @admin.display(description="attempt / failures / losses")
-    def counts(self, row: Job) -> str:
-        return f"{row.attempt} / {row.failures} / {row.losses}"
+    @admin.display(description="endpoint, agent", ordering="endpoint")
+    def called(self, row: Job) -> SafeString:
+        return cells.two_lines(row.endpoint, row.agent)
+
+    @admin.display(description="class", ordering="priority_class")
+    def in_class(self, row: Job) -> str:
+        return row.priority_class
+
+    @admin.display(description="attempts")
+    def attempts(self, row: Job) -> SafeString:
+        return cells.tries(row)
 
     @admin.display(description="cost", ordering="spent_usd")
     def cost(self, row: Job) -> str:
@@ -99,7 +96,6 @@ def _panels(row: Any, result: Result | None) -> list[tuple[str, str]]:
     shown = {
         "Input": row.input,
         "Output": result.output if result else None,
-        "Error": row.error,
         "Question": row.question,
         "Answers": row.answers,
         "Progress": row.progress,
@@ -110,13 +106,14 @@ def _panels(row: Any, result: Result | None) -> list[tuple[str, str]]:
 
 def _event(event: Any) -> dict[str, Any]:
     state = event.type.removeprefix("job.")
-    facts = {name: value for name, value in event.data.items() if name not in {"move", "attempt"}}
+    facts = {name: value for name, value in event.data.items() if name not in {"move", "attempt", "error"}}
     return {
         "seq": event.seq,
         "at": cells.exact(event.at),
         "badge": cells.badge(state),
         "move": event.data.get("move", ""),
         "attempt": event.data.get("attempt"),
+        "error": (event.data.get("error") or {}).get("code", ""),
         "facts": cells.pretty(facts) if facts else "",
     }
 

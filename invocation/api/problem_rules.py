@@ -73,7 +73,7 @@ RULES: Mapping[type[Exception], Rule] = MappingProxyType(
         RequestDataTooBig: Rule(413, "Send less in one call.", code="body_too_large", title="The body is too large"),
         drf.ParseError: Rule(400, "Send one JSON object.", code="bad_json", title="The body is not JSON"),
         drf.NotAuthenticated: Rule(401, MAKE_A_KEY, code="bad_key", title="An API key is needed"),
-        drf.AuthenticationFailed: Rule(401, MAKE_A_KEY, title="The API key is not valid"),
+        drf.AuthenticationFailed: Rule(401, MAKE_A_KEY, code="bad_key", title="The API key is not valid"),
         drf.PermissionDenied: Rule(403, code="forbidden", title="Not allowed"),
         PermissionDenied: Rule(403, code="forbidden", title="Not allowed"),
         drf.NotFound: Rule(404, code="not_found", title="Not found"),

@@ -17,8 +17,9 @@ from rest_framework.exceptions import APIException, AuthenticationFailed
 from rest_framework.response import Response
 
 from invocation.api.problem_rules import RULES, Rule, rule_of
+from invocation.domain.errors import InvocationError
 from quota.api.authentication import CHALLENGE
-from quota.domain.errors import RateExceeded
+from quota.domain.errors import QuotaError, RateExceeded
 from quota.domain.rates import MINUTE_S, Rate
 
 CONTENT_TYPE = "application/problem+json"
@@ -65,6 +66,17 @@ class Problem:
         if self.status not in WAITED_FOR and self.retry_after is None:
             return None
         return max(1, math.ceil((self.retry_after or UNSAID).total_seconds()))
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A problem as the docs tell it."""
+
+    status: int
+    code: str
+    title: str
+    meaning: str
+    remedy: str
 
 
 DEFECT = Problem(
@@ -127,14 +139,20 @@ def rate_headers(rate: Rate) -> dict[str, str]:
     }
 
 
-def every_code() -> list[tuple[str, Rule, str, str]]:
-    """Return code, rule, title and meaning of every problem, for the docs."""
-    told: dict[str, tuple[str, Rule, str, str]] = {}
+def every_code() -> list[Described]:
+    """Return every problem once, by status and code, for the docs."""
+    told: dict[str, Described] = {}
     for kind, rule in RULES.items():
-        code = rule.code or str(getattr(kind, "code", "")) or str(getattr(kind, "default_code", ""))
+        code = rule.code or str(getattr(kind, "code", "") or getattr(kind, "default_code", ""))
         title = rule.title or str(getattr(kind, "title", ""))
-        told.setdefault(code, (code, rule, title, (kind.__doc__ or "").strip() if hasattr(kind, "code") else ""))
-    return sorted(told.values(), key=lambda each: (each[1].status, each[0]))
+        told.setdefault(code, Described(rule.status, code, title, _meaning(kind), rule.remedy))
+    told.setdefault(DEFECT.code, Described(DEFECT.status, DEFECT.code, DEFECT.title, DEFECT.detail, DEFECT.remedy))
+    return sorted(told.values(), key=lambda each: (each.status, each.code))
+
+
+def _meaning(kind: type[Exception]) -> str:
+    """Return what an error of ours promises; a framework's docstring is about the framework."""
+    return " ".join((kind.__doc__ or "").split()) if issubclass(kind, InvocationError | QuotaError) else ""
 
 
 def _code(error: Exception, rule: Rule) -> str:

@@ -88,6 +88,8 @@ def rows(folder: Path, *, at_once: int = 500) -> Iterator[dict[str, Any]]:
     """Yield the dataset's result rows, a few hundred in memory at a time."""
     import pyarrow.dataset as ds  # noqa: PLC0415
 
+    if not (folder / "data").exists():  # every row failed
+        return
     for batch in ds.dataset(folder / "data", format="parquet", schema=schema()).to_batches(batch_size=at_once):
         yield from batch.to_pylist()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import orjson
 import redis.asyncio as redis
@@ -146,6 +147,14 @@ class Hub:
             except (redis.RedisError, OSError) as gone:
                 log.warning("unsubscribe_lost", error=str(gone))
 
+    async def aclose(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        await self._pubsub.aclose()  # type: ignore[no-untyped-call]
+        await self._redis.aclose()
+        await self.reader.aclose()
+
     def _forget(self, name: bytes, queue: asyncio.Queue[Event]) -> None:
         followers = self._queues.get(name, set())
         followers.discard(queue)
@@ -187,10 +196,20 @@ class Subscription:
         await self.hub.unsubscribe(self.name, self.queue)
 
 
-_hubs: dict[int, Hub] = {}
+_hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
 
 
 def hub() -> Hub:
     """Return the hub of the running loop; a web process has one loop, hence one hub."""
     loop = asyncio.get_running_loop()
-    return _hubs.setdefault(id(loop), Hub())
+    found = _hubs.get(loop)
+    if found is None:
+        found = _hubs[loop] = Hub()
+    return found
+
+
+async def aclose() -> None:
+    """Close the running loop's hub; the next use opens another."""
+    found = _hubs.pop(asyncio.get_running_loop(), None)
+    if found is not None:
+        await found.aclose()

@@ -26,7 +26,11 @@ def locked() -> Mapping[str, Mapping[str, Any]]:
 def broken() -> list[str]:
     """Return why published versions no longer keep their contract, one sentence a break."""
     now = declared.book().by_label
-    found = [f"{label} was published and is gone: keep it declared, with a successor, when it is retired." for label in locked() if label not in now]
+    found = [
+        f"{label} was published and is gone: keep it declared, with a successor, when it is retired."
+        for label in locked()
+        if label not in now
+    ]
     for label, before in locked().items():
         if label in now:
             found += [f"{label}: {why}. Publish a new version instead." for why in breaks(before, contract(now[label]))]

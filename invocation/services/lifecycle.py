@@ -27,7 +27,10 @@ FACTS: Mapping[Move, str] = MappingProxyType(
         Move.COMPLETE: DONE + ", reason = '', error = NULL",
         Move.RETRY: FREE + ", failures = job.failures + 1, due_at = given.due_at, error = given.error, reason = 'retry'",
         Move.WAKE: READY + ", reason = job.reason",
-        Move.BURY: DONE + ", failures = job.failures + given.charged, error = given.error, cause = given.cause, reason = given.reason",
+        # Charged to the job (1), or to the worker that was lost under it (0).
+        Move.BURY: DONE
+        + ", failures = job.failures + given.charged, losses = job.losses + 1 - given.charged"
+        + ", error = given.error, cause = given.cause, reason = given.reason",
         Move.ASK: FREE + ", question = given.question, reason = 'person'",
         Move.ANSWER: READY + ", answers = job.answers || given.answers, reason = 'answered'",
         Move.HAND_BACK: READY + ", reason = 'drained'",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
@@ -19,6 +19,7 @@ from invocation.domain.masking import masked, masked_text
 
 register = Library()
 NONE = "—"
+LONG_MS = 120_000
 TONES: Mapping[str, str] = MappingProxyType(
     {
         **dict.fromkeys(["completed", "complete", "live", "as published"], "good"),
@@ -46,13 +47,13 @@ def ago(moment: datetime | None) -> SafeString | str:
 
 @register.filter("gx_exact")
 def exact(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def length(span: timedelta) -> str:
-    """Return a length in its largest unit that holds at least two of it, or one second."""
+    """Return a length in whole units: the largest of which it holds two, or one exactly."""
     for name, unit in UNITS:
-        if span >= 2 * unit:
+        if span >= 2 * unit or span == unit:
             return f"{span // unit} {name}"
     return "1 s" if span >= timedelta(seconds=1) else "<1 s"
 
@@ -61,6 +62,8 @@ def length(span: timedelta) -> str:
 def took(milliseconds: float | None) -> str:
     if milliseconds is None:
         return NONE
+    if milliseconds >= LONG_MS:
+        return length(timedelta(milliseconds=milliseconds))
     return f"{milliseconds / 1000:,.1f} s" if milliseconds >= 1_000 else f"{milliseconds:,.0f} ms"
 
 
@@ -89,6 +92,16 @@ def address(name: str, key: object) -> str:
 
 def link_to(name: str, key: object, *, text: str = "") -> SafeString:
     return format_html('<a class="gx-link gx-mono" href="{}" title="{}">{}</a>', address(name, key), key, text or short(key))
+
+
+def two_lines(first: object, second: object) -> SafeString:
+    return format_html('{}<br><span class="gx-quiet">{}</span>', first, second)
+
+
+def tries(row: Any) -> SafeString:
+    """Return the attempts of a row, with the failures and losses that there were."""
+    spent = [f"{count} {word}" for count, word in ((row.failures, "failed"), (row.losses, "lost")) if count]
+    return format_html('{} <span class="gx-quiet">{}</span>', row.attempt, ", ".join(spent))
 
 
 def short(key: object) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 from websockets.sync.client import ClientConnection, connect
 
-from tests.acceptance.conftest import Installation
+from tests.installation import Installation
 
 ENDED = frozenset({"completed", "failed", "cancelled"})
 LAST = frozenset({"turn.completed", "turn.failed"})
@@ -23,6 +23,9 @@ class Consumer:
         self._installation = installation
         self._key = key or installation.key
         self.http = httpx.Client(base_url=installation.base_url, headers={"Authorization": f"Bearer {self._key}"}, timeout=30)
+
+    def close(self) -> None:
+        self.http.close()
 
     def submit(self, endpoint: str, value: dict[str, Any], **headers: str) -> dict[str, Any]:
         answer = self.http.post("/v1/jobs", json={"endpoint": endpoint, "input": value}, headers=headers)
@@ -45,7 +48,9 @@ class Consumer:
 
     def chat(self, value: dict[str, Any], *, endpoint: str = "chat@1", session: str | None = None) -> list[dict[str, Any]]:
         """Ask over SSE and return the turn's events."""
-        return list(self.stream("POST", "/v1/chat", json={"endpoint": endpoint, "input": value} | ({"session": session} if session else {})))
+        return list(
+            self.stream("POST", "/v1/chat", json={"endpoint": endpoint, "input": value} | ({"session": session} if session else {}))
+        )
 
     def stream(self, method: str, path: str, **call: Any) -> Iterator[dict[str, Any]]:
         with self.http.stream(method, path, **call) as answer:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +13,17 @@ import duckdb
 import httpx
 import pytest
 
-from tests.acceptance.conftest import Installation
 from tests.acceptance.speaking import ENDED, Consumer, heard, text, until
+from tests.installation import Installation
 
 ASKED = {"text": "What is this one about?", "title": "monster", "reader": "r-003"}
 TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-01")
 
 
 @pytest.fixture
-def consumer(up: Installation) -> Consumer:
-    return Consumer(up)
+def consumer(up: Installation) -> Iterator[Consumer]:
+    with closing(Consumer(up)) as consumer:
+        yield consumer
 
 
 def batch_of(consumer: Consumer, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -55,11 +58,10 @@ def test_the_same_input_gives_the_same_text_in_all_four_modes(up: Installation, 
     batch = batch_of(consumer, [{"row_id": "one", **ASKED}])
 
     assert consumer.job(job["id"])["state"] == consumer.job(scheduled)["state"] == batch["state"] == "completed"
-    row = duckdb.sql(f"SELECT text FROM '{dataset(up, batch['id'])}/data/*.parquet'").fetchone()
-    assert row is not None
+    rows = duckdb.sql(f"SELECT text FROM '{dataset(up, batch['id'])}/data/*.parquet'").fetchall()
     said = text(events)
     assert "Monster" in said
-    assert {said, consumer.text_of(job["id"]), consumer.text_of(scheduled), row[0]} == {said}
+    assert {said, consumer.text_of(job["id"]), consumer.text_of(scheduled), rows[0][0]} == {said}
 
 
 def test_a_chat_streams_numbered_events_over_sse(consumer: Consumer) -> None:
@@ -158,7 +160,13 @@ def test_a_batch_of_the_real_catalog_becomes_a_whole_dataset(up: Installation, c
 def test_beat_fires_a_schedule_and_its_output_lands_at_its_target(up: Installation, consumer: Consumer) -> None:
     made = consumer.http.post(
         "/v1/schedules",
-        json={"name": "by the minute", "endpoint": "retention@1", "cron": "* * * * *", "timezone": "Europe/Berlin", "input": {"reader": "r-007"}},
+        json={
+            "name": "by the minute",
+            "endpoint": "retention@1",
+            "cron": "* * * * *",
+            "timezone": "Europe/Berlin",
+            "input": {"reader": "r-007"},
+        },
     ).json()
     firings = until(
         lambda: consumer.get(f"/v1/schedules/{made['id']}/firings")["items"],

@@ -11,8 +11,8 @@ import httpx
 import psutil
 import pytest
 
-from tests.acceptance.conftest import Installation, start
 from tests.acceptance.speaking import ENDED, LAST, Consumer, heard, until
+from tests.installation import Installation, start
 
 LETTERS = [f"r-{number:03d}" for number in range(1, 9)]
 PROGRAMS = ["web", "worker-p0", "worker-p1", "worker-p2", "worker-p3", "worker-control", "dispatcher", "beat", "flower"]
@@ -71,7 +71,9 @@ def test_a_killed_process_is_healed_and_no_run_is_lost(victim: Installation, pro
     assert [consumer.job(job, within=90)["state"] for job in jobs] == ["completed"] * len(jobs)
     ended = until(lambda: consumer.get(f"/v1/batches/{batch}"), lambda found: found["state"] in ENDED, within=90)
     assert ended["state"] == "completed"
-    answer = until(lambda: consumer.chat({"text": "Recommend a finished seinen thriller"})[-1], lambda last: last["type"] in LAST, within=60)
+    answer = until(
+        lambda: consumer.chat({"text": "Recommend a finished seinen thriller"})[-1], lambda last: last["type"] in LAST, within=60
+    )
     assert answer["type"] == "turn.completed"
 
 

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.benchmarks.figure import Figure, Row
-from tests.benchmarks.installed import ROOT, Installed, installed, run as execute
+from tests.benchmarks.installed import ROOT, Installed, installed
+from tests.benchmarks.installed import run as execute
 
 FIRST_S = 120.0
 SECOND_S = 20.0

@@ -19,6 +19,8 @@ from config.env import ROOT, env
 TENANT = "demo"
 KEY = re.compile(r"gbx_\S+")
 SCORED_WITHIN_S = 60
+WIDTH = 140
+"""Where no terminal says how wide it is."""
 
 
 class Command(BaseCommand):
@@ -36,7 +38,7 @@ class Command(BaseCommand):
             if not up.running(env.home):
                 self.stdout.write("starting servers and processes …")
                 detached.start(env, only=())
-            summary = self._play()
+            summary = self._judged_whole()
         except (up.UpRefused, EmbeddedError, DemoFailed) as error:
             if given["exit"]:
                 _manage("down")
@@ -47,6 +49,14 @@ class Command(BaseCommand):
         if not summary["ok"]:
             raise CommandError("Not every mode completed all that it ran: see the table.")
 
+    def _judged_whole(self) -> dict[str, Any]:
+        """Let the judge see every run of the demo, then sample by policy again."""
+        _manage("sampling", "1")
+        try:
+            return self._play()
+        finally:
+            _manage("sampling", "policy")
+
     def _play(self) -> dict[str, Any]:
         from rich.console import Console  # noqa: PLC0415
 
@@ -54,7 +64,7 @@ class Command(BaseCommand):
         from config.demo.client import Client  # noqa: PLC0415
         from config.demo.story import Story  # noqa: PLC0415
 
-        console = Console()
+        console = Console(width=None if sys.stdout.isatty() else WIDTH)
         key = _key()
         since = datetime.now(UTC)
         story = Story(Client(base_url(), key), console, titles=_titles())
@@ -75,7 +85,7 @@ def base_url() -> str:
 
 
 def _key() -> str:
-    """Return a fresh key of the demo's tenant, and let every chat of the demo be judged."""
+    """Return a fresh key of the demo's tenant."""
     found = KEY.search(_manage("keys", "create", "--tenant", TENANT, "--plan", "house"))
     if found is None:
         raise CommandError("`manage.py keys create` printed no key.")
@@ -92,21 +102,25 @@ def _report(since: datetime) -> dict[str, Any]:
     end = time.monotonic() + SCORED_WITHIN_S
     while True:
         found: dict[str, Any] = json.loads(_manage("modes", "--json", "--since", since.isoformat()))
-        if time.monotonic() > end or all(figures["scored"] for figures in found.values() if figures["rows"]):
+        if time.monotonic() > end or all(figures["scored"] >= figures["completed"] for figures in found.values()):
             return found
         time.sleep(1)
 
 
 def _addresses(console: Any, key: str) -> None:
-    console.print()
-    console.print(f"chat      {base_url()}/#key={key}", highlight=False)
-    console.print(f"admin     {base_url()}/admin/   {env.admin_user} / {env.admin_password}", highlight=False)
-    console.print(f"API docs  {base_url()}/docs", highlight=False)
-    console.print(f"Flower    http://127.0.0.1:{env.flower_port}/   {env.flower_user} / {env.flower_password}", highlight=False)
-    console.print("stop      make down", highlight=False)
+    lines = (
+        "",
+        f"chat      {base_url()}/#key={key}",
+        f"admin     {base_url()}/admin/   {env.admin_user} / {env.admin_password}",
+        f"API docs  {base_url()}/docs",
+        f"Flower    http://127.0.0.1:{env.flower_port}/   {env.flower_user} / {env.flower_password}",
+        "stop      make down",
+    )
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
 
 
-def _manage(*words: str, shown: bool = False) -> str:  # noqa: FBT001, FBT002
+def _manage(*words: str, shown: bool = False) -> str:
     done = subprocess.run(  # noqa: S603  (our own command)
         [sys.executable, str(ROOT / "manage.py"), *words], cwd=ROOT, stdout=None if shown else subprocess.PIPE, text=True, check=False
     )

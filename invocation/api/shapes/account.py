@@ -66,7 +66,7 @@ class RunShape(serializers.Serializer[Any]):
     endpoint = serializers.CharField()
     agent = serializers.CharField()
     mode = serializers.CharField()
-    source = serializers.CharField()  # type: ignore[assignment]  (DRF takes declared fields off the class)
+    source = serializers.CharField()  # type: ignore[assignment]  # DRF takes declared fields off the class
     source_id = serializers.UUIDField()
     attempt = serializers.IntegerField()
     outcome = serializers.CharField()

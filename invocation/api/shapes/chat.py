@@ -15,8 +15,8 @@ class ChatBody(Shape):
     """A question; without a session a new one begins."""
 
     endpoint = serializers.CharField(**LABEL)
-    input = JsonObject()
-    session = serializers.UUIDField(required=False, allow_null=True)
+    input = JsonObject(help_text="Fits the endpoint's input schema.")
+    session = serializers.UUIDField(required=False, allow_null=True, help_text="Where to go on; a new one begins without it.")
     subject = serializers.CharField(required=False, max_length=200)
     locale = serializers.CharField(required=False, max_length=16)
     metadata = Metadata(required=False)

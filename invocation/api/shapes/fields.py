@@ -81,4 +81,4 @@ class PlacedEvent(serializers.Serializer[Any]):
     seq = serializers.IntegerField()
     type = serializers.CharField()
     at = serializers.DateTimeField()
-    data = JsonObject()  # type: ignore[assignment]  (DRF takes declared fields off the class)
+    data = JsonObject()  # type: ignore[assignment]  # DRF takes declared fields off the class

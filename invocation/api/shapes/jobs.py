@@ -17,12 +17,12 @@ class JobBody(Shape):
     """A submission. `input` must fit the endpoint's input schema."""
 
     endpoint = serializers.CharField(**LABEL)
-    input = JsonObject()
+    input = JsonObject(help_text="Fits the endpoint's input schema.")
     subject = serializers.CharField(required=False, max_length=200, help_text="Whom it is about; results are deleted by it.")
-    locale = serializers.CharField(required=False, max_length=16)
-    metadata = Metadata(required=False)
+    locale = serializers.CharField(required=False, max_length=16, help_text="A language tag; `en` if left out.")
+    metadata = Metadata(required=False, help_text="Short strings of your own, by name; the agent sees them.")
     ordering_key = serializers.CharField(required=False, max_length=200, help_text="Jobs with the same key run one after another.")
-    budget = Budget(required=False)
+    budget = Budget(required=False, help_text="What it may spend, below the endpoint's own ceiling.")
     expires_at = Moment(required=False, help_text="Nobody wants it any more after this moment.")
 
 

@@ -33,7 +33,7 @@ class Command(BaseCommand):
         except InvocationError as refused:
             raise CommandError(f"{refused.title}: {refused.detail}") from refused
 
-    def run(self, *, manifest: Path, endpoint: str, tenant: str, shards: int, watch: bool, **_: Any) -> None:  # noqa: FBT001
+    def run(self, *, manifest: Path, endpoint: str, tenant: str, shards: int, watch: bool, **_: Any) -> None:
         from invocation.services import batch_desk  # noqa: PLC0415
 
         if not manifest.is_file():

@@ -7,13 +7,10 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 KEY = re.compile(r"gbx_\S+")
 
 
@@ -55,11 +52,3 @@ def start(home: Path, **settings: str) -> Installation:
     found = KEY.search(bare.manage("keys", "create", "--tenant", "acceptance", "--plan", "house"))
     assert found
     return Installation(home, bare.base_url, bare.flower_url, environment, found.group())
-
-
-@pytest.fixture(scope="session")
-def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """One installation for all tests of the session that do it no lasting harm."""
-    installation = start(tmp_path_factory.mktemp("up"), OFFLINE_FAULT_MARKERS="1")
-    yield installation
-    installation.manage("down")

@@ -1,0 +1,140 @@
+"""Every state against every move, through PostgreSQL: a move is made from its sources, by its holder, or not at all."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.db import IntegrityError, transaction
+
+from invocation.domain.errors import StaleMove
+from invocation.domain.jobs import EDGES, HELD_BY_A_WORKER, IN_FLIGHT, TERMINAL, JobState, Move
+from invocation.models import Job, JobEvent
+from invocation.services import lifecycle
+from tests.integration.invocation.rows import NOW, QUESTION, a_job, snapshot, told
+
+pytestmark = pytest.mark.django_db
+LATER = NOW + timedelta(seconds=5)
+GIVEN: dict[Move, dict[str, Any]] = {
+    Move.CLAIM: {"owner": str(uuid4())},
+    Move.RETRY: {"due_at": LATER, "error": {"code": "provider_unavailable"}},
+    Move.BURY: {"charged": 1, "error": {"code": "agent_crashed"}, "cause": "bad_code", "reason": "agent_crashed"},
+    Move.ASK: {"question": dict(QUESTION)},
+    Move.ANSWER: {"answers": {"agreed": True}},
+    Move.CANCEL: {"reason": "asked"},
+    Move.REQUEST_CANCEL: {"reason": "asked"},
+}
+PAIRS = [(state, move) for state in JobState for move in Move]
+ALLOWED = [(state, move) for state, move in PAIRS if state in EDGES[move].sources]
+REFUSED = [(state, move) for state, move in PAIRS if state not in EDGES[move].sources]
+
+
+@pytest.mark.parametrize(("state", "move"), ALLOWED)
+def test_a_move_leads_from_its_source_to_its_target_and_is_written_down(state: JobState, move: Move) -> None:
+    job = a_job(state)
+    lifecycle.move_one(move, lifecycle.of(job.pk, **GIVEN.get(move, {})), now=LATER)
+    job.refresh_from_db()
+
+    assert job.state == EDGES[move].target
+    assert told(job) == [(1, "job.queued"), (2, f"job.{job.state}")]
+    event = job.events.get(seq=2)
+    assert (event.at, event.data["move"], event.data["attempt"]) == (LATER, move, job.attempt)
+
+
+@pytest.mark.parametrize(("state", "move"), REFUSED)
+def test_a_move_from_any_other_state_changes_nothing(state: JobState, move: Move) -> None:
+    job = a_job(state)
+    before = snapshot(job)
+    with pytest.raises(StaleMove):
+        lifecycle.move_one(move, lifecycle.of(job.pk, **GIVEN.get(move, {})), now=LATER)
+
+    assert snapshot(job) == before
+
+
+def test_a_longer_life_has_a_history_without_a_gap() -> None:
+    job = a_job()
+    story = [Move.ADMIT, Move.CLAIM, Move.RETRY, Move.WAKE, Move.ADMIT, Move.CLAIM, Move.ASK, Move.ANSWER, Move.ADMIT, Move.CLAIM, Move.COMPLETE]
+    for move in story:
+        lifecycle.move_one(move, lifecycle.of(job.pk, **GIVEN.get(move, {})), now=LATER)
+    job.refresh_from_db()
+
+    assert [seq for seq, _ in told(job)] == list(range(1, len(story) + 2))
+    assert [event.data["move"] for event in job.events.order_by("seq")] == ["submit", *story]
+    assert (job.attempt, job.failures, job.losses, job.answers) == (3, 1, 0, {"agreed": True})
+    assert (job.error, job.owner, job.question, job.due_at, job.reason) == (None, None, None, None, "")
+
+
+def test_losses_and_failures_are_counted_apart_and_the_attempt_only_grows() -> None:
+    job = a_job()
+    for move in [Move.ADMIT, Move.CLAIM, Move.RESCUE, Move.ADMIT, Move.CLAIM, Move.HAND_BACK, Move.ADMIT, Move.CLAIM, Move.RETRY]:
+        lifecycle.move_one(move, lifecycle.of(job.pk, **GIVEN.get(move, {})), now=LATER)
+    job.refresh_from_db()
+
+    assert (job.attempt, job.failures, job.losses) == (3, 1, 1)
+
+
+def test_a_burial_is_charged_to_the_job_or_to_the_worker_that_was_lost() -> None:
+    guilty, lost = a_job(JobState.WORKING, failures=2), a_job(JobState.WORKING, losses=2)
+    for job, charged in [(guilty, 1), (lost, 0)]:
+        lifecycle.move_one(Move.BURY, lifecycle.of(job.pk, **GIVEN[Move.BURY] | {"charged": charged}), now=LATER)
+        job.refresh_from_db()
+
+    assert (guilty.failures, guilty.losses) == (3, 0)
+    assert (lost.failures, lost.losses) == (0, 3)
+
+
+def test_only_those_of_a_group_that_stand_right_are_moved() -> None:
+    queued, working = a_job(), a_job(JobState.WORKING)
+
+    assert lifecycle.move(Move.ADMIT, [lifecycle.of(queued.pk), lifecycle.of(working.pk), lifecycle.of(uuid4())], now=LATER) == {queued.pk}
+    assert lifecycle.move(Move.ADMIT, [], now=LATER) == set()
+
+
+def test_a_note_takes_the_next_place_in_the_history() -> None:
+    job = a_job(JobState.WORKING)
+    lifecycle.note(job.pk, "progress", {"done": 1, "of": 2}, now=LATER)
+    lifecycle.move_one(Move.COMPLETE, lifecycle.of(job.pk), now=LATER)
+
+    assert told(job) == [(1, "job.queued"), (2, "progress"), (3, "job.completed")]
+
+
+@pytest.mark.parametrize("state", JobState)
+def test_the_database_refuses_an_owner_where_no_worker_holds_the_job(state: JobState) -> None:
+    job = a_job(state)
+    wrong = None if state in HELD_BY_A_WORKER else uuid4()
+    with pytest.raises(IntegrityError, match="job_is_owned_only_while_working"), transaction.atomic():
+        Job.objects.filter(pk=job.pk).update(owner=wrong)
+
+
+@pytest.mark.parametrize("state", JobState)
+def test_the_database_refuses_an_end_that_is_none(state: JobState) -> None:
+    job = a_job(state)
+    wrong = None if state in TERMINAL else NOW
+    with pytest.raises(IntegrityError, match="job_is_finished_only_when_terminal"), transaction.atomic():
+        Job.objects.filter(pk=job.pk).update(finished_at=wrong)
+
+
+@pytest.mark.parametrize(
+    ("state", "columns", "rule"),
+    [
+        (JobState.QUEUED, {"state": "sleeping"}, "job_state_is_known"),
+        (JobState.COMPLETED, {"cause": "provider"}, "job_has_a_cause_only_when_failed"),
+        (JobState.INPUT_REQUIRED, {"question": None}, "job_asks_a_question_when_input_is_required"),
+    ],
+)
+def test_the_database_keeps_the_law_of_states(state: JobState, columns: dict[str, Any], rule: str) -> None:
+    job = a_job(state)
+    with pytest.raises(IntegrityError, match=rule), transaction.atomic():
+        Job.objects.filter(pk=job.pk).update(**columns)
+
+
+def test_the_history_cannot_hold_a_place_twice() -> None:
+    job = a_job()
+    with pytest.raises(IntegrityError, match="job_event_seq_is_unique"), transaction.atomic():
+        JobEvent.objects.create(job=job, seq=1, type="job.queued", at=NOW)
+
+
+def test_what_is_in_flight_counts_against_a_plan_and_what_is_parked_does_not() -> None:
+    assert {JobState.DISPATCHED, JobState.WORKING, JobState.CANCELLING} == IN_FLIGHT
