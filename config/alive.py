@@ -59,11 +59,15 @@ def _is_led() -> bool:
 def _answers_a_ping(queue: str) -> bool:
     """The control worker serves no class and so keeps no lease; Celery itself is asked."""
     from celery.utils.nodenames import host_format  # noqa: PLC0415
+    from kombu.exceptions import OperationalError  # noqa: PLC0415
 
     from config.celery import app  # noqa: PLC0415
 
     node = host_format(f"{queue}@%h")
-    return bool(app.control.inspect(destination=[node], timeout=PATIENCE.total_seconds(), limit=1).ping())
+    try:
+        return bool(app.control.inspect(destination=[node], timeout=PATIENCE.total_seconds(), limit=1).ping())
+    except OperationalError:
+        return False
 
 
 def _wrote_lately(schedule: Path) -> bool:

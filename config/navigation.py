@@ -73,6 +73,10 @@ def stylesheet(_: HttpRequest) -> str:
     return static("invocation/admin.css")
 
 
+def mark(_: HttpRequest) -> str:
+    return static("chat/mark.svg")
+
+
 def groups(request: HttpRequest) -> list[dict[str, Any]]:
     """Return unfold's sidebar for who asks; a group without a page for them is left out."""
     first = {"title": "", "items": [_item(request, "Overview", "dashboard", reverse("admin:index"))]}

@@ -11,7 +11,7 @@ from evals.gateways import dispatch
 from evals.services import batch_scoring, scoring
 
 
-@shared_task(name=dispatch.CONSUME)
+@shared_task(name=dispatch.CONSUME, send_events=False)
 def consume() -> None:
     """A tick: score what finished, and see to it that completed batches are scored."""
     now = timezone.now()

@@ -10,12 +10,12 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from invocation.admin import filters
+from invocation.admin import cells, filters
 from invocation.admin.on_record import TenantsRecord
 from invocation.domain.batches import BatchState
+from invocation.domain.masking import masked_text
 from invocation.models import Batch, BatchRow, Shard
 from invocation.selectors import batches
-from invocation.templatetags import gearbox_cells as cells
 
 SUMS = ("position", "failed_rows", "cost_usd")
 MOST_ERRORS = 50
@@ -39,7 +39,7 @@ class BatchAdmin(TenantsRecord):
     def progress(self, row: Any) -> SafeString:
         return cells.bar(row.sum_position or 0, row.rows, failed=row.sum_failed_rows or 0)
 
-    @admin.display(description="rows", ordering="rows")
+    @admin.display(description="rows")
     def row_count(self, row: Batch) -> str:
         return f"{row.rows:,}"
 
@@ -51,21 +51,22 @@ class BatchAdmin(TenantsRecord):
     def cost(self, row: Any) -> str:
         return cells.money(row.sum_cost_usd)
 
-    @admin.display(description="created", ordering="pk")
+    @admin.display(description="created")
     def created(self, row: Batch) -> SafeString | str:
         return cells.ago(row.created_at)
 
     def facts(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         progress = batches.progress(row, now=timezone.now())
         shards = list(batches.shards_of(row))
-        failed = BatchRow.objects.filter(batch=row).exclude(error_code="").order_by("-pk") if progress.rows_failed else []
+        failed = BatchRow.objects.filter(batch=row).exclude(error_code="").order_by("-pk")[:MOST_ERRORS] if progress.rows_failed else []
         return {
             "progress": progress,
             "bar": cells.bar(progress.rows_done, row.rows, failed=progress.rows_failed),
             "figures": _figures(row, progress),
             "states": [(state, count, cells.TONES.get(state, "calm")) for state, count in progress.shards.items() if count],
             "shards": [_cell(shard) for shard in shards],
-            "errors": failed[:MOST_ERRORS],
+            "errors": [_failed_row(each) for each in failed],
+            "state": cells.badge(row.state),
             "fault": cells.pretty(row.fault) if row.fault else "",
         }
 
@@ -81,6 +82,10 @@ def _figures(row: Batch, progress: batches.Progress) -> list[tuple[str, object]]
         ("Wave", row.wave),
         ("Shards", sum(progress.shards.values())),
     ]
+
+
+def _failed_row(row: BatchRow) -> tuple[object, ...]:
+    return masked_text(row.row_id), row.shard, row.error_code, cells.took(row.duration_ms), cells.money(row.cost_usd), cells.exact(row.at)
 
 
 def _cell(shard: Shard) -> dict[str, Any]:

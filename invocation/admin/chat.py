@@ -10,13 +10,12 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from invocation.admin import filters
+from invocation.admin import cells, filters
+from invocation.admin.jobs import run_rows
 from invocation.admin.on_record import TenantsRecord
 from invocation.domain.masking import masked_text
 from invocation.domain.turns import TurnState
 from invocation.models import RunRecord, Session, Turn
-from invocation.selectors import jobs
-from invocation.templatetags import gearbox_cells as cells
 
 MOST_TURNS = 100
 
@@ -78,7 +77,7 @@ class TurnAdmin(TenantsRecord):
     def asked(self, row: Turn) -> str:
         return cells.excerpt(_question(row))
 
-    @admin.display(description="received", ordering="pk")
+    @admin.display(description="received")
     def received(self, row: Turn) -> SafeString | str:
         return cells.ago(row.received_at)
 
@@ -94,7 +93,7 @@ class TurnAdmin(TenantsRecord):
         return {
             "turn": _told(row),
             "panels": _panels(row),
-            "runs": jobs.runs_of(row.tenant_id, {"source_id": row.pk}).order_by("attempt"),
+            "runs": run_rows(row),
         }
 
 

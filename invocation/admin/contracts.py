@@ -11,11 +11,11 @@ from django.utils import timezone
 from django.views.generic import TemplateView
 from unfold.views import UnfoldModelAdminViewMixin
 
+from invocation.admin import cells
 from invocation.admin.on_record import attempt
 from invocation.models.admission import HoldScope
-from invocation.selectors import standing
-from invocation.services import holds
-from invocation.templatetags import gearbox_cells as cells
+from invocation.selectors import endpoints, standing
+from invocation.services import contracts, holds
 
 UNREASONED = "held in the admin"
 
@@ -51,7 +51,7 @@ class ContractsView(UnfoldModelAdminViewMixin, TemplateView):  # type: ignore[mi
         kwargs.pop("model_admin", None)  # unfold hands it over twice, by as_view and by the path
         user = self.request.user
         may = {"may_hold": user.has_perm("invocation.add_hold"), "may_release": user.has_perm("invocation.change_hold")}
-        return dict(super().get_context_data(**kwargs, **may, opts=self.model_admin.opts))
+        return dict(super().get_context_data(**kwargs, **may))
 
 
 class EndpointsView(ContractsView):
@@ -60,10 +60,10 @@ class EndpointsView(ContractsView):
     scope = HoldScope.ENDPOINT
 
     def labels(self) -> set[str]:
-        return {each.endpoint.label for each in standing.endpoints()}
+        return {endpoint.label for endpoint in endpoints.every()}
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        return super().get_context_data(**kwargs, cards=[_endpoint(each) for each in standing.endpoints()])
+        return super().get_context_data(**kwargs, cards=[_endpoint(each) for each in standing.endpoints(contracts.locked())])
 
 
 class AgentsView(ContractsView):
@@ -75,7 +75,7 @@ class AgentsView(ContractsView):
         return {each.agent.label for each in standing.agents()}
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        return super().get_context_data(**kwargs, cards=standing.agents())
+        return super().get_context_data(**kwargs, cards=[_agent(each) for each in standing.agents()])
 
 
 def _release(request: HttpRequest, hold_id: str) -> None:
@@ -92,6 +92,7 @@ def _endpoint(found: standing.EndpointStanding) -> dict[str, Any]:
     endpoint, budgets, limits = found.endpoint, found.endpoint.budgets, found.endpoint.limits
     return {
         "endpoint": endpoint,
+        "mode": cells.mode(str(endpoint.mode)),
         "hold": found.hold,
         "lock": _lock(found.breaks),
         "breaks": found.breaks or (),
@@ -112,6 +113,12 @@ def _endpoint(found: standing.EndpointStanding) -> dict[str, Any]:
         "input_schema": cells.pretty(endpoint.input_schema),
         "output_schema": cells.pretty(endpoint.output_schema),
     }
+
+
+def _agent(found: standing.AgentStanding) -> dict[str, Any]:
+    names = [getattr(verifier, "__name__", str(verifier)).replace("_", " ") for verifier in found.agent.verifiers]
+    skills = [(skill.name, skill.summary) for skill in found.agent.skills]  # a template would call a skill by itself
+    return {"agent": found.agent, "endpoints": found.endpoints, "hold": found.hold, "skills": skills, "verifiers": names}
 
 
 def _lock(breaks: Any) -> Any:

@@ -9,10 +9,9 @@ from typing import Any
 from django.http import HttpRequest
 from django.utils import timezone
 
-from invocation.admin import charts
+from invocation.admin import cells, charts
 from invocation.domain.modes import policy
 from invocation.selectors import dashboard, dead_letters
-from invocation.templatetags import gearbox_cells as cells
 
 DAY = timedelta(hours=24)
 PERMISSION = "invocation.view_runrecord"
@@ -42,6 +41,7 @@ def _mode(found: dashboard.ModeFigures, hours: Mapping[datetime, dashboard.HourF
     first, whole = found.first_delta or (None, None), found.duration or (None, None)
     return {
         "name": str(found.mode),
+        "label": cells.mode(str(found.mode)),
         "class": str(terms.priority_class),
         "runs": f"{found.runs:,}",
         "failures": f"{found.failures:,}",

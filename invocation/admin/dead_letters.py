@@ -12,12 +12,11 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from invocation.admin import filters, redriving
+from invocation.admin import cells, filters, redriving
 from invocation.admin.jobs import of_job
 from invocation.admin.on_record import TenantsRecord
 from invocation.models import DeadLetter
-from invocation.selectors import dead_letters, tenants
-from invocation.templatetags import gearbox_cells as cells
+from invocation.selectors import dead_letters
 
 
 class Redriven(SimpleListFilter):
@@ -68,9 +67,10 @@ class DeadLetterAdmin(TenantsRecord):
         self.acts = {"redrive": redriving.redrive_one}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[DeadLetter]:
-        return dead_letters.dead_letters().annotate(tenant_name=tenants.name_of()).order_by("-pk")
+        rows: QuerySet[DeadLetter] = super().get_queryset(request)
+        return dead_letters.kept(rows)
 
-    @admin.display(description="cause", ordering="cause")
+    @admin.display(description="cause")
     def cause_badge(self, row: DeadLetter) -> SafeString:
         return cells.badge(row.cause or "unknown", tone="bad")
 
@@ -84,7 +84,7 @@ class DeadLetterAdmin(TenantsRecord):
         return cells.tries(row)
 
     @admin.display(description="redrive")
-    def redriven(self, row: DeadLetter) -> SafeString:
+    def redriven(self, row: DeadLetter) -> SafeString | str:
         successor = getattr(row, "successor", None)
         return format_html("as {}", cells.link_to("job", successor.pk)) if successor else self.act_button(row, "redrive", text="Redrive")
 

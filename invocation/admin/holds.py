@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from django import forms
@@ -15,14 +15,14 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
+from invocation.admin import cells
 from invocation.admin.contracts import AgentsView, EndpointsView
 from invocation.admin.on_record import OnRecord, attempt
 from invocation.domain.errors import StaleMove
 from invocation.models import Hold
 from invocation.models.admission import HoldScope
-from invocation.selectors import standing
+from invocation.selectors import endpoints, standing
 from invocation.services import holds
-from invocation.templatetags import gearbox_cells as cells
 from quota.domain.classes import PriorityClass
 
 
@@ -74,7 +74,7 @@ class HoldAdmin(OnRecord):
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None) -> HttpResponse:
         try:
-            return self.changeform_view(request, None, form_url, extra_context)
+            return cast(HttpResponse, self.changeform_view(request, None, form_url, extra_context))
         except StaleMove as refused:
             messages.error(request, str(refused))
             return HttpResponseRedirect(reverse("admin:invocation_hold_changelist"))
@@ -127,7 +127,7 @@ class HoldAdmin(OnRecord):
 
 def _names_something(scope: HoldScope, value: str) -> bool:
     known = {
-        HoldScope.ENDPOINT: lambda: value in {each.endpoint.label for each in standing.endpoints()},
+        HoldScope.ENDPOINT: lambda: value in {endpoint.label for endpoint in endpoints.every()},
         HoldScope.AGENT: lambda: value in {each.agent.label for each in standing.agents()},
         HoldScope.CLASS: lambda: value in list(PriorityClass),
         HoldScope.TENANT: lambda: _is_id(value),

@@ -6,14 +6,15 @@ from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from invocation.admin import filters
+from invocation.admin import cells, filters
 from invocation.admin.on_record import TenantsRecord
 from invocation.domain.jobs import JobState
-from invocation.models import Job, Result
+from invocation.domain.masking import masked
+from invocation.models import Job, Result, RunRecord
 from invocation.selectors import jobs
-from invocation.templatetags import gearbox_cells as cells
 
 MOST_EVENTS = 500
 MOST_STEPS = 200
@@ -39,11 +40,11 @@ class JobAdmin(TenantsRecord):
         found = super().get_queryset(request)
         return found if request.resolver_match and "object_id" in request.resolver_match.kwargs else found.defer(*HEAVY)
 
-    @admin.display(description="endpoint, agent", ordering="endpoint")
+    @admin.display(description="endpoint, agent")
     def called(self, row: Job) -> SafeString:
         return cells.two_lines(row.endpoint, row.agent)
 
-    @admin.display(description="class", ordering="priority_class")
+    @admin.display(description="class")
     def in_class(self, row: Job) -> str:
         return row.priority_class
 
@@ -51,7 +52,7 @@ class JobAdmin(TenantsRecord):
     def attempts(self, row: Job) -> SafeString:
         return cells.tries(row)
 
-    @admin.display(description="cost", ordering="spent_usd")
+    @admin.display(description="cost")
     def cost(self, row: Job) -> str:
         return cells.money(row.spent_usd)
 
@@ -69,9 +70,30 @@ def of_job(row: Any) -> dict[str, Any]:
         "panels": _panels(row, result),
         "events": [_event(event) for event in events],
         "steps": [_step(step) for step in jobs.steps_of(row)[:MOST_STEPS]],
-        "runs": jobs.runs_of(row.tenant_id, {"source_id": row.pk}).order_by("attempt"),
+        "runs": run_rows(row),
+        "state": cells.badge(row.state),
+        "cause": cells.badge(row.cause, tone="bad") if row.cause else "",
+        "error": masked(row.error),
         "successor": Job.objects.filter(redrive_of_id=row.pk).values_list("pk", flat=True).first(),
     }
+
+
+def run_rows(row: Any) -> list[tuple[object, ...]]:
+    """Return the runs of a job or turn as cells of a table, by attempt."""
+    return [_run_row(run) for run in jobs.runs_of(row.tenant_id, {"source_id": row.pk}).order_by("attempt")]
+
+
+def _run_row(run: RunRecord) -> tuple[object, ...]:
+    return (
+        cells.link_to("runrecord", run.pk, text=str(run.attempt)),
+        format_html("{} {}", cells.badge(run.outcome), run.error_code),
+        cells.took(run.waited_ms),
+        cells.took(run.first_delta_ms),
+        cells.took(run.duration_ms),
+        f"{run.input_tokens:,} / {run.output_tokens:,}",
+        cells.money(run.cost_usd),
+        ", ".join(run.models_used),
+    )
 
 
 def _figures(row: Any) -> list[tuple[str, object]]:
@@ -89,7 +111,7 @@ def _figures(row: Any) -> list[tuple[str, object]]:
 
 def _moments(row: Any) -> list[tuple[str, Any]]:
     named = ("created_at", "queued_at", "dispatched_at", "started_at", "finished_at", "due_at", "expires_at")
-    return [(name.removesuffix("_at"), moment) for name in named if (moment := getattr(row, name))]
+    return [(name.removesuffix("_at"), cells.exact(moment)) for name in named if (moment := getattr(row, name))]
 
 
 def _panels(row: Any, result: Result | None) -> list[tuple[str, str]]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.admin import ShowFacets, display
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.db.models import Model, QuerySet
+from django.db.models import Model, QuerySet, Value
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
@@ -20,10 +20,10 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 
+from invocation.admin import cells
 from invocation.admin.paging import BoundedPaginator
 from invocation.domain.errors import InvocationError
 from invocation.selectors import tenants
-from invocation.templatetags import gearbox_cells as cells
 
 SHORTEST_PREFIX = 8
 
@@ -37,7 +37,7 @@ class OnRecord(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     list_per_page = 50
     list_max_show_all = 0
     list_fullwidth = True
-    ordering = ("-pk",)
+    ordering: tuple[str, ...] = ("-pk",)
     page_template = ""
     acts: Mapping[str, Callable[[HttpRequest, Any], None]] = MappingProxyType({})
 
@@ -53,6 +53,11 @@ class OnRecord(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     def has_act_permission(self, request: HttpRequest) -> bool:
         """Acts ask for the permission to change, which by itself opens no form here."""
         return bool(request.user.has_perm(f"{self.opts.app_label}.change_{self.opts.model_name}"))
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Every row knows whether who asks may act on it, so that cells show buttons only to those."""
+        rows: QuerySet[Any] = super().get_queryset(request).annotate(may_act=Value(self.has_act_permission(request)))
+        return rows
 
     def get_urls(self) -> list[Any]:
         name = f"{self.opts.app_label}_{self.opts.model_name}_act"
@@ -70,8 +75,10 @@ class OnRecord(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         attempt(request, self.acts[act], row)
         return HttpResponseRedirect(self._origin(request))
 
-    def act_button(self, row: Model, act: str, *, text: str) -> SafeString:
+    def act_button(self, row: Any, act: str, *, text: str) -> SafeString | str:
         """Return a button for a list's cell: it posts the list's own form, and its CSRF token, to the act."""
+        if not row.may_act:
+            return cells.NONE
         target = self.act_address(row, act)
         return format_html('<button type="submit" class="gx-button" formaction="{}" formmethod="post">{}</button>', target, text)
 
@@ -84,14 +91,13 @@ class OnRecord(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         if not self.has_view_permission(request, row):
             raise PermissionDenied
         if row is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+            return cast(HttpResponse, self._get_obj_does_not_exist_redirect(request, self.opts, object_id))
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "original": row,
             "row": row,
             "title": str(row),
-            "may_act": self.has_act_permission(request),
             **self.facts(request, row),
         }
         request.current_app = self.admin_site.name
@@ -120,10 +126,13 @@ class OnRecord(ModelAdmin):  # type: ignore[misc]  # unfold has no types
 
 
 class TenantsRecord(OnRecord):
-    """Records that belong to a tenant, whose name comes with the row."""
+    """Records that belong to a tenant, whose name comes with the row. Newest first: no index serves another order."""
+
+    sortable_by: tuple[str, ...] = ()
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return super().get_queryset(request).annotate(tenant_name=tenants.name_of())
+        found: QuerySet[Any] = super().get_queryset(request).annotate(tenant_name=tenants.name_of())
+        return found
 
     @display(description="tenant")
     def tenant(self, row: Any) -> str:
@@ -133,11 +142,11 @@ class TenantsRecord(OnRecord):
     def key(self, row: Any) -> SafeString:
         return format_html('<span class="gx-mono" title="{}">{}</span>', row.pk, cells.short(row.pk))
 
-    @display(description="state", ordering="state")
+    @display(description="state")
     def state_badge(self, row: Any) -> SafeString:
         return cells.badge(row.state)
 
-    @display(description="queued", ordering="pk")
+    @display(description="queued")
     def queued(self, row: Any) -> SafeString | str:
         return cells.ago(row.queued_at)
 

@@ -11,10 +11,10 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 
+from invocation.admin import cells
 from invocation.domain.errors import InvocationError
 from invocation.models import DeadLetter
 from invocation.services import jobs
-from invocation.templatetags import gearbox_cells as cells
 
 MOST_AT_ONCE = 200
 MOST_TOLD = 10

@@ -12,11 +12,11 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from invocation.admin import filters
+from invocation.admin import cells, filters
 from invocation.admin.on_record import OnRecord, TenantsRecord
 from invocation.models import Job, Process, RunRecord, Shard, Turn
-from invocation.templatetags import gearbox_cells as cells
 
+MOST_JOBS = 100
 PAGES = {"job": "job", "turn": "turn"}
 OUTCOMES = ("completed", "complete", "declined", "failed", "fail", "overdue", "cancel")
 
@@ -27,8 +27,7 @@ class RunRecordAdmin(TenantsRecord):
     list_display = (
         "key",
         "outcome_badge",
-        "mode",
-        "endpoint",
+        "called",
         "tenant",
         "of",
         "waited",
@@ -42,9 +41,13 @@ class RunRecordAdmin(TenantsRecord):
     search_fields = ("id",)
     search_help_text = "An id, or its beginning"
 
-    @admin.display(description="outcome", ordering="outcome")
+    @admin.display(description="outcome")
     def outcome_badge(self, row: RunRecord) -> SafeString:
         return format_html("{} {}", cells.badge(row.outcome), row.error_code)
+
+    @admin.display(description="endpoint, mode")
+    def called(self, row: RunRecord) -> SafeString:
+        return cells.two_lines(row.endpoint, row.mode)
 
     @admin.display(description="of")
     def of(self, row: RunRecord) -> SafeString | str:
@@ -59,7 +62,7 @@ class RunRecordAdmin(TenantsRecord):
     def first_words(self, row: RunRecord) -> str:
         return cells.took(row.first_delta_ms)
 
-    @admin.display(description="duration", ordering="duration_ms")
+    @admin.display(description="duration")
     def duration(self, row: RunRecord) -> str:
         return cells.took(row.duration_ms)
 
@@ -67,7 +70,7 @@ class RunRecordAdmin(TenantsRecord):
     def tokens(self, row: RunRecord) -> str:
         return f"{row.input_tokens:,} / {row.output_tokens:,}"
 
-    @admin.display(description="cost", ordering="cost_usd")
+    @admin.display(description="cost")
     def cost(self, row: RunRecord) -> str:
         return cells.money(row.cost_usd)
 
@@ -138,8 +141,12 @@ class ProcessAdmin(OnRecord):
                 ("Lease ends", self.lease(row)),
                 ("Started", self.since(row)),
             ],
-            "held_jobs": Job.objects.filter(owner=row.pk).only("id", "endpoint", "state", "started_at")[:100],
+            "held_jobs": [_held_job(job) for job in Job.objects.filter(owner=row.pk).only("id", "endpoint", "state")[:MOST_JOBS]],
         }
+
+
+def _held_job(job: Job) -> tuple[SafeString, str, SafeString]:
+    return cells.link_to("job", job.pk), job.endpoint, cells.badge(job.state)
 
 
 def _held_by(model: Any) -> Coalesce:

@@ -11,13 +11,12 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from invocation.admin import filters
+from invocation.admin import cells, filters
 from invocation.admin.on_record import TenantsRecord, attempt
 from invocation.models import Schedule
 from invocation.selectors import moments
 from invocation.selectors.schedules import firings_of
 from invocation.services import schedules
-from invocation.templatetags import gearbox_cells as cells
 
 MOST_FIRINGS = 50
 NEXT_MOMENTS = 5
@@ -43,6 +42,7 @@ class ScheduleAdmin(TenantsRecord):
     page_template = "admin/invocation/schedule.html"
     list_display = ("name", "standing", "endpoint", "tenant", "cron", "timezone", "next_moment", "last_fired")
     list_filter = ("is_paused", filters.Endpoint, filters.Tenant)
+    sortable_by = ("name", "next_moment", "last_fired")
     search_fields = ("id",)
     search_help_text = "An id, or its beginning"
     actions = ("pause_selected", "resume_selected", "fire_selected")

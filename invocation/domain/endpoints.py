@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from agents.domain.values import NOTHING, Json, Verification
 from invocation.domain.errors import (
@@ -20,6 +20,8 @@ from invocation.domain.errors import (
     UnknownVersion,
 )
 from invocation.domain.modes import Deadline, Mode, ModePolicy, Transport, policy
+
+N = TypeVar("N", timedelta, Decimal)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,11 @@ class Budgets:
     @property
     def whole_ms(self) -> int:
         return round(self.whole.total_seconds() * 1000)
+
+
+def narrowed(wish: N | None, bound: N) -> N:
+    """Return the wish where there is one, zero included, and never more than the bound."""
+    return bound if wish is None else min(wish, bound)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,9 +109,9 @@ class Endpoint:
     def budgets(self) -> Budgets:
         terms = self.policy
         return Budgets(
-            first_delta=min(self.first_delta or terms.first_delta, terms.first_delta),
-            whole=min(self.whole or terms.whole, terms.whole),
-            cost_usd=min(self.cost_usd or terms.cost_cap_usd, terms.cost_cap_usd),
+            first_delta=narrowed(self.first_delta, terms.first_delta),
+            whole=narrowed(self.whole, terms.whole),
+            cost_usd=narrowed(self.cost_usd, terms.cost_cap_usd),
         )
 
 

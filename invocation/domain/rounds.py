@@ -16,6 +16,22 @@ class Room:
     room: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the ring of tenants stands: the one that was served last, and how many jobs of its weight it had by then."""
+
+    tenant: UUID
+    had: int = 0
+
+    @property
+    def behind(self) -> UUID:
+        """The ring goes on behind this id: one who has not had its whole weight is the next again."""
+        return UUID(int=self.tenant.int - 1) if self.had else self.tenant
+
+
+START = Place(UUID(int=0))
+
+
 def shares(rooms: Sequence[Room], *, free: int) -> dict[UUID, int]:
     """Return the most that each tenant may be given now.
 

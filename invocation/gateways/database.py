@@ -1,4 +1,4 @@
-"""Runs Django's blocking database work beside the event loop, on a few threads of its own."""
+"""Runs Django's blocking database work beside the event loop, on a few threads of its own; tells a lost database from an error."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from django.db import connections
+import psycopg
+from django.db import InterfaceError, OperationalError, connections
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+GOING = frozenset({"57P01", "57P02", "57P03"})
+"""PostgreSQL's own words as it shuts down, crashed or starts; a connection that breaks has no word at all."""
 
 _threads = ThreadPoolExecutor(max_workers=6, thread_name_prefix="database")
 
@@ -25,3 +29,11 @@ async def off_loop(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
             connections.close_all()
 
     return await asyncio.get_running_loop().run_in_executor(_threads, call)
+
+
+def is_away(error: BaseException) -> bool:
+    """Say whether the database could not be reached, rather than that it refused what was asked."""
+    cause = error.__cause__ if isinstance(error, OperationalError | InterfaceError) else error
+    if not isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError):
+        return False
+    return cause.sqlstate is None or cause.sqlstate in GOING or cause.sqlstate.startswith("08")

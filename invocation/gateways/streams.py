@@ -75,6 +75,13 @@ class StreamWriter:
             self._urgent.set()
             await asyncio.sleep(FRAME_S / 3)
 
+    async def aclose(self) -> None:
+        """Write no more; what was not drained is lost."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        await self._redis.aclose()
+
     async def _flush_for_ever(self) -> None:
         while True:
             await self._wake.wait()

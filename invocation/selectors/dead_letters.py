@@ -16,7 +16,12 @@ SLO_SHARE = 0.0005
 
 
 def dead_letters() -> QuerySet[DeadLetter]:
-    return DeadLetter.objects.filter(state=JobState.FAILED, mode__in=KEPT_MODES)
+    return kept(DeadLetter.objects.all())
+
+
+def kept(rows: QuerySet[DeadLetter]) -> QuerySet[DeadLetter]:
+    """Narrow jobs to those that are dead letters."""
+    return rows.filter(state=JobState.FAILED, mode__in=KEPT_MODES)
 
 
 def share(*, since: datetime) -> tuple[int, int]:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-from django.conf import settings
 
 from agents.domain import registry
 from agents.domain.contract import AgentSpec
@@ -36,9 +32,9 @@ class AgentStanding:
     hold: Hold | None
 
 
-def endpoints() -> list[EndpointStanding]:
-    """Return every declared endpoint by label."""
-    held, locked = _open_holds(HoldScope.ENDPOINT), _locked()
+def endpoints(locked: Mapping[str, Any]) -> list[EndpointStanding]:
+    """Return every declared endpoint by label, each beside its published contract in `locked`."""
+    held = _open_holds(HoldScope.ENDPOINT)
     return [
         EndpointStanding(endpoint=endpoint, breaks=_breaks(locked.get(label), endpoint), hold=held.get(label))
         for label, endpoint in sorted(declared.book().by_label.items())
@@ -61,10 +57,5 @@ def _open_holds(scope: HoldScope) -> Mapping[str, Hold]:
     return {hold.value: hold for hold in rows}
 
 
-def _locked() -> Mapping[str, Any]:
-    path = Path(settings.ENDPOINT_LOCK)
-    return dict(json.loads(path.read_text())) if path.exists() else {}
-
-
 def _breaks(locked: Mapping[str, Any] | None, endpoint: Endpoint) -> list[str] | None:
-    return None if locked is None else breaks(locked, json.loads(json.dumps(contract(endpoint))))
+    return None if locked is None else breaks(locked, contract(endpoint))

@@ -52,7 +52,8 @@ def claim(claims: Sequence[Claim]) -> Sequence[Claimed | None]:
     jobs = Job.objects.in_bulk(moved)
     resumed = [job.id for job in jobs.values() if job.attempt > 1]
     steps = _steps(resumed) if resumed else {}
-    return [Claimed(jobs[each.job_id], steps.get(each.job_id, {})) if each.job_id in moved else None for each in claims]
+    taken = [jobs.pop(each.job_id, None) for each in claims]
+    return [Claimed(job, steps.get(job.id, {})) if job else None for job in taken]
 
 
 def _steps(job_ids: Sequence[UUID]) -> dict[UUID, dict[StepKey, Step]]:
@@ -159,6 +160,23 @@ def tell_progress(fence: Fence, progress: Mapping[str, Any]) -> None:
     with transaction.atomic():
         if Job.objects.filter(pk=fence.job_id, attempt=fence.attempt, owner=fence.owner).update(progress=dict(progress)):
             lifecycle.note(fence.job_id, "progress", progress, now=now)
+
+
+def held_by(owner: UUID) -> list[Fence]:
+    """Return the right to each job that this process holds."""
+    held = Job.objects.filter(owner=owner).values_list("id", "attempt")
+    return [Fence(str(job_id), attempt, str(owner)) for job_id, attempt in held]
+
+
+def return_broken_off(fences: Sequence[Fence]) -> int:
+    """Queue again, charged to nobody, what was held and is not run any more; a job that cancels is cancelled."""
+    given, now = [lifecycle.held(fence) for fence in fences], datetime.now(UTC)
+    with transaction.atomic():
+        returned = lifecycle.move(Move.HAND_BACK, given, now=now, right=lifecycle.HOLDER)
+        stopped = lifecycle.move(Move.CONFIRM_CANCEL, given, now=now, right=lifecycle.HOLDER)
+        for job_id in stopped:
+            firings.follow(job_id, FiringMove.CANCEL, now=now)
+    return len(returned) + len(stopped)
 
 
 def cancelling(owner: UUID) -> list[str]:

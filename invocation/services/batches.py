@@ -24,7 +24,7 @@ from invocation.domain.batches import (
     ShardState,
     slices,
 )
-from invocation.domain.endpoints import Endpoint
+from invocation.domain.endpoints import Endpoint, narrowed
 from invocation.domain.errors import StaleMove, TooManyItems
 from invocation.gateways import dispatch, objects, parquet
 from invocation.models import Batch, Outbox, Process, Shard
@@ -89,7 +89,7 @@ def _insert(opening: BatchOpening, checked: manifests.Checked, *, now: datetime)
         manifest_sha256=checked.sha256,
         output=str(objects.inside(opening.tenant_id, f"batches/{batch_id}")),
         rows=len(checked.offsets),
-        cost_cap_usd=min(opening.cost_usd or budgets.cost_usd, budgets.cost_usd),
+        cost_cap_usd=narrowed(opening.cost_usd, budgets.cost_usd),
         row_latency_ms=budgets.whole_ms,
         created_at=now,
     )

@@ -12,6 +12,7 @@ import psycopg
 import structlog
 from django.db import DatabaseError, connections
 
+from invocation.domain.rounds import START, Place
 from invocation.gateways import dispatch
 from invocation.gateways.presence import own_connection
 from invocation.selectors.admission import live_slots
@@ -36,7 +37,7 @@ class Dispatcher:
 
     def __init__(self) -> None:
         self._stopping = threading.Event()
-        self._cursors: dict[str, UUID] = {}
+        self._places: dict[str, Place] = {}
         self._terms: Mapping[UUID, PlanTerms] = {}
         self._terms_read = float("-inf")
         self._swept = float("-inf")
@@ -87,11 +88,11 @@ class Dispatcher:
             admitted = admission.admit(
                 priority_class,
                 terms=self._known_terms(),
-                after=self._cursors.get(priority_class, admission.FIRST_TENANT),
+                place=self._places.get(priority_class, START),
                 free=free,
                 now=datetime.now(UTC),
             )
-            self._cursors[priority_class] = admitted.cursor
+            self._places[priority_class] = admitted.place
             if not admitted.claims:
                 return
             self._send(admitted)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from uuid import UUID
 
 import structlog
 
-from agents.domain.errors import AgentError, WaitUnavailable
+from agents.domain.errors import AgentError, RunError, WaitUnavailable
 from agents.domain.run import Parked, Question, Step, StepKey
 from agents.domain.values import Json, Progress, Request, Terms
 from invocation.domain.endpoints import Endpoint
@@ -25,11 +25,13 @@ from invocation.models import Job
 from invocation.services import attempts, records, targets
 from invocation.services.attempts import Claim, Claimed
 from invocation.services.calls import Bill
-from invocation.services.runs import Assignment, Carried, Clock, Silent, Surroundings, carry_out
+from invocation.services.records import Finished
+from invocation.services.runs import Assignment, Carried, Clock, Interrupted, Silent, Surroundings, carry_out
 from quota.domain.ledger import ParentKind
 
 log = structlog.get_logger()
 SOURCE = "job"
+STOP_AGAIN_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +56,17 @@ class JobEngine:
         self._owner = owner
         self._announcer = announcer
         self._claims: Grouper[Claim, Claimed | None] = Grouper(attempts.claim)
-        self._running: dict[str, asyncio.Task[None]] = {}
+        self._tasks: dict[asyncio.Task[None], str] = {}
+        self._stoppable: dict[str, asyncio.Task[None]] = {}
         self._draining = False
 
     @property
     def in_flight(self) -> int:
-        return len(self._running)
+        return len(self._tasks)
+
+    @property
+    def running(self) -> frozenset[str]:
+        return frozenset(self._tasks.copy().values())
 
     def accept(self, wakes: Sequence[tuple[UUID, int]]) -> None:
         """Start each job of a message. A draining process leaves them to the sweep."""
@@ -67,24 +74,34 @@ class JobEngine:
             return
         for job_id, attempt in wakes:
             task = asyncio.get_running_loop().create_task(self._attempt(job_id, attempt))
-            self._running[str(job_id)] = task
-            task.add_done_callback(lambda _, name=str(job_id): self._running.pop(name, None))  # type: ignore[misc]
+            self._tasks[task] = str(job_id)
+            task.add_done_callback(self._end)
 
     def stop(self, job_ids: Sequence[str]) -> None:
         """Cancel these runs: their model calls end, their jobs confirm."""
         for job_id in job_ids:
-            if job_id in self._running:
-                self._running[job_id].cancel()
+            task = self._stoppable.pop(job_id, None)
+            if task is not None:
+                task.cancel()
 
     async def drain(self, grace: timedelta) -> None:
         """Let runs finish for as long as `grace`, then cancel the rest, which hands their jobs back."""
         self._draining = True
-        if self._running:
-            await asyncio.wait(list(self._running.values()), timeout=grace.total_seconds())
-        left = list(self._running.values())
-        for task in left:
-            task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+        await self._rest(grace.total_seconds())
+        while self._tasks:
+            self.stop(list(self._stoppable))
+            await self._rest(STOP_AGAIN_S)
+
+    async def _rest(self, timeout_s: float) -> None:
+        if self._tasks:
+            await asyncio.wait(list(self._tasks), timeout=timeout_s)
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        """What broke off, as when the database went away, is given back by the heartbeat."""
+        job_id = self._tasks.pop(task)
+        broken = None if task.cancelled() else task.exception()
+        if broken is not None:
+            log.error("attempt_broke_off", job_id=job_id, error=repr(broken))
 
     async def _attempt(self, job_id: UUID, attempt: int) -> None:
         claimed = await self._claims.do(Claim(job_id, attempt, self._owner))
@@ -94,29 +111,43 @@ class JobEngine:
         work = _Work(claimed)
         outcome: Outcome = Stopped()
         try:
-            outcome = await work.outcome()
-            await self._apply(work, outcome)
+            outcome = await self._stoppably(work)
+            await _apply(work, outcome)
         except StaleMove as stale:
             log.warning("fenced_out", job_id=str(job_id), attempt=attempt, detail=stale.detail)
         finally:
             self._announcer.ended(claimed.job.id, _shown(outcome))
 
-    async def _apply(self, work: _Work, outcome: Outcome) -> None:
-        if isinstance(outcome, Parking):
-            await off_loop(attempts.park, work.fence, outcome.question, work.bill.take())
-        elif isinstance(outcome, Stopped):
-            await self._stopped(work)
-        elif outcome.performance:
-            await work.complete(outcome)
-        else:
-            await work.fail(outcome)
-
-    async def _stopped(self, work: _Work) -> None:
-        """A cancel wins over a drain: the job says which it was."""
+    async def _stoppably(self, work: _Work) -> Outcome:
+        """Only the run itself is ever cancelled: not its claim, and not the applying of what came of it."""
+        task = asyncio.current_task()
+        if task is None:
+            raise AssertionError("an attempt is a task")
+        self._stoppable[work.fence.job_id] = task
         try:
-            await off_loop(attempts.confirm_cancel, work.fence, work.finished(Carried(None, None, work.bill, work.clock), "cancelled"))
-        except StaleMove:
-            await off_loop(attempts.hand_back, work.fence, work.bill.take())
+            return await work.outcome()
+        finally:
+            self._stoppable.pop(work.fence.job_id, None)
+
+
+async def _apply(work: _Work, outcome: Outcome) -> None:
+    """Apply what came of the run. Where somebody asked to cancel meanwhile, that is what counts. Raises StaleMove."""
+    run = work.finished(outcome)
+    try:
+        await _applied(work, outcome, run)
+    except StaleMove:
+        await off_loop(attempts.confirm_cancel, work.fence, replace(run, outcome="cancelled", error_code="", evidence=None))
+
+
+async def _applied(work: _Work, outcome: Outcome, run: Finished) -> None:
+    if isinstance(outcome, Parking):
+        await off_loop(attempts.park, work.fence, outcome.question, run.lines)
+    elif isinstance(outcome, Stopped) or isinstance(outcome.error, Interrupted):
+        await off_loop(attempts.hand_back, work.fence, run.lines)
+    elif outcome.error:
+        await work.fail(outcome.error, run)
+    else:
+        await work.complete(outcome, run)
 
 
 class _Work:
@@ -140,24 +171,22 @@ class _Work:
             _uncancel()
             return Stopped()
 
-    async def complete(self, carried: Carried) -> None:
+    async def complete(self, carried: Carried, run: Finished) -> None:
         performance = carried.performance
         if performance is None:
             raise AssertionError("complete is called with a performance")
         output = dict(performance.output.value)
         await off_loop(targets.write, self.job, output)
-        await off_loop(attempts.complete, self.fence, output, self.finished(carried, "completed"))
+        await off_loop(attempts.complete, self.fence, output, run)
 
-    async def fail(self, carried: Carried) -> None:
-        error = carried.error
-        if error is None:
-            raise AssertionError("fail is called with an error")
-        outcome = "declined" if isinstance(error, AgentError) else "failed"
-        run = self.finished(carried, outcome)
+    async def fail(self, error: RunError, run: Finished) -> None:
         await off_loop(attempts.fail, self.fence, error, failures=self.job.failures, tries=self.job.tries, run=run)
 
-    def finished(self, carried: Carried, outcome: str) -> records.Finished:
-        return records.finished(carried, row=self.job, source=SOURCE, outcome=outcome, since=self.job.queued_at, asked=self.job.input)
+    def finished(self, outcome: Outcome) -> Finished:
+        """Describe the attempt, and take its bill: whoever applies the outcome books these lines, once."""
+        carried = outcome if isinstance(outcome, Carried) else Carried(None, None, self.bill, self.clock)
+        word = _recorded(outcome)
+        return records.finished(carried, row=self.job, source=SOURCE, outcome=word, since=self.job.queued_at, asked=self.job.input)
 
     def _assignment(self) -> Assignment:
         job = self.job
@@ -230,6 +259,13 @@ def _terms(job: Job) -> Terms:
         cost_cap_usd=float(job.cost_cap_usd),
         metadata=job.metadata,
     )
+
+
+def _recorded(outcome: Outcome) -> str:
+    """The word that the run's record keeps."""
+    if isinstance(outcome, Carried) and isinstance(outcome.error, AgentError):
+        return "declined"
+    return _shown(outcome)
 
 
 def _shown(outcome: Outcome) -> str:

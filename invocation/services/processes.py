@@ -45,9 +45,9 @@ def renew(process_id: UUID, *, now: datetime, lease: timedelta) -> bool:
     return bool(Process.objects.filter(pk=process_id, lease_until__gt=now).update(lease_until=now + lease))
 
 
-def revive(process_id: UUID, *, now: datetime, lease: timedelta) -> None:
-    """Take up work again after the lease had ended; what was held before is no longer ours."""
-    Process.objects.filter(pk=process_id).update(lease_until=now + lease)
+def revive(process_id: UUID, *, now: datetime, lease: timedelta) -> bool:
+    """Take up work again after the lease had ended; what was held before is no longer ours. False if the process was forgotten."""
+    return bool(Process.objects.filter(pk=process_id).update(lease_until=now + lease))
 
 
 def drain(process_id: UUID) -> None:

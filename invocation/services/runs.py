@@ -16,7 +16,7 @@ import structlog
 
 from agents.domain import registry
 from agents.domain.contract import Finding
-from agents.domain.errors import OutputInvalid, PlatformError, ProviderError, RunError, WaitUnavailable
+from agents.domain.errors import OutputInvalid, PlatformError, RunError, WaitUnavailable
 from agents.domain.providers import Provider
 from agents.domain.run import Journal, Question, Run, Step, StepKey, Waits, Watcher
 from agents.domain.values import Json, Plan, Request, Terms, Verification
@@ -24,6 +24,7 @@ from agents.services import providers
 from agents.services.execution import Performance, perform
 from invocation.domain.endpoints import Endpoint
 from invocation.gateways import declared, schemas
+from invocation.gateways.database import is_away
 from invocation.services.calls import Bill, PaidModels, Payer
 from quota.domain.ledger import ParentKind
 
@@ -35,6 +36,14 @@ class AgentCrashed(PlatformError):
 
     code = "agent_crashed"
     remedy = "Read the traceback in the worker's log; mend the agent and redrive."
+
+
+class Interrupted(PlatformError):
+    """The database went away under the run: charged to nobody."""
+
+    code = "interrupted"
+    retryable = True
+    remedy = "Nothing needs to be done: it runs again."
 
 
 class Sink(Protocol):
@@ -112,6 +121,8 @@ async def carry_out(assignment: Assignment, around: Surroundings) -> Carried:
     except RunError as error:
         return Carried(None, error, bill, clock)
     except Exception as crash:
+        if is_away(crash):
+            return Carried(None, Interrupted(f"The database went away: {crash}"[:500]), bill, clock)
         log.exception("agent_crashed", agent=assignment.agent, run_id=str(assignment.run_id))
         return Carried(None, AgentCrashed(f"{type(crash).__name__}: {crash}"[:500]), bill, clock)
     return Carried(performance, None, bill, clock)
@@ -167,6 +178,7 @@ def _provider(_loop: asyncio.AbstractEventLoop) -> Provider:
 
 def _check_output(endpoint: Endpoint, value: Mapping[str, Any]) -> None:
     try:
+        schemas.check_storable(value)
         schemas.check(value, endpoint.output_schema)
     except schemas.Unfit as unfit:
         raise OutputInvalid(f"{endpoint.label}: output{unfit.pointer}: {unfit.wanted}.") from None
@@ -227,4 +239,5 @@ class AttemptJournal:
 
 
 def is_retryable(error: RunError) -> bool:
-    return isinstance(error, ProviderError) and error.retryable
+    """Say whether the same run may be tried again at once."""
+    return error.retryable

@@ -58,19 +58,26 @@ class ShardEngine:
     def __init__(self, *, owner: UUID) -> None:
         self._owner = owner
         self._draining = False
-        self._running = 0
+        self._running: list[str] = []
         self._idle = asyncio.Event()
 
     @property
     def in_flight(self) -> int:
-        return self._running
+        return len(self._running)
+
+    @property
+    def running(self) -> frozenset[str]:
+        return frozenset(self._running)
 
     def stop(self, run_ids: Sequence[str]) -> None:
         """A cancelled batch is found at the next checkpoint; rows are short."""
 
     async def run(self, shard_id: int) -> str:
-        """Run a shard to its end, or to a checkpoint if the process drains; never raises, so that the chord's body runs."""
-        self._running += 1
+        """Run a shard to its end, or to a checkpoint if the process drains; never raises, so that the chord's body runs.
+
+        What breaks off, as when the disk is full, is given back by the heartbeat.
+        """
+        self._running.append(str(shard_id))
         self._idle.clear()
         try:
             return await self._run(shard_id)
@@ -81,7 +88,7 @@ class ShardEngine:
             log.exception("shard_failed", shard_id=shard_id)
             return "failed"
         finally:
-            self._running -= 1
+            self._running.remove(str(shard_id))
             if not self._running:
                 self._idle.set()
 
@@ -93,7 +100,7 @@ class ShardEngine:
                 if self._running:
                     await self._idle.wait()
         except TimeoutError:
-            log.warning("drain_cut_short", shards=self._running)
+            log.warning("drain_cut_short", shards=self.in_flight)
 
     async def _run(self, shard_id: int) -> str:
         claimed = await off_loop(shards.claim, shard_id, owner=self._owner)

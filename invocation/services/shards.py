@@ -81,6 +81,17 @@ def hand_back(shard: Shard) -> None:
     _hold(shard, ShardMove.HAND_BACK, owner=None)
 
 
+def held_by(owner: UUID) -> list[Shard]:
+    return list(Shard.objects.filter(owner=owner))
+
+
+def return_broken_off(held: Sequence[Shard]) -> int:
+    """Queue again, from its checkpoint, each shard that was held and is not run any more."""
+    edge = SHARD_EDGES[ShardMove.HAND_BACK]
+    rights = [Shard.objects.filter(pk=shard.pk, attempt=shard.attempt, owner=shard.owner, state__in=edge.sources) for shard in held]
+    return sum(right.update(state=edge.target, owner=None) for right in rights)
+
+
 def spent(batch_id: UUID) -> Decimal:
     """Return what a batch's committed rows have cost."""
     total: Decimal = Shard.objects.filter(batch_id=batch_id).aggregate(total=Coalesce(Sum("cost_usd"), Decimal(0)))["total"]

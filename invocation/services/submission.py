@@ -15,7 +15,7 @@ from django.db import connection, transaction
 from uuid6 import uuid7
 
 from invocation.domain import traces
-from invocation.domain.endpoints import Endpoint, check_estimate
+from invocation.domain.endpoints import Endpoint, check_estimate, narrowed
 from invocation.domain.errors import IdempotencyConflict, InputInvalid
 from invocation.domain.jobs import JobState
 from invocation.gateways import schemas
@@ -131,7 +131,7 @@ def _columns(submission: Submission, *, now: datetime) -> dict[str, Any]:
         "idempotency_key": submission.idempotency_key,
         "fingerprint": submission.fingerprint,
         "latency_budget_ms": budgets.whole_ms,
-        "cost_cap_usd": min(submission.cost_usd or budgets.cost_usd, budgets.cost_usd),
+        "cost_cap_usd": narrowed(submission.cost_usd, budgets.cost_usd),
         "tries": terms.tries,
         "redrive_of": submission.redrive_of,
         "now": now,

@@ -61,29 +61,42 @@ class TurnEngine:
         self._announcer = announcer
         self._claims: Grouper[UUID, TurnClaimed | None] = Grouper(self._claim)
         self._writer = StreamWriter()
-        self._running: dict[str, asyncio.Task[None]] = {}
+        self._tasks: dict[asyncio.Task[None], str] = {}
+        self._stoppable: dict[str, asyncio.Task[None]] = {}
 
     @property
     def in_flight(self) -> int:
-        return len(self._running)
+        return len(self._tasks)
+
+    @property
+    def running(self) -> frozenset[str]:
+        return frozenset(self._tasks.copy().values())
 
     def accept(self, turn_ids: Sequence[UUID]) -> None:
         for turn_id in turn_ids:
             task = asyncio.get_running_loop().create_task(self._attempt(turn_id))
-            self._running[str(turn_id)] = task
-            task.add_done_callback(lambda _, name=str(turn_id): self._running.pop(name, None))  # type: ignore[misc]
+            self._tasks[task] = str(turn_id)
+            task.add_done_callback(self._end)
 
     def stop(self, turn_ids: Sequence[str]) -> None:
         """Cancel these turns: their model calls end, each gets its last event."""
         for turn_id in turn_ids:
-            if turn_id in self._running:
-                self._running[turn_id].cancel()
+            task = self._stoppable.pop(turn_id, None)
+            if task is not None:
+                task.cancel()
 
     async def drain(self, grace: timedelta) -> None:
         """Let turns finish: each has a deadline of its own, which is shorter than any grace."""
-        if self._running:
-            await asyncio.wait(list(self._running.values()), timeout=grace.total_seconds())
+        if self._tasks:
+            await asyncio.wait(list(self._tasks), timeout=grace.total_seconds())
         await self._writer.drain()
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        """What broke off is ended by the sweep at its deadline."""
+        turn_id = self._tasks.pop(task)
+        broken = None if task.cancelled() else task.exception()
+        if broken is not None:
+            log.error("turn_broke_off", turn_id=turn_id, error=repr(broken))
 
     def _claim(self, turn_ids: Sequence[UUID]) -> Sequence[TurnClaimed | None]:
         return turns.claim(turn_ids, owner=self._owner)
@@ -97,7 +110,7 @@ class TurnEngine:
         pen = Pen(self._writer, str(turn.session_id), claimed.base)
         outcome = "failed"
         try:
-            outcome = await _Performance(claimed, pen).to_its_end()
+            outcome = await _Performance(claimed, pen, self._stoppable).to_its_end()
         except StaleMove as stale:
             log.warning("fenced_out", turn_id=str(turn_id), detail=stale.detail)
         finally:
@@ -107,8 +120,9 @@ class TurnEngine:
 class _Performance:
     """One claimed turn: tried once more before its first delta, never after."""
 
-    def __init__(self, claimed: TurnClaimed, pen: Pen) -> None:
+    def __init__(self, claimed: TurnClaimed, pen: Pen, stoppable: dict[str, asyncio.Task[None]]) -> None:
         self.turn = claimed.turn
+        self.stoppable = stoppable
         self.history = claimed.history
         self.pen = pen
         self.base = claimed.base
@@ -121,12 +135,26 @@ class _Performance:
         """Return the word that Flower shows."""
         turn = self.turn
         self.pen.write(EventType.TURN_STARTED, {"turn": str(turn.id), "number": turn.number, "attempt": turn.attempt})
-        carried = await self._carried()
+        carried = await self._stoppably()
         ending = self._ending(carried)
         run = records.finished(carried, row=turn, source=SOURCE, outcome=str(ending.move), since=turn.received_at, asked=turn.input)
         await off_loop(turns.finish, turn, ending, run)
         self.pen.write_last(ending.event)
         return "failed" if carried.error else "completed"
+
+    async def _stoppably(self) -> Carried:
+        """Only the run itself is ever cancelled: not its claim, and not the storing of its end."""
+        task, name = asyncio.current_task(), str(self.turn.id)
+        if task is None:
+            raise AssertionError("a turn is a task")
+        self.stoppable[name] = task
+        try:
+            return await self._carried()
+        except asyncio.CancelledError:
+            task.uncancel()
+            return self._ended_by(TurnCancelled("The turn was stopped."))
+        finally:
+            self.stoppable.pop(name, None)
 
     async def _carried(self) -> Carried:
         if self.turn.attempt > 1 and await self._was_heard():
@@ -137,8 +165,6 @@ class _Performance:
                 return await self._tries()
         except TimeoutError:
             return self._ended_by(LatencyBudgetExceeded(f"The answer was not finished within {self.turn.latency_budget_ms} ms."))
-        except asyncio.CancelledError:
-            return self._ended_by(TurnCancelled("The turn was stopped."))
 
     async def _tries(self) -> Carried:
         carried = await carry_out(self._assignment(), self._surroundings())

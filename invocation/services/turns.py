@@ -142,7 +142,8 @@ def claim(turn_ids: Sequence[UUID], *, owner: UUID) -> Sequence[TurnClaimed | No
         taken = [turn_id for turn_id in turn_ids if _claim_one(turn_id, owner)]
         turns = Turn.objects.select_related("session").in_bulk(taken)
         bases = {turn_id: _reserve_seqs(turns[turn_id].session_id) for turn_id in taken}
-    return [TurnClaimed(turns[turn_id], history(turns[turn_id]), bases[turn_id]) if turn_id in turns else None for turn_id in turn_ids]
+    found = [turns.pop(turn_id, None) for turn_id in turn_ids]
+    return [TurnClaimed(turn, history(turn), bases[turn.pk]) if turn else None for turn in found]
 
 
 def _claim_one(turn_id: UUID, owner: UUID) -> bool:

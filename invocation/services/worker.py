@@ -16,7 +16,7 @@ from django.db import DatabaseError, connections
 from invocation.domain.modes import POLICIES
 from invocation.gateways.loop import runs
 from invocation.gateways.presence import Presence
-from invocation.services import attempts, cancelling, processes
+from invocation.services import attempts, cancelling, processes, shards
 
 log = structlog.get_logger()
 
@@ -26,6 +26,10 @@ class Engine(Protocol):
 
     @property
     def in_flight(self) -> int: ...
+
+    @property
+    def running(self) -> frozenset[str]:
+        """The ids of all that this process runs, from before its claim until after its end; read from any thread."""
 
     def stop(self, run_ids: Sequence[str]) -> None: ...
 
@@ -54,16 +58,28 @@ class Worker:
     def start(self) -> None:
         """Become known. Returns when the dispatcher may count on this process."""
         self._presence.hold()
+        self._register(now=datetime.now(UTC))
+        connections.close_all()
+        self._thread.start()
+
+    def _register(self, *, now: datetime) -> None:
         processes.register(
             self.id,
             priority_class=self._class,
             slots=slots_of(self._class),
             presence=self._presence.number,
-            now=datetime.now(UTC),
+            now=now,
             lease=self._lease,
         )
-        connections.close_all()
-        self._thread.start()
+
+    def _return_what_broke_off(self) -> None:
+        """What is read as held and then not found running has broken off; what ended in between is fenced by its attempt."""
+        jobs, parts = attempts.held_by(self.id), shards.held_by(self.id)
+        running = self.engine.running
+        lost = attempts.return_broken_off([fence for fence in jobs if fence.job_id not in running])
+        lost += shards.return_broken_off([shard for shard in parts if str(shard.pk) not in running])
+        if lost:
+            log.warning("gave_back_what_broke_off", process=str(self.id), count=lost)
 
     def end(self, grace: timedelta) -> None:
         """Drain, then be gone. What could not finish is handed back."""
@@ -89,8 +105,9 @@ class Worker:
     def _one_beat(self) -> None:
         self._presence.hold()
         now = datetime.now(UTC)
-        if not processes.renew(self.id, now=now, lease=self._lease):
-            processes.revive(self.id, now=now, lease=self._lease)
+        if not processes.renew(self.id, now=now, lease=self._lease) and not processes.revive(self.id, now=now, lease=self._lease):
+            self._register(now=now)
+        self._return_what_broke_off()
         self._stop(attempts.cancelling(self.id) + cancelling.stopping_turns(self.id))
         self._stop(self._presence.heard(within=self._beat))
 

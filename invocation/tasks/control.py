@@ -1,4 +1,7 @@
-"""What beat ticks on the control queue. Each tick is an idempotent service: two beats are harmless."""
+"""What beat ticks on the control queue. Each tick is an idempotent service: two beats are harmless.
+
+Ticks send no events: in Flower they would bury the jobs.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +18,17 @@ SWEEP_BATCHES = "invocation.sweep_batches"
 FORGET_THE_DEAD = "invocation.forget_the_dead"
 
 
-@shared_task(name=TICK_SCHEDULES)
+@shared_task(name=TICK_SCHEDULES, send_events=False)
 def tick_schedules() -> None:
     schedules.tick(now=datetime.now(UTC))
 
 
-@shared_task(name=SWEEP_BATCHES)
+@shared_task(name=SWEEP_BATCHES, send_events=False)
 def sweep_batches() -> None:
     batches.sweep(now=datetime.now(UTC))
 
 
-@shared_task(name=FORGET_THE_DEAD)
+@shared_task(name=FORGET_THE_DEAD, send_events=False)
 def forget_the_dead() -> None:
     rescue.forget_the_dead(now=datetime.now(UTC))
 

@@ -41,7 +41,8 @@ class Consumer:
 
     def job(self, job_id: str, *, within: float = 60, states: frozenset[str] = ENDED) -> dict[str, Any]:
         """Return the job once it is in one of the states."""
-        return until(lambda: self.get(f"/v1/jobs/{job_id}"), lambda job: job["state"] in states, within=within)
+        found: dict[str, Any] = until(lambda: self.get(f"/v1/jobs/{job_id}"), lambda job: job["state"] in states, within=within)
+        return found
 
     def text_of(self, job_id: str) -> str:
         return str(self.get(f"/v1/jobs/{job_id}/result")["output"]["text"])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from config.alive import CHECKS
-from tests.acceptance.conftest import ROOT, Installation
+from tests.installation import ROOT, Installation
 
 
 @pytest.mark.parametrize("name", CHECKS)

@@ -58,7 +58,7 @@ def test_the_same_input_gives_the_same_text_in_all_four_modes(up: Installation, 
     batch = batch_of(consumer, [{"row_id": "one", **ASKED}])
 
     assert consumer.job(job["id"])["state"] == consumer.job(scheduled)["state"] == batch["state"] == "completed"
-    rows = duckdb.sql(f"SELECT text FROM '{dataset(up, batch['id'])}/data/*.parquet'").fetchall()
+    rows = duckdb.execute(f"SELECT text FROM '{dataset(up, batch['id'])}/data/*.parquet'").fetchall()
     said = text(events)
     assert "Monster" in said
     assert {said, consumer.text_of(job["id"]), consumer.text_of(scheduled), rows[0][0]} == {said}
@@ -146,7 +146,7 @@ def test_a_batch_of_the_real_catalog_becomes_a_whole_dataset(up: Installation, c
     batch = batch_of(consumer, [{"row_id": slug, "title": slug} for slug in slugs])
 
     folder = Path(dataset(up, batch["id"]))
-    rows = duckdb.sql(f"SELECT row_id, text, agent, output_tokens, cost_usd FROM '{folder}/data/*.parquet'").fetchall()
+    rows = duckdb.execute(f"SELECT row_id, text, agent, output_tokens, cost_usd FROM '{folder}/data/*.parquet'").fetchall()
     manifest = json.loads((folder / "_manifest.json").read_text())
     assert batch["state"] == "completed"
     assert sorted(row[0] for row in rows) == sorted(slugs)

@@ -6,10 +6,12 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import closing
 
 import httpx
 import psutil
 import pytest
+import redis
 
 from tests.acceptance.speaking import ENDED, LAST, Consumer, heard, until
 from tests.installation import Installation, start
@@ -24,6 +26,13 @@ def victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     installation = start(tmp_path_factory.mktemp("victim"))
     yield installation
     installation.manage("down")
+
+
+@pytest.fixture
+def consumer(victim: Installation) -> Iterator[Consumer]:
+    until(lambda: ready(victim), bool, within=60)
+    with closing(Consumer(victim)) as consumer:
+        yield consumer
 
 
 def pid_of(installation: Installation, program: str) -> int:
@@ -56,9 +65,7 @@ def ready(installation: Installation) -> bool:
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_a_killed_process_is_healed_and_no_run_is_lost(victim: Installation, program: str) -> None:
-    until(lambda: ready(victim), bool, within=60)
-    consumer = Consumer(victim)
+def test_a_killed_process_is_healed_and_no_run_is_lost(victim: Installation, consumer: Consumer, program: str) -> None:
     jobs = [consumer.submit("personalize@1", {"reader": reader})["id"] for reader in LETTERS]
     batch = consumer.http.post(
         "/v1/batches", json={"endpoint": "enrich@1", "manifest": {"rows": [{"title": "monster"}, {"title": "pluto"}]}, "shards": 2}
@@ -77,9 +84,8 @@ def test_a_killed_process_is_healed_and_no_run_is_lost(victim: Installation, pro
     assert answer["type"] == "turn.completed"
 
 
-def test_a_turn_whose_worker_is_killed_still_ends_with_a_typed_event(victim: Installation) -> None:
-    until(lambda: ready(victim), bool, within=60)
-    with Consumer(victim).socket() as socket:
+def test_a_turn_whose_worker_is_killed_still_ends_with_a_typed_event(victim: Installation, consumer: Consumer) -> None:
+    with consumer.socket() as socket:
         heard(socket, until_type=frozenset({"session.ready"}))
         socket.send(json.dumps({"type": "turn", "input": {"text": "Recommend a finished seinen thriller"}}))
         heard(socket, until_type=frozenset({"delta"}))
@@ -92,13 +98,10 @@ def test_a_turn_whose_worker_is_killed_still_ends_with_a_typed_event(victim: Ins
     assert seqs == sorted(set(seqs))
 
 
-def test_a_wiped_redis_delays_jobs_and_loses_none(victim: Installation) -> None:
-    until(lambda: ready(victim), bool, within=60)
-    consumer = Consumer(victim)
+def test_a_wiped_redis_delays_jobs_and_loses_none(victim: Installation, consumer: Consumer) -> None:
     jobs = [consumer.submit("personalize@1", {"reader": reader})["id"] for reader in LETTERS]
 
-    import redis
-
-    redis.Redis.from_url(json.loads((victim.home / "servers.json").read_text())["redis_url"]).flushall()
+    with closing(redis.Redis.from_url(json.loads((victim.home / "servers.json").read_text())["redis_url"])) as store:
+        store.flushall()
 
     assert [consumer.job(job, within=90)["state"] for job in jobs] == ["completed"] * len(jobs)

@@ -55,7 +55,7 @@ def calls() -> str:
 def problems() -> str:
     from invocation.api.problems import every_code
 
-    rows = ((f"`{code}`", str(rule.status), title, rule.remedy) for code, rule, title, _meaning in every_code())
+    rows = ((f"`{each.code}`", str(each.status), each.title, each.remedy) for each in every_code())
     return _table(("code", "status", "title", "remedy"), rows)
 
 

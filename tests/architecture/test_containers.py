@@ -108,7 +108,7 @@ def test_only_web_is_open_to_other_machines() -> None:
     assert all(port.startswith("127.0.0.1:") for port in ports["flower"])
 
 
-@pytest.mark.parametrize("name", {**ROLES, "migrate": None})
+@pytest.mark.parametrize("name", [*ROLES, "migrate"])
 def test_every_role_writes_to_its_volumes_alone_and_has_no_privileges(name: str) -> None:
     service = SERVICES[name]
 

@@ -11,7 +11,7 @@ from tests.architecture.documented import BLOCK, REFERENCE, ROOT, TABLES, drawn,
 
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
-ROW = re.compile(r"^\| `([A-Z][A-Z_]+)` \| ([^|]*) \|", re.MULTILINE)
+ROW = re.compile(r"^\| `([A-Z][A-Z_]+)` \|([^|]*)\|", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)#]+)(#[^)]*)?\)|(?:src|srcset)=\"([^\"]+)\"")
 ELSEWHERE = ("http://", "https://")
 

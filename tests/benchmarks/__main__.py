@@ -19,7 +19,8 @@ def main(asked: list[str]) -> int:
     if unknown:
         print(f"no benchmark is named {', '.join(unknown)}; there are {', '.join(names())}", file=sys.stderr)
         return 2
-    return 0 if all([_show(name) for name in asked or names()]) else 1
+    held = [_show(name) for name in asked or names()]
+    return 0 if all(held) else 1
 
 
 def names() -> list[str]:

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.benchmarks.figure import Figure, Row
-from tests.benchmarks.installed import ROOT, Installed, installed
+from tests.benchmarks.installed import Installed, installed
 from tests.benchmarks.installed import run as execute
+from tests.installation import ROOT
 
 FIRST_S = 120.0
 SECOND_S = 20.0

@@ -8,7 +8,7 @@ import time
 from statistics import median
 
 from tests.benchmarks.figure import Figure, Row
-from tests.benchmarks.installed import ROOT
+from tests.installation import ROOT
 
 TIMES = 7
 TARGET_S = 1.0

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,8 +14,8 @@ from pathlib import Path
 
 import httpx
 
-ROOT = Path(__file__).resolve().parents[2]
-KEY = re.compile(r"gbx_\S+")
+from tests.installation import KEY, ROOT, free_port
+
 SERVERS_OF_OTHERS = frozenset({"DATABASE_URL", "REDIS_URL", "BROKER_URL", "BATCH_DATABASE_URL"})
 
 
@@ -47,7 +45,7 @@ class Installed:
 
     def chat(self, key: str) -> str:
         """Ask one question and return the whole answer. Raises DidNotAnswer if the turn is not completed."""
-        body = {"endpoint": "chat@1", "input": {"text": "A finished mystery manga for adults?"}}
+        body = {"endpoint": "chat@1", "input": {"text": "Recommend a finished seinen thriller"}}
         url, headers = f"http://127.0.0.1:{self.port}/v1/chat", {"Authorization": f"Bearer {key}"}
         with httpx.stream("POST", url, json=body, headers=headers, timeout=30) as answer:
             lines = list(answer.iter_lines())
@@ -61,8 +59,8 @@ class Installed:
 def installed(root: Path = ROOT, *, python: Path = Path(sys.executable)) -> Iterator[Installed]:
     """Yield an installation that is not up yet; whatever it started is down afterwards."""
     with tempfile.TemporaryDirectory(prefix="gearbox-") as folder:
-        port = _free_port()
-        own = {"GEARBOX_HOME": folder, "WEB_PORT": str(port), "FLOWER_PORT": str(_free_port())}
+        port = free_port()
+        own = {"GEARBOX_HOME": folder, "WEB_PORT": str(port), "FLOWER_PORT": str(free_port())}
         environment = {name: value for name, value in os.environ.items() if name not in SERVERS_OF_OTHERS} | own
         installation = Installed(root=root, python=python, home=Path(folder), port=port, environment=environment)
         try:
@@ -78,9 +76,3 @@ def run(argv: list[str], *, cwd: Path, environment: dict[str, str]) -> str:
     if done.returncode:
         raise DidNotAnswer(f"{' '.join(argv)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
     return done.stdout
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -181,7 +181,7 @@ async def test_an_unknown_model_is_refused_and_the_known_ones_are_named(subject:
 async def test_closing_the_iterator_ends_the_call_at_the_provider(subject: Subject) -> None:
     before = (await subject.counts())["cancelled"]
 
-    async with aclosing(subject.provider.stream(ask("[[fault:slow]]"))) as stream:  # type: ignore[type-var]
+    async with aclosing(subject.provider.stream(ask("[[fault:slow]]"))) as stream:
         await anext(stream)
         assert (await subject.counts())["in_flight"] == 1
 

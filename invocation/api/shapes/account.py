@@ -7,7 +7,7 @@ from typing import Any
 from rest_framework import serializers
 
 from invocation.api.bodies import Shape
-from invocation.api.shapes.fields import LABEL, Moment, PageQuery
+from invocation.api.shapes.fields import LABEL, Moment, PageQuery, Text
 from invocation.domain.modes import Mode
 from quota.domain.classes import PriorityClass
 
@@ -56,8 +56,8 @@ class QuotaShape(serializers.Serializer[Any]):
 
 class RunQuery(PageQuery):
     mode = serializers.ChoiceField(required=False, choices=[str(mode) for mode in Mode])
-    endpoint = serializers.CharField(required=False, **LABEL)
-    outcome = serializers.CharField(required=False, max_length=16)
+    endpoint = Text(required=False, **LABEL)
+    outcome = Text(required=False, max_length=16)
     source_id = serializers.UUIDField(required=False, help_text="The job, turn or batch that was run.")
 
 

@@ -8,7 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from invocation.api.bodies import Shape
-from invocation.api.shapes.fields import LABEL, Budget, JsonObject, MaybeJsonObject, PageQuery
+from invocation.api.shapes.fields import LABEL, Budget, JsonObject, MaybeJsonObject, PageQuery, Text, Whole
 from invocation.domain.batches import BatchState, ShardState
 
 STATES = [str(state) for state in BatchState]
@@ -41,15 +41,15 @@ class Manifest(serializers.JSONField):
 class BatchBody(Shape):
     """A batch: each row of the manifest must fit the endpoint's input schema; `row_id` is its optional name."""
 
-    endpoint = serializers.CharField(**LABEL)
+    endpoint = Text(**LABEL)
     manifest = Manifest()
-    shards = serializers.IntegerField(required=False, min_value=1, max_value=256)
+    shards = Whole(required=False, min_value=1, max_value=256)
     budget = Budget(required=False)
 
 
 class BatchQuery(PageQuery):
     state = serializers.ChoiceField(required=False, choices=STATES)
-    endpoint = serializers.CharField(required=False, **LABEL)
+    endpoint = Text(required=False, **LABEL)
 
 
 class BatchLinks(serializers.Serializer[Any]):

@@ -7,18 +7,18 @@ from typing import Any
 from rest_framework import serializers
 
 from invocation.api.bodies import Shape
-from invocation.api.shapes.fields import LABEL, AfterQuery, JsonObject, MaybeJsonObject, Metadata
+from invocation.api.shapes.fields import LABEL, AfterQuery, JsonObject, MaybeJsonObject, Metadata, Text
 from invocation.domain.turns import TurnState
 
 
 class ChatBody(Shape):
     """A question; without a session a new one begins."""
 
-    endpoint = serializers.CharField(**LABEL)
+    endpoint = Text(**LABEL)
     input = JsonObject(help_text="Fits the endpoint's input schema.")
     session = serializers.UUIDField(required=False, allow_null=True, help_text="Where to go on; a new one begins without it.")
-    subject = serializers.CharField(required=False, max_length=200)
-    locale = serializers.CharField(required=False, max_length=16)
+    subject = Text(required=False, max_length=200)
+    locale = Text(required=False, max_length=16)
     metadata = Metadata(required=False)
 
 

@@ -35,10 +35,28 @@ class AnyJson(serializers.JSONField):
     """Any JSON value."""
 
 
+class Text(serializers.CharField):
+    """A string; DRF's own field also takes numbers, which the contract does not."""
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            raise serializers.ValidationError(f"A string is wanted, not a {type(data).__name__}.")
+        return super().to_internal_value(data)
+
+
+class Whole(serializers.IntegerField):
+    """A whole number; DRF's own field also takes strings, which the contract does not."""
+
+    def to_internal_value(self, data: Any) -> int:
+        if type(data) is not int:
+            raise serializers.ValidationError(f"A whole number is wanted, not a {type(data).__name__}.")
+        return super().to_internal_value(data)
+
+
 class Metadata(serializers.DictField):
     """At most 16 short strings by name."""
 
-    child = serializers.CharField(max_length=500, allow_blank=True)
+    child = Text(max_length=500, allow_blank=True)
 
     def to_internal_value(self, data: Any) -> Any:
         value = super().to_internal_value(data)
@@ -65,7 +83,7 @@ class Budget(Shape):
 class PageQuery(Shape):
     """Where a list goes on, and how much of it."""
 
-    cursor = serializers.CharField(required=False, max_length=2_000, help_text="`next` of the page before.")
+    cursor = Text(required=False, max_length=2_000, help_text="`next` of the page before.")
     limit = serializers.IntegerField(required=False, min_value=1, max_value=MOST, default=USUAL)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from rest_framework import serializers
 
 from invocation.api.bodies import Shape
-from invocation.api.shapes.fields import LABEL, AnyJson, Budget, JsonObject, MaybeJsonObject, Metadata, Moment, PageQuery
+from invocation.api.shapes.fields import LABEL, AnyJson, Budget, JsonObject, MaybeJsonObject, Metadata, Moment, PageQuery, Text
 from invocation.domain.jobs import JobState
 
 STATES = [str(state) for state in JobState]
@@ -16,27 +16,27 @@ STATES = [str(state) for state in JobState]
 class JobBody(Shape):
     """A submission. `input` must fit the endpoint's input schema."""
 
-    endpoint = serializers.CharField(**LABEL)
+    endpoint = Text(**LABEL)
     input = JsonObject(help_text="Fits the endpoint's input schema.")
-    subject = serializers.CharField(required=False, max_length=200, help_text="Whom it is about; results are deleted by it.")
-    locale = serializers.CharField(required=False, max_length=16, help_text="A language tag; `en` if left out.")
+    subject = Text(required=False, max_length=200, help_text="Whom it is about; results are deleted by it.")
+    locale = Text(required=False, max_length=16, help_text="A language tag; `en` if left out.")
     metadata = Metadata(required=False, help_text="Short strings of your own, by name; the agent sees them.")
-    ordering_key = serializers.CharField(required=False, max_length=200, help_text="Jobs with the same key run one after another.")
+    ordering_key = Text(required=False, max_length=200, help_text="Jobs with the same key run one after another.")
     budget = Budget(required=False, help_text="What it may spend, below the endpoint's own ceiling.")
     expires_at = Moment(required=False, help_text="Nobody wants it any more after this moment.")
 
 
 class JobQuery(PageQuery):
     state = serializers.ChoiceField(required=False, choices=STATES)
-    endpoint = serializers.CharField(required=False, **LABEL)
+    endpoint = Text(required=False, **LABEL)
 
 
 class CancelBody(Shape):
-    reason = serializers.CharField(required=False, max_length=64)
+    reason = Text(required=False, max_length=64)
 
 
 class AnswerBody(Shape):
-    key = serializers.CharField(max_length=120, help_text="The question's key.")
+    key = Text(max_length=120, help_text="The question's key.")
     value = AnyJson()
 
 

@@ -7,27 +7,27 @@ from typing import Any
 from rest_framework import serializers
 
 from invocation.api.bodies import Shape
-from invocation.api.shapes.fields import LABEL, JsonObject
+from invocation.api.shapes.fields import LABEL, JsonObject, Text
 from invocation.domain.schedules import FiringState
 
 
 class ScheduleBody(Shape):
     """When (a cron expression in a time zone), what (an endpoint) and with what input."""
 
-    name = serializers.CharField(max_length=120)
-    endpoint = serializers.CharField(**LABEL)
-    cron = serializers.CharField(max_length=120)
-    timezone = serializers.CharField(required=False, max_length=64, default="UTC")
+    name = Text(max_length=120)
+    endpoint = Text(**LABEL)
+    cron = Text(max_length=120)
+    timezone = Text(required=False, max_length=64, default="UTC")
     input = JsonObject()
 
 
 class ScheduleChange(Shape):
     """The fields to change; the others stay."""
 
-    name = serializers.CharField(required=False, max_length=120)
-    endpoint = serializers.CharField(required=False, **LABEL)
-    cron = serializers.CharField(required=False, max_length=120)
-    timezone = serializers.CharField(required=False, max_length=64)
+    name = Text(required=False, max_length=120)
+    endpoint = Text(required=False, **LABEL)
+    cron = Text(required=False, max_length=120)
+    timezone = Text(required=False, max_length=64)
     input = JsonObject(required=False)
 
 

@@ -55,7 +55,19 @@ def test_a_move_from_any_other_state_changes_nothing(state: JobState, move: Move
 
 def test_a_longer_life_has_a_history_without_a_gap() -> None:
     job = a_job()
-    story = [Move.ADMIT, Move.CLAIM, Move.RETRY, Move.WAKE, Move.ADMIT, Move.CLAIM, Move.ASK, Move.ANSWER, Move.ADMIT, Move.CLAIM, Move.COMPLETE]
+    story = [
+        Move.ADMIT,
+        Move.CLAIM,
+        Move.RETRY,
+        Move.WAKE,
+        Move.ADMIT,
+        Move.CLAIM,
+        Move.ASK,
+        Move.ANSWER,
+        Move.ADMIT,
+        Move.CLAIM,
+        Move.COMPLETE,
+    ]
     for move in story:
         lifecycle.move_one(move, lifecycle.of(job.pk, **GIVEN.get(move, {})), now=LATER)
     job.refresh_from_db()

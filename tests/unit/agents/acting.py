@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Any
 
 from agents.domain.contract import AgentSpec, Finding, Rubric, Skill, skill
@@ -32,7 +32,7 @@ class SpokenModels:
         self.asked = 0
         self.closed = asyncio.Event()
 
-    async def stream(self, _ask: Any) -> AsyncIterator[Piece | Reply]:
+    async def stream(self, _ask: Any) -> AsyncGenerator[Piece | Reply, None]:
         self.asked += 1
         try:
             for word in self.words:

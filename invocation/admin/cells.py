@@ -1,4 +1,4 @@
-"""How single values look in the admin: badges, ages, lengths, money, links and masked JSON; also as template filters."""
+"""How single values look in the admin: badges, ages, lengths, money, links and masked JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
-from django.template import Library
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -17,8 +16,8 @@ from django.utils.safestring import SafeString
 
 from invocation.domain.masking import masked, masked_text
 
-register = Library()
 NONE = "—"
+SPACE = "\N{NO-BREAK SPACE}"
 LONG_MS = 120_000
 TONES: Mapping[str, str] = MappingProxyType(
     {
@@ -35,7 +34,6 @@ def badge(word: str, *, tone: str | None = None) -> SafeString:
     return format_html('<span class="gx-badge gx-{}">{}</span>', tone or TONES.get(word, "calm"), word.replace("_", " "))
 
 
-@register.filter("gx_ago")
 def ago(moment: datetime | None) -> SafeString | str:
     """Return how long ago (or ahead) a moment is, the moment itself on hover."""
     if moment is None:
@@ -45,7 +43,6 @@ def ago(moment: datetime | None) -> SafeString | str:
     return format_html('<time datetime="{}" title="{}" class="gx-quiet">{}</time>', moment.isoformat(), exact(moment), text)
 
 
-@register.filter("gx_exact")
 def exact(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
@@ -58,16 +55,14 @@ def length(span: timedelta) -> str:
     return "1 s" if span >= timedelta(seconds=1) else "<1 s"
 
 
-@register.filter("gx_took")
 def took(milliseconds: float | None) -> str:
     if milliseconds is None:
         return NONE
     if milliseconds >= LONG_MS:
         return length(timedelta(milliseconds=milliseconds))
-    return f"{milliseconds / 1000:,.1f} s" if milliseconds >= 1_000 else f"{milliseconds:,.0f} ms"
+    return f"{milliseconds / 1000:,.1f}{SPACE}s" if milliseconds >= 1_000 else f"{milliseconds:,.0f}{SPACE}ms"
 
 
-@register.filter("gx_money")
 def money(usd: Decimal | None) -> str:
     """Return dollars, with as many decimals as small sums need."""
     if usd is None:
@@ -125,22 +120,6 @@ def bar(done: int, of: int, *, failed: int = 0) -> SafeString:
     )
 
 
-@register.filter
-def gx_badge(word: str) -> SafeString:
-    return badge(str(word))
-
-
-@register.filter
-def gx_mode(mode: str) -> SafeString:
-    """A mode's name with a mark in its own colour, the same on every page."""
-    return format_html('<span class="gx-mode gx-mode-{}">{}</span>', mode, mode)
-
-
-@register.filter
-def gx_masked(text: object) -> str:
-    return masked_text(str(text))
-
-
-@register.filter
-def gx_name(function: object) -> str:
-    return str(getattr(function, "__name__", function)).replace("_", " ")
+def mode(name: str) -> SafeString:
+    """Return a mode's name with a mark in its own colour, the same on every page."""
+    return format_html('<span class="gx-mode gx-mode-{}">{}</span>', name, name)

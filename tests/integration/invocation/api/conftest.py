@@ -1,0 +1,47 @@
+"""What the tests of the API share: accounts that call it, and endpoints beside those of the installation."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from pytest_django import Settings
+
+from invocation.gateways import declared, streams
+from invocation.selectors import estimates
+from quota.gateways import connection
+from tests.integration.invocation.api.calling import Account, open_account
+
+
+@pytest.fixture
+def account(db: None) -> Account:
+    return open_account()
+
+
+@pytest.fixture
+def stranger(db: None) -> Account:
+    return open_account()
+
+
+@pytest.fixture(autouse=True)
+def measured_anew() -> Iterator[None]:
+    estimates.forget()
+    yield
+    estimates.forget()
+
+
+@pytest.fixture
+def more_endpoints(settings: Settings) -> Iterator[None]:
+    """Declare a retired version and a small endpoint beside the installation's own."""
+    settings.ENDPOINT_MODULES = (*settings.ENDPOINT_MODULES, "tests.integration.invocation.api.more_endpoints")
+    declared.book.cache_clear()
+    yield
+    declared.book.cache_clear()
+
+
+@pytest.fixture
+async def on_this_loop() -> AsyncIterator[None]:
+    """Close what the streams opened on this test's loop."""
+    yield
+    await streams.aclose()
+    await connection.aclose()

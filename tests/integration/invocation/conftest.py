@@ -1,0 +1,68 @@
+"""What the tests of invocation share: the trial's endpoints, and a loop whose connections close with it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from typing import Any, TypeVar
+
+import pytest
+import redis
+from django.conf import settings as configured
+
+from agents.gateways import postgres
+from invocation.gateways import declared, streams
+from quota.gateways import connection
+from quota.services import limits
+from tests.integration.invocation import trial
+
+T = TypeVar("T")
+OnLoop = Callable[[Coroutine[Any, Any, T]], T]
+LIMIT_S = 20.0
+LOOK_S = 0.01
+
+
+@pytest.fixture
+def tried(settings: Any) -> Iterator[None]:
+    """The trial's endpoints are declared beside the installation's, and nothing was counted yet."""
+    settings.ENDPOINT_MODULES = ("config.endpoints", "tests.integration.invocation.trial")
+    settings.AGENT_MODULES = ("agents.mangaassist.agent", "tests.integration.invocation.trial")
+    declared.book.cache_clear()
+    trial.forget()
+    yield
+    declared.book.cache_clear()
+
+
+@pytest.fixture
+def wiped() -> redis.Redis:
+    """The stream store, empty."""
+    store = redis.Redis.from_url(configured.REDIS_URL)
+    store.flushdb()
+    return store
+
+
+@pytest.fixture
+def on_loop() -> OnLoop[Any]:
+    """Return a function that runs a coroutine on a fresh loop and closes what it opened there."""
+
+    async def closing(work: Coroutine[Any, Any, T]) -> T:
+        limits.forget()
+        try:
+            return await asyncio.wait_for(work, 60)
+        finally:
+            await streams.aclose()
+            await connection.aclose()
+            await postgres.aclose()
+
+    return lambda work: asyncio.run(closing(work))
+
+
+async def until(condition: Callable[[], Awaitable[bool] | bool]) -> None:
+    """Return when the condition holds; fail if it does not within the limit."""
+    end = asyncio.get_running_loop().time() + LIMIT_S
+    while asyncio.get_running_loop().time() < end:
+        found = condition()
+        if found is True or (not isinstance(found, bool) and await found):
+            return
+        await asyncio.sleep(LOOK_S)
+    raise AssertionError("the condition did not come true in time")

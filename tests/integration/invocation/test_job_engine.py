@@ -1,0 +1,280 @@
+"""Jobs on a worker's loop: run, retried, parked and resumed by replay, cancelled, drained; each ends once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.db import OperationalError
+from psycopg import errors as postgres_errors
+
+from agents.domain.errors import ProviderUnavailable
+from invocation.domain.errors import InputInvalid, NotWaiting
+from invocation.domain.jobs import JobState
+from invocation.gateways.database import is_away, off_loop
+from invocation.models import Job, RunRecord
+from invocation.services import attempts, jobs
+from invocation.services.submission import submit
+from quota.models import LedgerEntry
+from tests.integration.invocation.conftest import OnLoop, until
+from tests.integration.invocation.rows import a_submission, a_tenant, told
+from tests.integration.invocation.trial import DONE, GATES
+from tests.integration.invocation.workers import job_worker, run, state_of, wakes
+
+pytestmark = [pytest.mark.usefixtures("tried"), pytest.mark.django_db(transaction=True)]
+
+
+def queued(given: Mapping[str, Any], *, endpoint: str = "trial-job@1") -> UUID:
+    return submit(a_submission(a_tenant(), endpoint=endpoint, given=given), now=datetime.now(UTC)).job_id
+
+
+def played(on_loop: OnLoop[Any], job_id: UUID) -> Job:
+    """Run the job on a worker of its own until the worker has nothing to do."""
+
+    async def story() -> None:
+        async with job_worker() as engine:
+            await run(engine, job_id)
+
+    on_loop(story())
+    return Job.objects.get(pk=job_id)
+
+
+def test_a_job_runs_to_its_result(on_loop: OnLoop[Any]) -> None:
+    job = played(on_loop, queued({"steps": ["look", "look"], "says": ["a", "b"], "progress": "half"}))
+
+    assert (job.state, job.attempt, job.owner) == ("completed", 1, None)
+    assert job.result.output == {"text": "ab", "counted": [1, 2], "answer": None, "history": []}
+    assert [kind for _, kind in told(job)] == ["job.queued", "job.dispatched", "job.working", "progress", "job.completed"]
+    assert job.progress == {"done": 1, "of": 2, "note": "half"}
+    assert [(step.name, step.occurrence) for step in job.steps.order_by("pk")] == [("look", 1), ("look", 2)]
+    assert RunRecord.objects.get(source_id=job.pk).outcome == "completed"
+
+
+def test_a_model_call_is_journaled_and_paid_for_once(on_loop: OnLoop[Any]) -> None:
+    job = played(on_loop, queued({"model": "What is new?", "fails_late": "provider"}))
+    spent = job.spent_usd
+    assert (job.state, spent > 0, LedgerEntry.objects.count()) == ("waiting", True, 1)
+
+    jobs.wake_due(now=job.due_at)
+    again = played(on_loop, job.pk)
+    assert (again.attempt, again.spent_usd, LedgerEntry.objects.count()) == (2, spent, 1)
+
+
+def test_a_curable_error_is_tried_again_later_and_at_last_buried(on_loop: OnLoop[Any]) -> None:
+    job_id = queued({"fails": "provider"})
+    for failures in (1, 2):
+        job = played(on_loop, job_id)
+        assert (job.state, job.failures, job.reason, job.error["code"]) == ("waiting", failures, "retry", ProviderUnavailable.code)
+        assert jobs.wake_due(now=job.due_at) == 1
+    job = played(on_loop, job_id)
+
+    assert (job.state, job.failures, job.cause, job.attempt) == ("failed", 3, "provider", 3)
+    assert RunRecord.objects.filter(source_id=job_id).count() == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "cause"),
+    [
+        ({"fails": "decline"}, "declined", "bad_input"),
+        ({"fails": "crash"}, "agent_crashed", "bad_code"),
+        ({"adds": {"extra": 1}}, "output_invalid", "bad_output"),
+    ],
+)
+def test_what_trying_again_cannot_cure_is_buried_at_once(on_loop: OnLoop[Any], given: Mapping[str, Any], code: str, cause: str) -> None:
+    job = played(on_loop, queued(given))
+
+    assert (job.state, job.failures, job.error["code"], job.cause) == ("failed", 1, code, cause)
+
+
+@pytest.mark.parametrize("text", ["a\0b", "a\ud800b"])
+def test_an_output_that_cannot_be_stored_is_a_bad_output(on_loop: OnLoop[Any], text: str) -> None:
+    from invocation.gateways import declared
+    from invocation.services.runs import _check_output
+
+    with pytest.raises(Exception, match="output/text") as refused:
+        _check_output(declared.book().find("trial-job@1"), {"text": text})
+
+    assert getattr(refused.value, "code", "") == "output_invalid"
+
+
+def test_a_parked_job_frees_its_slot_and_resumes_by_replay(on_loop: OnLoop[Any]) -> None:
+    job = played(on_loop, queued({"steps": ["look"], "ask": True}))
+    assert (job.state, job.owner, job.question["key"]) == ("input_required", None, "agreed")
+
+    jobs.answer(job.pk, key="agreed", value={"yes": True}, now=datetime.now(UTC))
+    again = played(on_loop, job.pk)
+
+    assert (again.state, again.attempt, again.failures, again.losses) == ("completed", 2, 0, 0)
+    assert again.result.output["answer"] == {"yes": True}
+    assert again.result.output["counted"] == [1]
+    assert DONE["look"] == 1
+
+
+def test_an_answer_must_fit_what_is_asked(on_loop: OnLoop[Any]) -> None:
+    job = played(on_loop, queued({"ask": True}))
+    with pytest.raises(InputInvalid) as refused:
+        jobs.answer(job.pk, key="agreed", value={"yes": "perhaps"}, now=datetime.now(UTC))
+    with pytest.raises(NotWaiting):
+        jobs.answer(job.pk, key="other", value={"yes": True}, now=datetime.now(UTC))
+
+    assert refused.value.facts["field"] == "/value/yes"
+    assert Job.objects.get(pk=job.pk).state == "input_required"
+    jobs.answer(job.pk, key="agreed", value={"yes": True}, now=datetime.now(UTC))
+    with pytest.raises(NotWaiting):
+        jobs.answer(job.pk, key="agreed", value={"yes": False}, now=datetime.now(UTC))
+
+
+def test_an_endpoint_that_may_not_wait_fails_a_run_that_asks(on_loop: OnLoop[Any]) -> None:
+    job = played(on_loop, queued({"ask": True}, endpoint="trial-mute@1"))
+
+    assert (job.state, job.error["code"]) == ("failed", "wait_unavailable")
+
+
+def test_a_message_that_comes_twice_runs_once(on_loop: OnLoop[Any]) -> None:
+    job_id = queued({"says": ["once"]})
+
+    async def story() -> None:
+        async with job_worker() as engine:
+            message = await off_loop(wakes, [job_id])
+            engine.accept(message * 3)
+            await until(lambda: engine.in_flight == 0)
+
+    on_loop(story())
+    assert DONE["runs"] == 1
+    assert RunRecord.objects.filter(source_id=job_id).count() == 1
+
+
+def test_a_running_job_that_is_cancelled_is_stopped_and_confirmed(on_loop: OnLoop[Any]) -> None:
+    job_id = queued({"steps": ["look"], "wait": "never"})
+
+    async def story() -> None:
+        async with job_worker() as engine:
+            engine.accept(await off_loop(wakes, [job_id]))
+            await until(lambda: DONE["look"] == 1)
+            await off_loop(jobs.cancel, job_id, reason="not wanted", now=datetime.now(UTC))
+            assert await state_of(job_id) is JobState.CANCELLING
+            engine.stop([str(job_id)])
+            await until(lambda: engine.in_flight == 0)
+
+    on_loop(story())
+    job = Job.objects.get(pk=job_id)
+    assert (job.state, job.reason, job.owner) == ("cancelled", "not wanted", None)
+    assert RunRecord.objects.get(source_id=job_id).outcome == "cancelled"
+
+
+def test_a_cancel_that_the_worker_has_not_heard_wins_over_the_result(on_loop: OnLoop[Any]) -> None:
+    job_id = queued({"model": "What is new?", "wait": "word"})
+
+    async def story() -> None:
+        async with job_worker() as engine:
+            engine.accept(await off_loop(wakes, [job_id]))
+            await until(lambda: DONE["runs"] == 1)
+            await off_loop(jobs.cancel, job_id, reason="not wanted", now=datetime.now(UTC))
+            GATES["word"].set()
+            await until(lambda: engine.in_flight == 0)
+
+    on_loop(story())
+    job = Job.objects.get(pk=job_id)
+    assert (job.state, hasattr(job, "result")) == ("cancelled", False)
+    assert LedgerEntry.objects.filter(run_id=job_id).count() == 1
+
+
+def test_a_drain_hands_back_what_cannot_finish_and_charges_nobody(on_loop: OnLoop[Any]) -> None:
+    quick, slow = queued({"steps": ["look"], "wait": "soon"}), queued({"steps": ["look"], "wait": "never"})
+
+    async def story() -> None:
+        async with job_worker() as engine:
+            engine.accept(await off_loop(wakes, [quick, slow]))
+            await until(lambda: DONE["look"] == 2)
+            GATES["soon"].set()
+            await engine.drain(timedelta(seconds=0.5))
+
+    on_loop(story())
+    assert Job.objects.get(pk=quick).state == "completed"
+    job = Job.objects.get(pk=slow)
+    assert (job.state, job.reason, job.failures, job.losses, job.owner) == ("queued", "drained", 0, 0, None)
+
+
+def test_a_drain_bills_the_call_that_it_cut_short(on_loop: OnLoop[Any], settings: Any) -> None:
+    settings.OFFLINE_FIRST_TOKEN_MS, settings.OFFLINE_TOKEN_MS = 1, 500
+    job_id = queued({"model": "Tell me everything about the new titles."})
+
+    async def story() -> None:
+        async with job_worker() as engine:
+            engine.accept(await off_loop(wakes, [job_id]))
+            await until(lambda: DONE["runs"] == 1)
+            await engine.drain(timedelta(seconds=1.2))
+
+    on_loop(story())
+    assert Job.objects.get(pk=job_id).reason == "drained"
+    line = LedgerEntry.objects.get(run_id=job_id)
+    assert line.estimated
+    assert Job.objects.get(pk=job_id).spent_usd == line.cost_usd > Decimal(0)
+
+
+def test_a_drain_does_not_lose_what_it_is_about_to_claim(on_loop: OnLoop[Any]) -> None:
+    job_id = queued({"wait": "never"})
+
+    async def story() -> None:
+        async with job_worker() as engine:
+            engine.accept(await off_loop(wakes, [job_id]))
+            await engine.drain(timedelta())
+
+    on_loop(story())
+    job = Job.objects.get(pk=job_id)
+    assert (job.state, job.owner, job.losses) == ("queued", None, 0)
+
+
+def test_what_a_process_holds_and_does_not_run_is_given_back(on_loop: OnLoop[Any]) -> None:
+    owner = uuid4()
+    broken, stopping, running = (queued({}) for _ in range(3))
+    for job_id in (broken, stopping, running):
+        [wake] = wakes([job_id])
+        attempts.claim([attempts.Claim(*wake, owner)])
+    jobs.cancel(stopping, reason="not wanted", now=datetime.now(UTC))
+    fences = [fence for fence in attempts.held_by(owner) if fence.job_id != str(running)]
+
+    assert attempts.return_broken_off(fences) == 2
+    assert attempts.return_broken_off(fences) == 0
+    states = [Job.objects.get(pk=job_id).state for job_id in (broken, stopping, running)]
+    assert states == ["queued", "cancelled", "working"]
+    assert Job.objects.get(pk=broken).losses == 0
+
+
+def test_a_job_that_spent_its_budget_fails_before_the_next_call(on_loop: OnLoop[Any]) -> None:
+    job_id = queued({"model": "What is new?"})
+    Job.objects.filter(pk=job_id).update(cost_cap_usd=Decimal("0.000001"))
+    job = played(on_loop, job_id)
+
+    assert (job.state, job.error["code"], job.cause) == ("failed", "budget_exceeded", "budget")
+    assert not LedgerEntry.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "away"),
+    [
+        (postgres_errors.AdminShutdown("ended"), True),
+        (postgres_errors.OperationalError("the connection is lost"), True),
+        (postgres_errors.QueryCanceled("statement timeout"), False),
+        (postgres_errors.UniqueViolation("twice"), False),
+        (ValueError("no"), False),
+    ],
+)
+def test_a_lost_database_is_told_from_a_refused_statement(error: Exception, *, away: bool) -> None:
+    wrapped = OperationalError(str(error))
+    wrapped.__cause__ = error
+
+    assert is_away(error) is is_away(wrapped) is away
+
+
+def test_a_run_that_lost_the_database_is_charged_to_nobody(on_loop: OnLoop[Any]) -> None:
+    job_id = queued({"steps": ["look"], "fails_once": "database"})
+    job = played(on_loop, job_id)
+    assert (job.state, job.failures, job.losses) == ("queued", 0, 0)
+
+    again = played(on_loop, job_id)
+    assert (again.state, again.attempt, again.result.output["counted"]) == ("completed", 2, [1])
