@@ -37,7 +37,6 @@ class Env:
     broker_url: str | None
     web_host: str
     web_port: int
-    web_processes: int
     flower_port: int
     flower_user: str
     flower_password: str
@@ -77,7 +76,6 @@ def read(given: Mapping[str, str]) -> Env:
         broker_url=given.get("BROKER_URL") or None,
         web_host=given.get("WEB_HOST") or "127.0.0.1",
         web_port=_count(given, "WEB_PORT", 8000),
-        web_processes=_count(given, "WEB_PROCESSES", 1),
         flower_port=_count(given, "FLOWER_PORT", 5555),
         flower_user=given.get("FLOWER_USER") or "ops",
         flower_password=given.get("FLOWER_PASSWORD") or kept.secret("flower_password"),

@@ -55,6 +55,7 @@ class SessionAdmin(TenantsRecord):
 @admin.register(Turn)
 class TurnAdmin(TenantsRecord):
     page_template = "admin/invocation/turn.html"
+    payloads = ("text", "output", "error", "metadata", "last_event")
     list_display = ("key", "state_badge", "marks", "asked", "endpoint", "tenant", "received", "first_words", "whole")
     list_filter = (
         filters.choice("state", lambda: filters.words(TurnState)),

@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from invocation.admin import cells, filters, redriving
-from invocation.admin.jobs import of_job
+from invocation.admin.jobs import PAYLOADS, of_job
 from invocation.admin.on_record import TenantsRecord
 from invocation.models import DeadLetter
 from invocation.selectors import dead_letters
@@ -48,6 +48,7 @@ class ErrorCode(SimpleListFilter):
 @admin.register(DeadLetter)
 class DeadLetterAdmin(TenantsRecord):
     page_template = "admin/invocation/job/page.html"
+    payloads = (*PAYLOADS, *(f"successor__{name}" for name in (*PAYLOADS, "error")))
     list_display = ("key", "cause_badge", "why", "endpoint", "tenant", "attempts", "finished", "redriven")
     list_filter = (
         filters.Endpoint,

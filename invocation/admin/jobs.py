@@ -18,12 +18,13 @@ from invocation.selectors import jobs
 
 MOST_EVENTS = 500
 MOST_STEPS = 200
-HEAVY = ("input", "metadata", "answers", "question", "progress", "error")
+PAYLOADS = ("input", "metadata", "answers", "question", "progress")
 
 
 @admin.register(Job)
 class JobAdmin(TenantsRecord):
     page_template = "admin/invocation/job/page.html"
+    payloads = (*PAYLOADS, "error")
     list_display = ("key", "state_badge", "called", "tenant", "in_class", "attempts", "queued", "started", "finished", "cost")
     list_filter = (
         filters.choice("state", lambda: filters.words(JobState)),
@@ -35,10 +36,6 @@ class JobAdmin(TenantsRecord):
     )
     search_fields = ("id",)
     search_help_text = "An id, or its beginning"
-
-    def get_queryset(self, request: HttpRequest) -> Any:
-        found = super().get_queryset(request)
-        return found if request.resolver_match and "object_id" in request.resolver_match.kwargs else found.defer(*HEAVY)
 
     @admin.display(description="endpoint, agent")
     def called(self, row: Job) -> SafeString:

@@ -39,6 +39,7 @@ class OnRecord(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     list_fullwidth = True
     ordering: tuple[str, ...] = ("-pk",)
     page_template = ""
+    payloads: tuple[str, ...] = ()
     acts: Mapping[str, Callable[[HttpRequest, Any], None]] = MappingProxyType({})
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -55,9 +56,10 @@ class OnRecord(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         return bool(request.user.has_perm(f"{self.opts.app_label}.change_{self.opts.model_name}"))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """Every row knows whether who asks may act on it, so that cells show buttons only to those."""
+        """Every row knows whether who asks may act on it, so that cells show buttons only to those; lists leave payloads out."""
         rows: QuerySet[Any] = super().get_queryset(request).annotate(may_act=Value(self.has_act_permission(request)))
-        return rows
+        asked = request.resolver_match
+        return rows if asked and "object_id" in asked.kwargs else rows.defer(*self.payloads)
 
     def get_urls(self) -> list[Any]:
         name = f"{self.opts.app_label}_{self.opts.model_name}_act"

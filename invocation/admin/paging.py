@@ -19,7 +19,7 @@ class BoundedPaginator(Paginator[Any]):
     @cached_property
     def count(self) -> int:
         rows = cast(QuerySet[Any], self.object_list)
-        return rows.order_by()[: MOST_COUNTED + 1].count()
+        return rows.order_by().values("pk")[: MOST_COUNTED + 1].count()
 
     @property
     def is_bounded(self) -> bool:

@@ -10,6 +10,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 
 from invocation.admin import cells
 from invocation.domain.errors import InvocationError
@@ -30,16 +31,16 @@ def redrive_many(request: HttpRequest, rows: QuerySet[DeadLetter]) -> None:
     chosen = list(rows.order_by("pk").values_list("pk", flat=True)[: MOST_AT_ONCE + 1])
     outcomes = [_redriven(job_id) for job_id in chosen[:MOST_AT_ONCE]]
     _tell_started(request, [found for found in outcomes if isinstance(found, UUID)])
-    _tell_refused(request, [found for found in outcomes if isinstance(found, str)])
+    _tell_refused(request, [found for found in outcomes if isinstance(found, SafeString)])
     if len(chosen) > MOST_AT_ONCE:
         messages.warning(request, f"Only the {MOST_AT_ONCE} oldest of them were taken at once: select the rest again.")
 
 
-def _redriven(job_id: UUID) -> UUID | str:
+def _redriven(job_id: UUID) -> UUID | SafeString:
     try:
         return jobs.redrive(job_id, now=timezone.now()).job_id
     except InvocationError as refused:
-        return str(refused)
+        return format_html("{}: {}", cells.link_to("deadletter", job_id), refused)
 
 
 def _tell_started(request: HttpRequest, started: Sequence[UUID]) -> None:
@@ -51,7 +52,7 @@ def _tell_started(request: HttpRequest, started: Sequence[UUID]) -> None:
     messages.success(request, format_html("Redriven as {} new {}: {}{}. What failed stays failed.", len(started), noun, links, rest))
 
 
-def _tell_refused(request: HttpRequest, sentences: Sequence[str]) -> None:
+def _tell_refused(request: HttpRequest, sentences: Sequence[SafeString]) -> None:
     for sentence in sentences[:MOST_TOLD]:
         messages.error(request, sentence)
     if len(sentences) > MOST_TOLD:

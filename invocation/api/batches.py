@@ -63,8 +63,9 @@ class Batches(Call):
 
         A large manifest is a file in the tenant's folder of the object store.
         """
-        opening = _opening(request, bodies.body(request, BatchBody))
-        batch = batch_start.start_batch(opening, now=timezone.now())
+        told = bodies.body(request, BatchBody)
+        start = batch_start.start_batch if isinstance(told["manifest"], str) else batch_start.start_from_rows
+        batch = start(_opening(request, told), now=timezone.now())
         return Response(_detail(batch), status=202, headers={"Location": f"/v1/batches/{batch.pk}"})
 
 

@@ -30,6 +30,24 @@ def check(value: Any, schema: Mapping[str, Any]) -> None:
         raise Unfit(pointer=pointer + named, found=found, wanted=error.message)
 
 
+def check_storable(value: Any, pointer: str = "") -> None:
+    """Return if PostgreSQL can keep the value: it takes no U+0000, and no half of a surrogate pair. Raises Unfit."""
+    if isinstance(value, str):
+        if not _is_storable(value):
+            raise Unfit(pointer=pointer, found=ascii(value), wanted="text must be whole Unicode without U+0000")
+    elif isinstance(value, Mapping):
+        for key, below in value.items():
+            check_storable(str(key), pointer)
+            check_storable(below, f"{pointer}/{key}")
+    elif isinstance(value, list | tuple):
+        for index, below in enumerate(value):
+            check_storable(below, f"{pointer}/{index}")
+
+
+def _is_storable(text: str) -> bool:
+    return "\0" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
 def _named(error: Any) -> tuple[str, Any]:
     """Return the property that is missing or too much, which the error places at the object around it."""
     if error.kind.name == "additionalProperties":

@@ -6,6 +6,7 @@ from datetime import datetime
 
 import structlog
 
+from invocation.domain.errors import InvocationError
 from invocation.gateways import dispatch
 from invocation.models import Batch
 from invocation.services import batches
@@ -22,3 +23,12 @@ def start_batch(opening: BatchOpening, *, now: datetime) -> Batch:
     except dispatch.BrokerGone as gone:
         log.warning("first_wave_waits_for_the_sweep", batch=str(batch.pk), error=str(gone))
     return batch
+
+
+def start_from_rows(opening: BatchOpening, *, now: datetime) -> Batch:
+    """Do the same with a manifest that was staged for this call alone: a refusal takes it away again."""
+    try:
+        return start_batch(opening, now=now)
+    except InvocationError:
+        opening.source.unlink(missing_ok=True)
+        raise

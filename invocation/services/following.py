@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +15,7 @@ from invocation.domain.turns import LAST_EVENTS, EventType
 from invocation.gateways import streams
 from invocation.gateways.database import off_loop
 from invocation.gateways.streams import Event, Hub, Subscription
+from invocation.models import Turn
 from invocation.selectors.chat import ended_after
 
 HEARTBEAT_S = 2.0
@@ -57,6 +58,7 @@ class _Place:
         self._hub = hub
         self._session_id = session_id
         self._last = after
+        self._has_lost = False
         self._silent_since = asyncio.get_running_loop().time()
 
     async def next(self, subscription: Subscription | None) -> AsyncGenerator[Event, None]:
@@ -68,29 +70,48 @@ class _Place:
             async for missed in self._after_silence():
                 yield missed
             return
-        if event.seq == self._last + 1:
-            yield self._passed(event)
-        elif event.seq > self._last:
+        if event.seq > self._last + 1:
             async for each in self.catch_up():
                 yield each
-            if event.seq > self._last:
-                yield self._passed(event)
+        if event.seq > self._last:
+            async for each in self._pass(event):
+                yield each
 
     async def catch_up(self) -> AsyncGenerator[Event, None]:
-        """Yield what the log holds behind our place, and from PostgreSQL the ends that it does not hold.
-
-        Where the log was trimmed or lost, one gap event carries the turn's stored text.
-        """
+        """Yield what the log holds behind our place, and from PostgreSQL the ends that it does not hold."""
         logged = await self._logged()
         for turn in await off_loop(ended_after, self._session_id, self._last):
             end = Event(**(turn.last_event or {}))
             if not any(event.seq == end.seq for event in logged):
+                async for each in self._up_to(end.seq, logged):
+                    yield each
                 logged = [event for event in logged if event.seq > end.seq]
-                yield self._passing(EventType.GAP, {"turn": str(turn.id), "text": turn.text})
+                if turn.text:
+                    yield self._gap(turn)
                 yield self._passed(end)
+        async for each in self._up_to(None, logged):
+            yield each
+
+    async def _up_to(self, end: int | None, logged: Sequence[Event]) -> AsyncGenerator[Event, None]:
         for event in logged:
-            if event.seq > self._last:
-                yield self._passed(event)
+            if event.seq > self._last and (end is None or event.seq < end):
+                async for each in self._pass(event):
+                    yield each
+
+    async def _pass(self, event: Event) -> AsyncGenerator[Event, None]:
+        """Yield an event; before the end of a turn of whose log a part was lost, a gap event carries its stored text.
+
+        Seqs grow by one; only an attempt begins further on.
+        """
+        if event.seq != self._last + 1 and event.type != EventType.TURN_STARTED:
+            self._has_lost = True
+        if event.type in LAST_EVENTS and self._has_lost:
+            yield self._gap(await off_loop(Turn.objects.get, pk=event.data["turn"]))
+        yield self._passed(event)
+
+    def _gap(self, turn: Turn) -> Event:
+        """What was retracted is not told again."""
+        return self._passing(EventType.GAP, {"turn": str(turn.id), "text": "" if turn.retracted else turn.text})
 
     async def _logged(self) -> list[Event]:
         try:
@@ -108,6 +129,7 @@ class _Place:
 
     def _passed(self, event: Event) -> Event:
         self._last = event.seq
+        self._has_lost = self._has_lost and event.type not in LAST_EVENTS
         self._silent_since = asyncio.get_running_loop().time()
         return event
 

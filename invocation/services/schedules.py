@@ -37,12 +37,21 @@ def create(terms: ScheduleTerms, *, now: datetime) -> Schedule:
         with transaction.atomic():
             return Schedule.objects.create(tenant_id=terms.tenant_id, created_at=now, **columns)
     except IntegrityError:
-        raise StaleMove(f"You have a schedule called {terms.name!r} already: change it, or choose another name.") from None
+        raise _name_taken(terms) from None
+
+
+def _name_taken(terms: ScheduleTerms) -> StaleMove:
+    return StaleMove(f"You have a schedule called {terms.name!r} already: change it, or choose another name.")
 
 
 def change(schedule_id: UUID, terms: ScheduleTerms, *, now: datetime) -> None:
-    """Replace what a schedule says; its next moment is counted from `now`."""
-    Schedule.objects.filter(pk=schedule_id).update(**_columns(terms, now=now))
+    """Replace what a schedule says; its next moment is counted from `now`. Raises what create raises."""
+    columns = _columns(terms, now=now)
+    try:
+        with transaction.atomic():
+            Schedule.objects.filter(pk=schedule_id).update(**columns)
+    except IntegrityError:
+        raise _name_taken(terms) from None
 
 
 def pause(schedule_id: UUID, *, now: datetime) -> None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import structlog
+from redis import RedisError
 
 from agents.domain.contract import Finding
 from agents.domain.errors import PlatformError, RunError
@@ -20,7 +21,7 @@ from invocation.gateways import declared
 from invocation.gateways.announcing import Announcer
 from invocation.gateways.database import off_loop
 from invocation.gateways.grouping import Grouper
-from invocation.gateways.streams import StreamWriter, client, read_after
+from invocation.gateways.streams import Event, StreamWriter, client, read_after
 from invocation.services import records, turns
 from invocation.services.calls import Bill
 from invocation.services.pens import Pen
@@ -176,12 +177,18 @@ class _Performance:
 
     async def _was_heard(self) -> bool:
         """Did an earlier attempt show a delta? Its text is then kept as it was."""
-        async with client() as redis:
-            earlier = [event for event in await read_after(redis, str(self.turn.session_id), 0) if event.seq <= self.base]
+        earlier = [event for event in await self._logged() if event.seq <= self.base]
         started = max((event.seq for event in earlier if event.data.get("turn") == str(self.turn.id)), default=self.base)
         shown = [event.data["text"] for event in earlier if event.seq > started and event.type == EventType.DELTA]
         self.sink.text = "".join(shown)
         return bool(shown)
+
+    async def _logged(self) -> list[Event]:
+        try:
+            async with client() as store:
+                return await read_after(store, str(self.turn.session_id), 0)
+        except (RedisError, OSError):
+            return []
 
     def _ended_by(self, error: RunError) -> Carried:
         return Carried(None, error, self.bill, self.clock)

@@ -13,7 +13,7 @@ import yaml
 from config import alive, processes
 from config.env import ROOT, read
 
-SERVERS = frozenset({"postgres", "valkey", "seaweedfs"})
+SERVERS = frozenset({"postgres", "valkey"})
 TEXT = (ROOT / "docker-compose.yml").read_text()
 COMPOSE = yaml.safe_load(TEXT)
 SERVICES: Mapping[str, Mapping[str, Any]] = COMPOSE["services"]
@@ -21,7 +21,6 @@ ROLES = {name: service for name, service in SERVICES.items() if name not in SERV
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 SECRET = re.compile(r"\$\{(\w*(?:PASSWORD|SECRET)\w*)([^}]*)\}")
-SECRETS_OF_OPTIONAL_SERVICES = frozenset({"S3_SECRET_KEY"})
 
 
 def in_the_image() -> Mapping[str, str]:
@@ -90,7 +89,7 @@ def test_no_secret_has_a_default() -> None:
 
     assert {name for name, _ in found} >= {"POSTGRES_PASSWORD", "VALKEY_PASSWORD", "SECRET_KEY", "ADMIN_PASSWORD", "FLOWER_PASSWORD"}
     for name, rest in found:
-        assert rest == "-" if name in SECRETS_OF_OPTIONAL_SERVICES else rest.startswith(":?"), f"${{{name}{rest}}}"
+        assert rest.startswith(":?"), f"${{{name}{rest}}}"
 
 
 def test_the_example_of_the_secrets_names_each_and_fills_in_none() -> None:

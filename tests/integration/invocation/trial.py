@@ -37,9 +37,9 @@ def forget() -> None:
     GATES.clear()
 
 
-async def count(*, name: str) -> int:
-    DONE[name] += 1
-    return DONE[name]
+async def count(*, what: str) -> int:
+    DONE[what] += 1
+    return DONE[what]
 
 
 def fail(kind: str) -> None:
@@ -61,7 +61,7 @@ class Trial:
     async def plan(self, run: Run, request: Request) -> Plan:
         given = request.input
         DONE["runs"] += 1
-        counted = [await run.step(name, count, name=name) for name in given.get("steps", ())]
+        counted = [await run.step(name, count, what=name) for name in given.get("steps", ())]
         if "progress" in given:
             await run.progress(done=1, of=2, note=given["progress"])
         answer = await run.ask("agreed", "Agreed?", schema=AGREEMENT) if given.get("ask") else None

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
+from config.celery import app
 from invocation.domain.jobs import JobState, Move
 from invocation.domain.turns import TurnState
 from invocation.gateways.announcing import Announcer
@@ -17,6 +18,9 @@ from invocation.services import lifecycle
 from invocation.services.engine import JobEngine
 from invocation.services.turn_engine import TurnEngine
 from tests.integration.invocation.rows import a_process
+
+ANNOUNCER = Announcer("test")
+app.set_default()
 
 
 def wakes(job_ids: list[UUID]) -> list[tuple[UUID, int]]:
@@ -30,7 +34,7 @@ def wakes(job_ids: list[UUID]) -> list[tuple[UUID, int]]:
 async def job_worker() -> AsyncIterator[JobEngine]:
     """A worker of jobs that lives as long as the block, and then drains without patience."""
     process = await off_loop(a_process, now=datetime.now(UTC))
-    engine = JobEngine(owner=process.pk, announcer=Announcer("test"))
+    engine = JobEngine(owner=process.pk, announcer=ANNOUNCER)
     try:
         yield engine
     finally:
@@ -55,7 +59,7 @@ async def state_of(job_id: UUID) -> JobState:
 @asynccontextmanager
 async def turn_worker(owner: UUID | None = None) -> AsyncIterator[TurnEngine]:
     """A worker of turns that lives as long as the block."""
-    engine = TurnEngine(owner=owner or uuid4(), announcer=Announcer("test"))
+    engine = TurnEngine(owner=owner or uuid4(), announcer=ANNOUNCER)
     try:
         yield engine
     finally:

@@ -20,6 +20,17 @@ from quota.services import keys
 PROBLEM = "application/problem+json"
 
 
+class Following(AsyncClient):
+    """Sends the key with every request; Django's own client drops the headers that it was made with."""
+
+    def __init__(self, bearer: str) -> None:
+        super().__init__()
+        self._bearer = bearer
+
+    def generic(self, *args: Any, headers: Any = None, **named: Any) -> Any:
+        return super().generic(*args, headers={"Authorization": self._bearer, **(headers or {})}, **named)
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """One tenant with a key, and how to call as it."""
@@ -39,7 +50,7 @@ class Account:
 
     @property
     def stream(self) -> AsyncClient:
-        return AsyncClient(headers={"Authorization": self.bearer})
+        return Following(self.bearer)
 
 
 def open_account(

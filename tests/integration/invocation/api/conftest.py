@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 from pytest_django import Settings
 
+from config.celery import app
 from invocation.gateways import declared, streams
 from invocation.selectors import estimates
 from quota.gateways import connection
@@ -45,3 +47,20 @@ async def on_this_loop() -> AsyncIterator[None]:
     yield
     await streams.aclose()
     await connection.aclose()
+
+
+@pytest.fixture
+def broker_gone() -> Iterator[None]:
+    """Name a broker to Celery that nobody can reach."""
+    celery: Any = app
+    kept = celery.conf.broker_url, celery.conf.broker_write_url
+    _point(celery, "redis://127.0.0.1:1/1", "redis://127.0.0.1:1/1")
+    yield
+    _point(celery, *kept)
+
+
+def _point(celery: Any, broker_url: str, broker_write_url: str) -> None:
+    celery.conf.update(broker_url=broker_url, broker_write_url=broker_write_url)
+    celery.set_default()
+    celery.pool.force_close_all()
+    celery.amqp._producer_pool = None

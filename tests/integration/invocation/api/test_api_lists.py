@@ -13,7 +13,8 @@ from tests.integration.invocation.rows import a_job
 
 def pages(account: Account, path: str) -> list[list[str]]:
     """Read a list to its end."""
-    found, cursor = [], ""
+    found: list[list[str]] = []
+    cursor: str | None = ""
     while cursor is not None:
         told = account.api.get(f"{path}&cursor={cursor}" if cursor else path).json()
         found.append([item["id"] for item in told["items"]])

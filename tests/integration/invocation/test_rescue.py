@@ -1,0 +1,228 @@
+"""Making true again what a dead worker, a lost message or the clock left undone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+from django.db import connection, transaction
+
+from invocation.domain.jobs import JobState, Move
+from invocation.gateways.presence import Presence
+from invocation.models import Firing, Job, Process, Schedule
+from invocation.selectors.admission import live_slots
+from invocation.services import jobs, lifecycle, processes, rescue
+from tests.integration.invocation.rows import LEASE, NOW, a_job, a_process, a_turn, snapshot
+
+LATER = NOW + 2 * LEASE
+
+
+def a_firing(job: Job) -> Firing:
+    schedule = Schedule.objects.create(
+        tenant_id=job.tenant_id, endpoint="retention@1", name="monthly", cron="0 9 1 * *", input={}, next_fire_at=NOW, created_at=NOW
+    )
+    return Firing.objects.create(schedule=schedule, due_at=NOW, fired_at=NOW, job=job, state="fired")
+
+
+@pytest.mark.parametrize("gone", ["its lease has ended", "it is forgotten"])
+def test_what_a_dead_process_held_is_queued_again(db: None, gone: str) -> None:
+    owner = a_process().pk if "lease" in gone else uuid4()
+    job = a_job(JobState.WORKING, owner=owner, attempt=4)
+
+    assert rescue.rescue_jobs(now=LATER) == 1
+    job.refresh_from_db()
+    assert (job.state, job.owner, job.attempt, job.losses, job.failures, job.reason) == ("queued", None, 4, 1, 0, "lost_worker")
+
+
+def test_a_living_process_keeps_its_jobs(db: None) -> None:
+    job = a_job(JobState.WORKING, owner=a_process().pk)
+    before = snapshot(job)
+
+    assert rescue.rescue_jobs(now=NOW + LEASE / 2) == 0
+    assert snapshot(job) == before
+
+
+@pytest.mark.parametrize("move", [Move.RESCUE, Move.BURY])
+def test_a_process_that_renews_after_the_sweep_looked_keeps_its_jobs(db: None, move: Move) -> None:
+    job = a_job(JobState.WORKING, owner=a_process().pk)
+    seen_as_lost = lifecycle.of(job.pk, charged=0, cause="lost_worker", reason="lost_worker", error={})
+    before = snapshot(job)
+
+    assert lifecycle.move(move, [seen_as_lost], now=NOW + LEASE / 2, right=rescue.LEASE_ENDED) == set()
+    assert snapshot(job) == before
+
+
+def test_a_job_that_wakes_after_the_sweep_looked_is_left_to_its_new_time(db: None) -> None:
+    admitted_again = a_job(JobState.DISPATCHED, attempt=2, dispatched_at=NOW)
+    given = lifecycle.of(admitted_again.pk, attempt=1, due_at=LATER)
+    fresh = lifecycle.of(admitted_again.pk, attempt=2, due_at=NOW)
+
+    assert lifecycle.move(Move.RECALL, [given], now=LATER, right=rescue.MESSAGE_LOST) == set()
+    assert lifecycle.move(Move.RECALL, [fresh], now=LATER, right=rescue.MESSAGE_LOST) == set()
+
+
+def test_a_job_that_cost_three_workers_is_poison(db: None) -> None:
+    job = a_job(JobState.WORKING, owner=a_process().pk, losses=2)
+    firing = a_firing(job)
+
+    assert rescue.rescue_jobs(now=LATER) == 1
+    job.refresh_from_db()
+    firing.refresh_from_db()
+    assert (job.state, job.cause, job.losses, job.failures, job.error["code"]) == ("failed", "lost_worker", 3, 0, "lost_worker")
+    assert firing.state == "failed"
+
+
+def test_a_job_that_was_to_stop_is_cancelled_when_its_worker_dies(db: None) -> None:
+    job = a_job(JobState.CANCELLING, owner=a_process().pk, losses=2, reason="not wanted")
+    firing = a_firing(job)
+
+    assert rescue.rescue_jobs(now=LATER) == 1
+    job.refresh_from_db()
+    firing.refresh_from_db()
+    assert (job.state, job.reason, firing.state) == ("cancelled", "not wanted", "cancelled")
+
+
+def test_an_admitted_job_that_nobody_claims_is_queued_again(db: None) -> None:
+    lost, fresh = a_job(JobState.DISPATCHED), a_job(JobState.DISPATCHED, dispatched_at=NOW + rescue.MESSAGE_TRUSTED)
+
+    assert rescue.recall_lost_messages(now=NOW + rescue.MESSAGE_TRUSTED + timedelta(seconds=1)) == 1
+    lost.refresh_from_db()
+    fresh.refresh_from_db()
+    assert (lost.state, lost.reason, lost.losses, fresh.state) == ("queued", "lost_message", 0, "dispatched")
+
+
+def test_waiting_jobs_wake_when_they_are_due_and_not_before(db: None) -> None:
+    due, early = a_job(JobState.WAITING, due_at=NOW), a_job(JobState.WAITING, due_at=LATER)
+
+    assert jobs.wake_due(now=NOW) == 1
+    due.refresh_from_db()
+    early.refresh_from_db()
+    assert (due.state, due.due_at, due.queued_at, early.state) == ("queued", None, NOW, "waiting")
+
+
+def test_a_queued_job_that_nobody_wants_any_more_expires(db: None) -> None:
+    late, timely = a_job(expires_at=NOW), a_job(expires_at=LATER)
+    firing = a_firing(late)
+
+    assert jobs.expire_due(now=NOW) == 1
+    late.refresh_from_db()
+    timely.refresh_from_db()
+    firing.refresh_from_db()
+    assert (late.state, late.reason, late.finished_at, timely.state, firing.state) == ("cancelled", "expired", NOW, "queued", "cancelled")
+
+
+def test_a_lease_is_renewed_only_while_it_holds(db: None) -> None:
+    process = a_process()
+
+    assert processes.renew(process.pk, now=NOW, lease=2 * LEASE)
+    assert not processes.renew(process.pk, now=NOW + 3 * LEASE, lease=LEASE)
+    assert processes.revive(process.pk, now=NOW + 3 * LEASE, lease=LEASE)
+    assert processes.renew(process.pk, now=NOW + 3 * LEASE, lease=LEASE)
+    assert not processes.revive(uuid4(), now=NOW, lease=LEASE)
+
+
+def test_a_process_that_drains_lets_nothing_new_come_and_keeps_what_runs(db: None) -> None:
+    process = a_process()
+    job = a_job(JobState.WORKING, owner=process.pk)
+    processes.drain(process.pk)
+
+    assert live_slots(now=NOW)["p1"] == 0
+    assert rescue.rescue_jobs(now=NOW) == 0
+    job.refresh_from_db()
+    assert job.state == "working"
+
+
+def test_a_dead_process_is_forgotten_only_when_it_holds_nothing(db: None) -> None:
+    idle, of_a_job, of_a_turn, alive = a_process(), a_process(), a_process("p0"), a_process(lease=10 * LEASE)
+    a_job(JobState.WORKING, owner=of_a_job.pk)
+    a_turn(owner=of_a_turn.pk)
+
+    assert rescue.forget_the_dead(now=LATER) == 0
+    rescue.forget_the_dead(now=NOW + LEASE + timedelta(minutes=1, seconds=1))
+    assert set(Process.objects.values_list("pk", flat=True)) == {of_a_job.pk, of_a_turn.pk, alive.pk}
+    assert idle.pk not in {of_a_job.pk, of_a_turn.pk, alive.pk}
+
+
+def registered(presence: Presence) -> UUID:
+    process_id, started = uuid4(), datetime.now(UTC) - timedelta(seconds=5)
+    processes.register(process_id, priority_class="p1", slots=4, presence=presence.number, now=started, lease=timedelta(minutes=5))
+    return process_id
+
+
+@pytest.fixture
+def presence() -> Iterator[Presence]:
+    held = Presence()
+    held.hold()
+    yield held
+    held.leave()
+
+
+@pytest.fixture
+def server_is_old(transactional_db: None) -> None:
+    """The server has been up for longer than the time in which processes come back after its restart."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT greatest(0, 10.5 - extract(epoch FROM clock_timestamp() - pg_postmaster_start_time()))::float")
+        time.sleep(cursor.fetchone()[0])
+
+
+@pytest.mark.usefixtures("server_is_old")
+def test_a_process_is_dead_once_its_database_session_is_gone(presence: Presence) -> None:
+    process_id = registered(presence)
+    assert processes.end_leases_of_the_dead(now=datetime.now(UTC)) == []
+
+    presence.leave()
+    end = time.monotonic() + 10
+    found: list[UUID] = []
+    while not found and time.monotonic() < end:
+        found = processes.end_leases_of_the_dead(now=datetime.now(UTC))
+
+    assert found == [process_id]
+    assert processes.end_leases_of_the_dead(now=datetime.now(UTC)) == []
+    assert live_slots(now=datetime.now(UTC))["p1"] == 0
+
+
+@pytest.mark.usefixtures("server_is_old")
+def test_a_process_that_just_started_is_given_a_moment_to_take_its_lock() -> None:
+    now = datetime.now(UTC)
+    processes.register(uuid4(), priority_class="p1", slots=4, presence=7, now=now, lease=LEASE)
+
+    assert processes.end_leases_of_the_dead(now=now + timedelta(seconds=0.5)) == []
+    assert len(processes.end_leases_of_the_dead(now=now + timedelta(seconds=1.5))) == 1
+
+
+@contextmanager
+def just_restarted() -> Iterator[None]:
+    """To this transaction the server says that it started now."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("CREATE SCHEMA restarted")
+        cursor.execute(
+            "CREATE FUNCTION restarted.pg_postmaster_start_time() RETURNS timestamptz LANGUAGE sql AS 'SELECT clock_timestamp()'"
+        )
+        cursor.execute("SET LOCAL search_path TO restarted, public, pg_catalog")
+        yield
+        transaction.set_rollback(True)
+
+
+@pytest.mark.usefixtures("server_is_old")
+def test_a_restart_of_the_database_is_not_taken_for_anybodys_death(presence: Presence) -> None:
+    process_id = registered(presence)
+    presence.leave()
+    with just_restarted():
+        assert processes.end_leases_of_the_dead(now=datetime.now(UTC)) == []
+
+    assert Process.objects.get(pk=process_id).lease_until > datetime.now(UTC)
+
+
+def test_a_presence_that_lost_its_session_is_taken_again(transactional_db: None, presence: Presence) -> None:
+    from invocation.selectors.presence import is_locked
+
+    assert is_locked(presence.number)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND (classid::bigint << 32) | objid::bigint = %s", [presence.number])
+    presence.hold()
+
+    assert is_locked(presence.number)
