@@ -91,6 +91,9 @@ class Slice:
     offset: int
 
 
+MOST_OF_AN_ID = 200
+
+
 def slices(offsets: list[int], shards: int) -> Iterator[Slice]:
     """Cut a manifest, given each line's byte offset, into at most `shards` slices that differ by one row at most."""
     count = min(shards, len(offsets))
@@ -106,13 +109,15 @@ def parse_row(line: bytes, number: int) -> Row:
     """Return the row on a manifest's line. Raises ManifestInvalid, naming the line."""
     try:
         value = json.loads(line)
-    except ValueError as broken:
+    except (ValueError, RecursionError) as broken:
         raise ManifestInvalid(f"Line {number} is not JSON: {broken}.", line=number) from None
     if not isinstance(value, dict):
         raise ManifestInvalid(f"Line {number} is a {type(value).__name__}: each line is one JSON object.", line=number)
-    row_id = value.pop("row_id", None) or hashlib.sha256(line).hexdigest()[:16]
-    if not isinstance(row_id, str) or len(row_id) > 200:
-        raise ManifestInvalid(f"Line {number}: row_id is a string of at most 200 characters.", line=number, field="row_id")
+    row_id = value.pop("row_id") if "row_id" in value else hashlib.sha256(line).hexdigest()[:16]
+    if not isinstance(row_id, str) or not 1 <= len(row_id) <= MOST_OF_AN_ID or not row_id.isprintable():
+        raise ManifestInvalid(
+            f"Line {number}: row_id is a string of 1 to {MOST_OF_AN_ID} printable characters.", line=number, field="row_id"
+        )
     return Row(row_id, value, number)
 
 

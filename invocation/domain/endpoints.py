@@ -220,7 +220,7 @@ def _input_breaks(before: Mapping[str, Json], after: Mapping[str, Json]) -> list
     return (
         [f"input {name!r} became required" for name in sorted(required)]
         + [f"input {name!r} was removed" for name in sorted(set(old) - set(new))]
-        + [f"input {name!r} changed" for name in sorted(set(old) & set(new)) if old[name] != new[name]]
+        + [f"input {name!r} changed" for name in sorted(set(old) & set(new)) if _meant(old[name]) != _meant(new[name])]
         + _rest_breaks("input", before, after)
     )
 
@@ -231,13 +231,21 @@ def _output_breaks(before: Mapping[str, Json], after: Mapping[str, Json]) -> lis
     return (
         [f"output {name!r} is no longer promised" for name in sorted(optional)]
         + [f"output {name!r} was removed" for name in sorted(set(old) - set(new))]
-        + [f"output {name!r} changed" for name in sorted(set(old) & set(new)) if old[name] != new[name]]
+        + [f"output {name!r} changed" for name in sorted(set(old) & set(new)) if _meant(old[name]) != _meant(new[name])]
         + _rest_breaks("output", before, after)
     )
 
 
 def _rest_breaks(side: str, before: Mapping[str, Json], after: Mapping[str, Json]) -> list[str]:
-    """Outside properties and required, any change of the schema needs a new version."""
-    free = {"properties", "required", "title", "description"}
+    """Outside properties, required and words for people, any change of the schema needs a new version."""
+    free = {"properties", "required", *FOR_PEOPLE}
     rest = {key for key in {*before, *after} - free if before.get(key) != after.get(key)}
     return [f"{side} schema's {key!r} changed" for key in sorted(rest)]
+
+
+FOR_PEOPLE = frozenset({"title", "description", "examples"})
+
+
+def _meant(schema: Json) -> Json:
+    """Return a property's schema without its words for people: better words are no other contract."""
+    return {key: value for key, value in schema.items() if key not in FOR_PEOPLE} if isinstance(schema, Mapping) else schema

@@ -19,6 +19,8 @@ from invocation.models import Turn
 from invocation.selectors.chat import ended_after
 
 HEARTBEAT_S = 2.0
+SETTLED_S = 0.15
+"""A worker writes an end to PostgreSQL and then, within a few frames, to the log."""
 
 
 async def follow(session_id: UUID, *, after: int) -> AsyncGenerator[Event, None]:
@@ -78,9 +80,17 @@ class _Place:
                 yield each
 
     async def catch_up(self) -> AsyncGenerator[Event, None]:
-        """Yield what the log holds behind our place, and from PostgreSQL the ends that it does not hold."""
+        """Yield what the log holds behind our place, and from PostgreSQL the ends that it does not hold.
+
+        PostgreSQL is asked first, and knows an end a moment before the log does: only what
+        the log lacks after that moment is lost.
+        """
+        ended = await off_loop(ended_after, self._session_id, self._last)
         logged = await self._logged()
-        for turn in await off_loop(ended_after, self._session_id, self._last):
+        if not _holds_all(logged, ended):
+            await asyncio.sleep(SETTLED_S)
+            logged = await self._logged()
+        for turn in ended:
             end = Event(**(turn.last_event or {}))
             if not any(event.seq == end.seq for event in logged):
                 async for each in self._up_to(end.seq, logged):
@@ -135,6 +145,11 @@ class _Place:
 
     def _passing(self, kind: EventType, data: Mapping[str, Any]) -> Event:
         return Event(self._last, str(kind), datetime.now(UTC).isoformat(), dict(data))
+
+
+def _holds_all(logged: Sequence[Event], ended: Sequence[Turn]) -> bool:
+    seqs = {event.seq for event in logged}
+    return all((turn.last_event or {}).get("seq") in seqs for turn in ended)
 
 
 async def _subscribe(hub: Hub, session_id: UUID) -> Subscription | None:

@@ -13,6 +13,7 @@ from invocation.domain.jobs import JobState, Move
 from invocation.domain.turns import TurnState
 from invocation.gateways import streams
 from invocation.gateways.database import off_loop
+from invocation.gateways.streams import Event
 from invocation.models import Session, Turn
 from invocation.models.admission import HoldScope
 from invocation.services import holds, lifecycle
@@ -100,6 +101,20 @@ async def test_a_wiped_stream_is_a_gap_with_the_stored_text_and_the_last_event(c
     assert kinds(resumed) == ["gap", "turn.completed"]
     assert resumed[0]["data"]["text"] == "Read Monster."
     assert resumed[-1] == events[-1]
+
+
+async def test_an_end_that_postgresql_knows_a_moment_before_the_log_is_no_gap(caller: Account) -> None:
+    session = await off_loop(a_session, caller.tenant_id, last_seq=2, reserved_seq=2)
+    spoken = [Event(1, "delta", "", {"text": "Read Monster."}), Event(2, "turn.completed", "", {"turn": "t"})]
+    last = {"seq": 2, "type": "turn.completed", "at": "", "data": {"turn": "t"}}
+    await off_loop(a_turn, TurnState.COMPLETED, session=session, text="Read Monster.", last_event=last)
+    reading = asyncio.create_task(read(await caller.stream.get(f"/v1/sessions/{session.pk}/events")))
+    await asyncio.sleep(0.05)
+    async with streams.client() as store:
+        for event in spoken:
+            await store.xadd(streams.key(str(session.pk)), {"e": event.as_bytes()}, id=f"{event.seq}-0")
+
+    assert kinds(await reading) == ["delta", "turn.completed"]
 
 
 async def test_a_session_with_an_open_turn_is_followed_to_its_end(caller: Account) -> None:

@@ -1,0 +1,121 @@
+"""The table of a job's moves, and what follows a failed attempt."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.domain.errors import AgentError, BudgetExceeded, ProviderRateLimited, ProviderUnavailable, RunError
+from invocation.domain.batches import BATCH_EDGES, BATCH_ENDED, SHARD_EDGES, BatchMove, BatchState, ShardMove, ShardState
+from invocation.domain.jobs import (
+    EDGES,
+    FIRST_WAIT,
+    IDLE,
+    IN_FLIGHT,
+    LONGEST_WAIT,
+    PARKED,
+    TERMINAL,
+    Fault,
+    JobState,
+    Move,
+    Next,
+    is_poison,
+    judge,
+)
+from invocation.domain.schedules import FIRING_EDGES, FiringMove, FiringState
+from invocation.domain.turns import ENDED, OPEN, TURN_EDGES, TurnMove, TurnState
+from invocation.services.lifecycle import FACTS
+
+NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+TABLES = [
+    (JobState, Move, EDGES, JobState.QUEUED, TERMINAL),
+    (TurnState, TurnMove, TURN_EDGES, TurnState.QUEUED, ENDED),
+    (BatchState, BatchMove, BATCH_EDGES, BatchState.PLANNED, BATCH_ENDED),
+    (ShardState, ShardMove, SHARD_EDGES, ShardState.QUEUED, {ShardState.COMPLETED, ShardState.CANCELLED}),
+    (FiringState, FiringMove, FIRING_EDGES, FiringState.FIRED, set(FiringState) - {FiringState.FIRED}),
+]
+
+
+def test_every_move_has_an_arrow_and_every_jobs_move_has_its_facts() -> None:
+    for _, moves, edges, _, _ in TABLES:
+        assert set(edges) == set(moves)
+        assert all(edge.sources for edge in edges.values())
+    assert set(FACTS) == set(Move)
+
+
+def test_what_has_ended_has_no_way_out() -> None:
+    for _, _, edges, _, ended in TABLES:
+        assert all(edge.sources.isdisjoint(ended) for edge in edges.values())
+
+
+def test_every_state_is_reached_and_every_state_can_end() -> None:
+    for states, _, edges, first, ended in TABLES:
+        arrows = [(source, edge.target) for edge in edges.values() for source in edge.sources]
+        forth, back = {first}, set(ended)
+        for _ in states:
+            forth |= {target for source, target in arrows if source in forth}
+            back |= {source for source, target in arrows if target in back}
+        assert forth == back == set(states)
+
+
+def test_the_groups_of_states_fit_together() -> None:
+    assert TERMINAL | IN_FLIGHT | PARKED | {JobState.QUEUED} == set(JobState)
+    assert not TERMINAL & IN_FLIGHT
+    assert not PARKED & IN_FLIGHT
+    assert {JobState.DISPATCHED} == IDLE & IN_FLIGHT
+    assert set(TurnState) == OPEN | ENDED
+
+
+def judged(error: RunError, *, failures: int = 1, tries: int = 3, luck: float = 0.0) -> timedelta | None:
+    """Return how long a retry waits, None where the job is given up."""
+    verdict = judge(error, failures=failures, tries=tries, now=NOW, luck=luck)
+    assert (verdict.due_at is None) is (verdict.next is Next.GIVE_UP)
+    return None if verdict.due_at is None else verdict.due_at - NOW
+
+
+luck = st.floats(0, 1, exclude_max=True)
+
+
+@given(failures=st.integers(1, 60), luck=luck)
+def test_a_wait_doubles_with_jitter_up_to_its_longest(failures: int, luck: float) -> None:
+    wait = judged(ProviderUnavailable("gone"), failures=failures, tries=100, luck=luck)
+    full = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (failures - 1))
+
+    assert wait is not None
+    assert full / 2 <= wait <= full
+
+
+@given(failures=st.integers(1, 10), luck=luck, asked=st.integers(0, 3_600))
+def test_a_wait_is_never_shorter_than_the_providers_own_word(failures: int, luck: float, asked: int) -> None:
+    error = ProviderRateLimited("slower", retry_after=timedelta(seconds=asked))
+    wait = judged(error, failures=failures, tries=11, luck=luck)
+
+    assert wait is not None
+    assert wait >= timedelta(seconds=asked)
+
+
+@given(failures=st.integers(1, 10), tries=st.integers(1, 10))
+def test_a_job_is_given_up_when_its_tries_are_spent(failures: int, tries: int) -> None:
+    assert (judged(ProviderUnavailable("gone"), failures=failures, tries=tries) is None) is (failures >= tries)
+
+
+def test_what_trying_again_cannot_cure_is_given_up_at_once() -> None:
+    assert judged(AgentError("no")) is None
+    assert judged(BudgetExceeded("spent")) is None
+
+
+def test_three_lost_workers_make_a_poison_job() -> None:
+    assert [is_poison(losses) for losses in range(5)] == [False, False, False, True, True]
+
+
+def test_a_fault_keeps_what_a_person_can_act_on() -> None:
+    error = ProviderRateLimited("The provider is busy.", remedy="Wait.")
+
+    assert Fault.of(error).as_json() == {
+        "code": "provider_rate_limited",
+        "sentence": "The provider is busy.",
+        "cause": "provider",
+        "remedy": "Wait.",
+    }

@@ -1,0 +1,59 @@
+"""How free slots are shared between tenants."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from invocation.domain.rounds import START, Place, Room, shares
+
+rooms = st.lists(st.tuples(st.integers(1, 100), st.none() | st.integers(0, 50)), max_size=70).map(
+    lambda told: [Room(UUID(int=number + 1), weight, room) for number, (weight, room) in enumerate(told)]
+)
+
+
+@given(rooms=rooms, free=st.integers(0, 500))
+def test_nobody_is_given_more_than_is_free_or_than_the_plan_lets(rooms: list[Room], free: int) -> None:
+    given_each = shares(rooms, free=free)
+    room_of = {room.tenant: room.room for room in rooms}
+
+    for tenant, share in given_each.items():
+        cap = room_of[tenant]
+        assert 1 <= share <= free
+        assert cap is None or share <= cap
+
+
+@given(rooms=rooms, free=st.integers(1, 500))
+def test_everybody_who_has_room_is_given_at_least_one(rooms: list[Room], free: int) -> None:
+    assert set(shares(rooms, free=free)) == {room.tenant for room in rooms if room.room != 0}
+
+
+@given(rooms=rooms, free=st.integers(1, 500))
+def test_no_slot_is_left_while_uncapped_tenants_wait(rooms: list[Room], free: int) -> None:
+    uncapped = [Room(room.tenant, room.weight, None) for room in rooms]
+
+    assert not uncapped or sum(shares(uncapped, free=free).values()) >= free
+
+
+@given(weight=st.integers(1, 50), times=st.integers(2, 9), free=st.integers(1, 500))
+def test_a_heavier_tenant_is_given_as_much_more_as_it_weighs(weight: int, times: int, free: int) -> None:
+    light, heavy = Room(UUID(int=1), weight, None), Room(UUID(int=2), weight * times, None)
+    given_each = shares([light, heavy], free=free)
+
+    assert given_each[heavy.tenant] <= times * given_each[light.tenant]
+    assert abs(given_each[heavy.tenant] - free * times / (times + 1)) <= 1
+
+
+def test_without_a_free_slot_nobody_is_given_any() -> None:
+    assert shares([Room(UUID(int=1), 1, None)], free=0) == {}
+    assert shares([], free=9) == {}
+
+
+def test_a_tenant_that_has_not_had_its_weight_is_the_next_again() -> None:
+    tenant = UUID(int=7)
+
+    assert Place(tenant, had=2).behind < tenant
+    assert Place(tenant).behind == tenant
+    assert START.behind == UUID(int=0)
