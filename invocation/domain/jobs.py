@@ -98,6 +98,7 @@ class Verdict:
 
 FIRST_WAIT = timedelta(seconds=1)
 LONGEST_WAIT = timedelta(minutes=5)
+MOST_DOUBLINGS = 30
 
 
 def judge(error: RunError, *, failures: int, tries: int, now: datetime, luck: float) -> Verdict:
@@ -108,7 +109,7 @@ def judge(error: RunError, *, failures: int, tries: int, now: datetime, luck: fl
     """
     if not error.retryable or failures >= tries:
         return Verdict(Next.GIVE_UP)
-    wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (failures - 1)) * (0.5 + luck / 2)
+    wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(failures - 1, MOST_DOUBLINGS)) * (0.5 + luck / 2)
     return Verdict(Next.RETRY, now + max(wait, error.retry_after or timedelta()))
 
 

@@ -20,7 +20,7 @@ def next_after(expression: str, *, timezone: str, after: datetime) -> datetime:
     """Return the first moment of the expression after `after`. Raises BadCron."""
     try:
         local = after.astimezone(ZoneInfo(timezone))
-    except (ZoneInfoNotFoundError, ValueError):
+    except (ZoneInfoNotFoundError, ValueError, OSError):
         raise BadCron("timezone", f"{timezone!r} is no time zone of the IANA database, such as Europe/Berlin.") from None
     try:
         return next(CronSim(expression, local))

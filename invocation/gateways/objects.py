@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from threading import get_ident
 
 from django.conf import settings
 
@@ -25,10 +26,15 @@ def inside(tenant_id: object, path: str) -> Path:
     return found
 
 
+def beside_of(path: Path) -> Path:
+    """Return where a file is written before it is renamed: no two writers share it, not even two threads."""
+    return path.with_name(f".{path.name}.{os.getpid()}.{get_ident()}")
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write beside, then rename: a reader sees the whole file or none; writing it again replaces it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside = beside_of(path)
     with beside.open("wb") as file:
         file.write(content)
         file.flush()

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from invocation.gateways.objects import write_whole
+from invocation.gateways.objects import beside_of, write_whole
 
 STAGING = "_staging"
 MANIFEST = "_manifest.json"
@@ -90,6 +90,8 @@ def rows(folder: Path, *, at_once: int = 500) -> Iterator[dict[str, Any]]:
 
     if not (folder / "data").exists():  # every row failed
         return
+    if not (folder / "data").exists():
+        return  # every row failed
     for batch in ds.dataset(folder / "data", format="parquet", schema=schema()).to_batches(batch_size=at_once):
         yield from batch.to_pylist()
 
@@ -117,7 +119,7 @@ def _write(path: Path, tables: Sequence[Any]) -> None:
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside = beside_of(path)
     with pq.ParquetWriter(beside, schema(), compression="zstd") as writer:
         for table in tables:
             writer.write_table(table)

@@ -8,14 +8,17 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import structlog
 from django.db import IntegrityError, transaction
 
 from invocation.domain.endpoints import Endpoint
-from invocation.domain.errors import InputInvalid, StaleMove
+from invocation.domain.errors import InputInvalid, InvocationError, StaleMove
 from invocation.domain.schedules import FiringState
 from invocation.gateways import cron, declared
 from invocation.models import Firing, Schedule
 from invocation.services.submission import Submission, check_input, submit
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +87,8 @@ def tick(*, now: datetime, most: int = 100) -> int:
 
     Two beats may tick at once: a due row is locked by one and skipped by the other, and
     the job is inserted and the next moment set in one transaction. After downtime a
-    schedule fires once for all that it missed.
+    schedule fires once for all that it missed. One that cannot be fired is logged and
+    comes again at its next moment; it stops no other.
     """
     fired = 0
     with transaction.atomic():
@@ -96,11 +100,25 @@ def tick(*, now: datetime, most: int = 100) -> int:
 
 def _fire_due(schedule: Schedule, *, now: datetime) -> int:
     due_at = schedule.next_fire_at
-    schedule.next_fire_at = _next(schedule.cron, schedule.timezone, now)
-    schedule.last_fired_at = now
-    schedule.save(update_fields=["next_fire_at", "last_fired_at"])
-    _fire(schedule, due_at=due_at, now=now)
+    _advance(schedule, now=now)
+    try:
+        with transaction.atomic():
+            _fire(schedule, due_at=due_at, now=now)
+    except InvocationError as refused:
+        log.warning("schedule_cannot_fire", schedule_id=str(schedule.pk), code=refused.code, detail=refused.detail)
+        return 0
     return 1
+
+
+def _advance(schedule: Schedule, *, now: datetime) -> None:
+    """Set the next moment; a schedule that has none any more is paused."""
+    schedule.last_fired_at = now
+    try:
+        schedule.next_fire_at = _next(schedule.cron, schedule.timezone, now)
+    except InputInvalid as timeless:
+        log.warning("schedule_has_no_next_moment", schedule_id=str(schedule.pk), detail=timeless.detail)
+        schedule.is_paused = True
+    schedule.save(update_fields=["next_fire_at", "last_fired_at", "is_paused"])
 
 
 def _fire(schedule: Schedule, *, due_at: datetime, now: datetime) -> Firing:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
 
 import pytest
+from celery import Celery
 from pytest_django import Settings
 
 from config.celery import app
@@ -51,16 +51,7 @@ async def on_this_loop() -> AsyncIterator[None]:
 
 @pytest.fixture
 def broker_gone() -> Iterator[None]:
-    """Name a broker to Celery that nobody can reach."""
-    celery: Any = app
-    kept = celery.conf.broker_url, celery.conf.broker_write_url
-    _point(celery, "redis://127.0.0.1:1/1", "redis://127.0.0.1:1/1")
+    """Give the threads that send an application whose broker nobody can reach."""
+    Celery("cut off", broker="redis://127.0.0.1:1/1", set_as_current=False).set_default()
     yield
-    _point(celery, *kept)
-
-
-def _point(celery: Any, broker_url: str, broker_write_url: str) -> None:
-    celery.conf.update(broker_url=broker_url, broker_write_url=broker_write_url)
-    celery.set_default()
-    celery.pool.force_close_all()
-    celery.amqp._producer_pool = None
+    app.set_default()
