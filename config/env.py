@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+CLASSES = ("p0", "p1", "p2", "p3")
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -51,7 +52,7 @@ class Env:
     offline_fault_markers: bool
     object_store: str
     worker_threads: int
-    slots: Mapping[str, str]
+    slots: Mapping[str, int]
     lease_s: float
     heartbeat_s: float
     drain_s: float
@@ -88,9 +89,9 @@ def read(given: Mapping[str, str]) -> Env:
         offline_first_token_ms=_count(given, "OFFLINE_FIRST_TOKEN_MS", 200),
         offline_token_ms=_count(given, "OFFLINE_TOKEN_MS", 20),
         offline_fault_markers=_switch(given, "OFFLINE_FAULT_MARKERS"),
-        object_store=given.get("OBJECT_STORE") or str(home / "objects"),
+        object_store=_folder(given, "OBJECT_STORE", home / "objects"),
         worker_threads=_count(given, "WORKER_THREADS", 4),
-        slots=_pairs(given, "SLOTS"),
+        slots=_slots(given, "SLOTS"),
         lease_s=_seconds(given, "LEASE_S", 10.0),
         heartbeat_s=_seconds(given, "HEARTBEAT_S", 2.0),
         drain_s=_seconds(given, "DRAIN_S", 8.0),
@@ -156,6 +157,22 @@ def _seconds(given: Mapping[str, str], name: str, default: float) -> float:
 
 def _words(given: Mapping[str, str], name: str, default: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in (given.get(name) or default).split(",") if word.strip())
+
+
+def _folder(given: Mapping[str, str], name: str, default: Path) -> str:
+    raw = given.get(name) or str(default)
+    if "://" in raw:
+        raise BadSetting(name, raw, "say a folder that every process sees")
+    return raw
+
+
+def _slots(given: Mapping[str, str], name: str) -> Mapping[str, int]:
+    """Read `p1=16,p3=8`: runs in flight in one process of a class."""
+    pairs = _pairs(given, name)
+    bad = next((f"{key}={count}" for key, count in pairs.items() if key not in CLASSES or not count.isdecimal() or int(count) < 1), None)
+    if bad is not None:
+        raise BadSetting(name, bad, f"say one of {', '.join(CLASSES)} and a whole number above 0, such as p1=16")
+    return MappingProxyType({key: int(count) for key, count in pairs.items()})
 
 
 def _pairs(given: Mapping[str, str], name: str) -> Mapping[str, str]:

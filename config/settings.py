@@ -122,7 +122,7 @@ OBJECT_STORE = env.object_store
 LEASE_S = env.lease_s
 HEARTBEAT_S = env.heartbeat_s
 DRAIN_S = env.drain_s
-SLOTS = {name: int(count) for name, count in env.slots.items()}
+SLOTS = env.slots
 
 UNFOLD = {
     "SITE_TITLE": "Gearbox",

@@ -49,6 +49,7 @@ IN_FLIGHT = frozenset({JobState.DISPATCHED, JobState.WORKING, JobState.CANCELLIN
 PARKED = frozenset({JobState.INPUT_REQUIRED, JobState.WAITING})
 HELD_BY_A_WORKER = frozenset({JobState.WORKING, JobState.CANCELLING})
 WORKING = frozenset({JobState.WORKING})
+MAY_EXPIRE = frozenset({JobState.QUEUED, *PARKED})
 IDLE = frozenset({JobState.QUEUED, JobState.DISPATCHED, *PARKED})
 
 EDGES: Mapping[Move, Edge[JobState]] = MappingProxyType(
@@ -65,7 +66,7 @@ EDGES: Mapping[Move, Edge[JobState]] = MappingProxyType(
         Move.RESCUE: Edge(WORKING, JobState.QUEUED),
         Move.RECALL: Edge(frozenset({JobState.DISPATCHED}), JobState.QUEUED),
         Move.CANCEL: Edge(IDLE, JobState.CANCELLED),
-        Move.EXPIRE: Edge(frozenset({JobState.QUEUED}), JobState.CANCELLED),
+        Move.EXPIRE: Edge(MAY_EXPIRE, JobState.CANCELLED),
         Move.REQUEST_CANCEL: Edge(WORKING, JobState.CANCELLING),
         Move.CONFIRM_CANCEL: Edge(frozenset({JobState.CANCELLING}), JobState.CANCELLED),
     }

@@ -48,7 +48,7 @@ def send_wave(shard_ids: Sequence[UUID | int], *, batch_id: UUID, wave: int) -> 
     header = [signature(RUN_SHARD, app=app, args=[str(batch_id), str(shard), wave], queue="p3", immutable=True) for shard in shard_ids]
     try:
         chord(header, app=app)(body)
-    except (OperationalError, ConnectionError, OSError) as gone:
+    except (OperationalError, ConnectionError, OSError, RuntimeError) as gone:  # RuntimeError: the result store's own word
         raise BrokerGone(str(gone)) from gone
 
 

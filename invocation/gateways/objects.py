@@ -1,10 +1,10 @@
-"""The object store: a local folder, or S3 by URL. Files appear whole."""
+"""The object store: a folder that every process sees. Files appear whole."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from threading import get_ident
+from uuid import uuid4
 
 from django.conf import settings
 
@@ -28,7 +28,7 @@ def inside(tenant_id: object, path: str) -> Path:
 
 def beside_of(path: Path) -> Path:
     """Return where a file is written before it is renamed: no two writers share it, not even two threads."""
-    return path.with_name(f".{path.name}.{os.getpid()}.{get_ident()}")
+    return path.with_name(f".{path.name}.{uuid4().hex}")
 
 
 def write_whole(path: Path, content: bytes) -> None:

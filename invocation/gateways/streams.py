@@ -8,6 +8,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import orjson
+import redis as blocking
 import redis.asyncio as redis
 import structlog
 from django.conf import settings
@@ -118,6 +119,18 @@ async def read_after(source: redis.Redis, session_id: str, seq: int) -> list[Eve
     """Return the session's events after `seq`, in order. Raises redis.RedisError."""
     entries: Any = await source.xrange(key(session_id), min=f"({seq}-0")
     return [Event.parse(fields[b"e"]) for _, fields in entries]
+
+
+def shown_text(session_id: str, turn_id: str) -> str:
+    """Return what the log holds of a turn's text, for a thread without a loop; nothing while Redis is away."""
+    try:
+        with blocking.Redis.from_url(settings.REDIS_URL, socket_timeout=2.0, socket_connect_timeout=1.0) as store:
+            entries: Any = store.xrange(key(session_id))
+    except (redis.RedisError, OSError):
+        return ""
+    events = [Event.parse(fields[b"e"]) for _, fields in entries]
+    began = max((event.seq for event in events if event.type == "turn.started" and event.data.get("turn") == turn_id), default=None)
+    return "" if began is None else "".join(event.data["text"] for event in events if event.seq > began and event.type == "delta")
 
 
 class Hub:

@@ -7,7 +7,7 @@ from typing import ClassVar
 from django.db import models
 from django.db.models import F, Q
 
-from invocation.domain.jobs import HELD_BY_A_WORKER, IN_FLIGHT, TERMINAL, JobState
+from invocation.domain.jobs import HELD_BY_A_WORKER, IN_FLIGHT, MAY_EXPIRE, TERMINAL, JobState
 from invocation.models.columns import Held, Invoked, one_of
 
 
@@ -69,7 +69,7 @@ class Job(Invoked, Held):
             models.Index(F("priority_class"), F("tenant_id"), condition=Q(state__in=IN_FLIGHT), name="job_in_flight"),
             models.Index(F("owner"), condition=Q(owner__isnull=False), name="job_owned"),
             models.Index(F("due_at"), condition=Q(state=JobState.WAITING), name="job_waiting"),
-            models.Index(F("expires_at"), condition=Q(expires_at__isnull=False, state=JobState.QUEUED), name="job_expiring"),
+            models.Index(F("expires_at"), condition=Q(expires_at__isnull=False, state__in=MAY_EXPIRE), name="job_expiring"),
             models.Index(
                 F("tenant_id"),
                 F("ordering_key"),

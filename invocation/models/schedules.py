@@ -25,6 +25,7 @@ class Schedule(models.Model):
     input = models.JSONField()
     is_paused = models.BooleanField(default=False)
     next_fire_at = models.DateTimeField()
+    fault = models.JSONField(null=True, blank=True)
     last_fired_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField()
 

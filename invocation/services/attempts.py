@@ -101,13 +101,18 @@ def _charge(fence: Fence, lines: Sequence[LedgerLine]) -> None:
         Job.objects.filter(pk=fence.job_id).update(spent_usd=F("spent_usd") + sum(line.cost_usd for line in lines))
 
 
+def _write(fence: Fence, run: Finished, *, now: datetime) -> None:
+    records.write([run], now=now)
+    _charge(fence, run.lines)
+
+
 def complete(fence: Fence, output: Mapping[str, Any], run: Finished) -> None:
     """Store the result and end the job. Raises StaleMove if the attempt no longer holds it, and then nothing is kept."""
     now = datetime.now(UTC)
     with transaction.atomic():
         lifecycle.move_one(Move.COMPLETE, lifecycle.held(fence), now=now, right=lifecycle.HOLDER)
         Result.objects.create(job_id=fence.job_id, output=dict(output), at=now)
-        records.write([run], now=now)
+        _write(fence, run, now=now)
         firings.follow(UUID(fence.job_id), FiringMove.COMPLETE, now=now)
 
 
@@ -121,7 +126,7 @@ def fail(fence: Fence, error: RunError, *, failures: int, tries: int, run: Finis
             lifecycle.move_one(Move.RETRY, lifecycle.held(fence, due_at=verdict.due_at, error=fault), now=now, right=lifecycle.HOLDER)
         else:
             _bury(fence, fault, now=now)
-        records.write([run], now=now)
+        _write(fence, run, now=now)
 
 
 def _bury(fence: Fence, fault: Mapping[str, str], *, now: datetime) -> None:
@@ -150,7 +155,7 @@ def confirm_cancel(fence: Fence, run: Finished) -> None:
     now = datetime.now(UTC)
     with transaction.atomic():
         lifecycle.move_one(Move.CONFIRM_CANCEL, lifecycle.held(fence), now=now, right=lifecycle.HOLDER)
-        records.write([run], now=now)
+        _write(fence, run, now=now)
         firings.follow(UUID(fence.job_id), FiringMove.CANCEL, now=now)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -10,7 +11,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
+import structlog
+from django.db import connection, transaction
 from uuid6 import uuid7
 
 from invocation.domain import traces
@@ -28,9 +30,13 @@ from invocation.domain.endpoints import Endpoint, narrowed
 from invocation.domain.errors import StaleMove, TooManyItems
 from invocation.gateways import dispatch, objects, parquet
 from invocation.models import Batch, Outbox, Process, Shard
-from invocation.selectors.admission import hold_on
+from invocation.selectors.admission import hold_on, live_slots
 from invocation.services import manifests
+from quota.domain.classes import PriorityClass
 
+log = structlog.get_logger()
+
+P3 = str(PriorityClass.P3)
 COMPLETED_TOPIC = "batch.completed"
 MOST_SHARDS = 256
 SHARDS_OF_A_WAVE = 64
@@ -123,10 +129,29 @@ def after_wave(batch_id: UUID, wave: int) -> None:
 
 
 def gather(batch_id: UUID, *, now: datetime) -> None:
-    """Finish a batch all of whose shards are done. Called twice, or again after a crash, it writes the same files."""
-    batch = Batch.objects.get(pk=batch_id)
-    if not _move(batch, BatchMove.GATHER) and batch.state != BatchState.GATHERING:
-        return
+    """Finish a batch all of whose shards are done, by one process at a time. Again after a crash it writes the same files."""
+    with _alone(batch_id) as is_alone:
+        batch = Batch.objects.get(pk=batch_id)
+        if is_alone and (_move(batch, BatchMove.GATHER) or batch.state == BatchState.GATHERING):
+            _gather(batch, now=now)
+
+
+@contextmanager
+def _alone(batch_id: UUID) -> Iterator[bool]:
+    """Hold the batch's session advisory lock, if nobody else does: publishing takes longer than a transaction may."""
+    number = batch_id.int >> 65
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [number])
+        is_ours = bool(cursor.fetchone()[0])
+    try:
+        yield is_ours
+    finally:
+        if is_ours:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(%s)", [number])
+
+
+def _gather(batch: Batch, *, now: datetime) -> None:
     folder = Path(batch.output)
     files = [facts for shard in batch.shards.order_by("index") if (facts := parquet.compact(folder, shard.parts, shard=shard.index))]
     parquet.finish(folder, _facts(batch, files))
@@ -157,22 +182,39 @@ def cancel(batch_id: UUID, *, now: datetime) -> None:
         batch = Batch.objects.select_for_update().get(pk=batch_id)
         if not _move(batch, BatchMove.CANCEL, finished_at=now):
             raise StaleMove(f"Batch {batch_id} is {batch.state} and cannot be cancelled.")
-        edge = SHARD_EDGES[ShardMove.CANCEL]
-        batch.shards.filter(state__in=edge.sources).update(state=edge.target, owner=None, finished_at=now)
+        _cancel_shards(batch, now=now)
+
+
+def fail(batch_id: UUID, *, sentence: str, now: datetime) -> None:
+    """End a batch that cannot go on; finished rows stay in staging. Joins the caller's transaction."""
+    batch = Batch.objects.select_for_update().get(pk=batch_id)
+    fault = {"code": "shard_broke", "sentence": sentence, "remedy": "Mend what the sentence says; then open the batch again."}
+    if _move(batch, BatchMove.FAIL, fault=fault, finished_at=now):
+        _cancel_shards(batch, now=now)
 
 
 def sweep(*, now: datetime) -> int:
-    """Go on with batches whose wave lost its messages, its workers or its callback."""
+    """Go on with batches whose wave lost its messages, its workers or its callback; one that cannot stops no other.
+
+    While every slot is busy nothing is sent again: what waits is not lost.
+    """
     rescue_shards(now=now)
+    if live_slots(now=now)[P3] <= Shard.objects.filter(state=ShardState.WORKING).count():
+        return 0
     stuck = Batch.objects.filter(state__in=BATCH_OPEN).exclude(wave_at__gt=now - WAVE_TRUSTED).exclude(shards__state=ShardState.WORKING)
     return sum(_nudge(batch, now=now) for batch in stuck)
 
 
 def _nudge(batch: Batch, *, now: datetime) -> int:
-    if batch.state == BatchState.GATHERING:
+    try:
+        if batch.state != BatchState.GATHERING:
+            return next_wave(batch.pk, now=now)
+        Batch.objects.filter(pk=batch.pk).update(wave_at=now)
         dispatch.send_wave_end(batch.pk, wave=batch.wave)
-        return 1
-    return next_wave(batch.pk, now=now)
+    except dispatch.BrokerGone as gone:
+        log.warning("broker_gone", error=str(gone), batch_id=str(batch.pk))
+        return 0
+    return 1
 
 
 def rescue_shards(*, now: datetime) -> int:
@@ -182,8 +224,13 @@ def rescue_shards(*, now: datetime) -> int:
     return Shard.objects.filter(state__in=edge.sources, owner__isnull=False).exclude(owner__in=alive).update(state=edge.target, owner=None)
 
 
+def _cancel_shards(batch: Batch, *, now: datetime) -> None:
+    edge = SHARD_EDGES[ShardMove.CANCEL]
+    batch.shards.filter(state__in=edge.sources).update(state=edge.target, owner=None, finished_at=now)
+
+
 def _is_held(batch: Batch) -> bool:
-    return hold_on(endpoint=batch.endpoint, agent=batch.agent, tenant_id=batch.tenant_id, priority_class="p3") is not None
+    return hold_on(endpoint=batch.endpoint, agent=batch.agent, tenant_id=batch.tenant_id, priority_class=P3) is not None
 
 
 def _move(batch: Batch, move: BatchMove, **facts: Any) -> bool:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
-from agents.domain.errors import BudgetExceeded, PlatformError, ProviderRateLimited
+from agents.domain.errors import BudgetExceeded, PlatformError, ProviderRateLimited, ProviderRefused, ProviderUnavailable
 from agents.domain.providers import Provider
 from agents.domain.run import ModelAsk
 from agents.domain.values import ModelRequest, Piece, Reply, Tier, Usage
@@ -73,6 +73,11 @@ class Bill:
         return taken
 
 
+_Held = list[tuple[Budget, Hold]]
+REFUSALS = (ProviderRateLimited, ProviderUnavailable, ProviderRefused)
+"""The provider did no work: nothing is billed."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Reserved:
     """What was set aside for one call."""
@@ -80,7 +85,7 @@ class _Reserved:
     request: ModelRequest
     price: Price
     input_tokens: int
-    hold: Hold
+    held: _Held
     grant: Grant
 
 
@@ -88,27 +93,35 @@ class PaidModels:
     """The way to a model for one run. Implements agents.domain.run.Models."""
 
     def __init__(
-        self, *, bill: Bill, provider: Provider, names: Mapping[Tier, str], payer: Payer, cap_usd: Decimal, patience: timedelta
+        self,
+        *,
+        bill: Bill,
+        provider: Provider,
+        names: Mapping[Tier, str],
+        payer: Payer,
+        budgets: Sequence[Budget],
+        patience: timedelta,
     ) -> None:
         self.bill = bill
         self._provider = provider
         self._names = names
         self._payer = payer
-        self._budget = Budget(Spending(cap_usd, UNBOUNDED_TOKENS))
+        self._budgets = budgets
         self._deadline = time.monotonic() + patience.total_seconds()
 
     def remaining_usd(self) -> float:
-        return float(self._budget.remaining.usd)
+        return float(min(budget.remaining.usd for budget in self._budgets))
 
     async def stream(self, ask: ModelAsk) -> AsyncGenerator[Piece | Reply, None]:
         """Stream one paid call. Raises BudgetExceeded or QuotaRefused before it, the provider's errors during it.
 
-        What a cancelled or broken call had used by then is estimated and billed; a call
-        that produced nothing is not.
+        What a cancelled, stalled or cut call had used by then is estimated and billed; one
+        that the provider refused costs a request of the quota and no money.
         """
         reserved = await self._reserve(ask)
         shown: list[str] = []
         reply: Reply | None = None
+        is_refused = False
         try:
             async with aclosing(self._provider.stream(reserved.request)) as parts:
                 async for part in parts:
@@ -117,27 +130,35 @@ class PaidModels:
                     else:
                         shown.append(part.text)
                         yield part
+        except REFUSALS:
+            is_refused = True
+            raise
         finally:
-            settled = await self._settle(reserved, reply or _cut_short(reserved, "".join(shown)))
+            settled = await self._settle(reserved, reply or _cut_short(reserved, "".join(shown), is_refused=is_refused))
         yield settled
 
     async def _reserve(self, ask: ModelAsk) -> _Reserved:
         model = self._names[ask.tiers[0]]
         tokens = count_messages(ask.messages)
         price = prices.price_of(self._provider.name, model)
-        hold = self._hold(estimate(price, input=tokens, max_output=ask.max_tokens))
+        held = self._hold(estimate(price, input=tokens, max_output=ask.max_tokens))
         try:
             grant = await self._grant(model, tokens + ask.max_tokens)
         except BaseException:
-            self._budget.release(hold)
+            _release(held)
             raise
-        return _Reserved(ModelRequest(model=model, messages=ask.messages, max_tokens=ask.max_tokens), price, tokens, hold, grant)
+        return _Reserved(ModelRequest(model=model, messages=ask.messages, max_tokens=ask.max_tokens), price, tokens, held, grant)
 
-    def _hold(self, most_usd: Decimal) -> Hold:
+    def _hold(self, most_usd: Decimal) -> _Held:
+        """Reserve the call's most on every budget, or on none. Does not await: on one loop it is atomic."""
+        held: _Held = []
         try:
-            return self._budget.reserve(Spending(most_usd))
+            for budget in self._budgets:
+                held.append((budget, budget.reserve(Spending(most_usd))))
         except BudgetSpent as spent:
+            _release(held)
             raise BudgetExceeded(str(spent)) from spent
+        return held
 
     async def _grant(self, model: str, tokens: int) -> Grant:
         ask = Ask(
@@ -155,13 +176,11 @@ class PaidModels:
 
     async def _settle(self, reserved: _Reserved, reply: Reply) -> Reply:
         used = reply.usage
-        if not used.total:
-            self._budget.release(reserved.hold)
-            await admission.release(reserved.grant)
-            return reply
         paid = cost(reserved.price, input=used.input, output=used.output, cached=used.cached)
-        self._budget.settle(reserved.hold, Spending(paid, used.total))
-        self.bill.add(self._line(reply, paid))
+        for budget, hold in reserved.held:
+            budget.settle(hold, Spending(paid, used.total))
+        if used.total:
+            self.bill.add(self._line(reply, paid))
         await admission.settle(reserved.grant, used_tokens=used.total)
         return reply
 
@@ -186,6 +205,16 @@ class PaidModels:
         )
 
 
-def _cut_short(reserved: _Reserved, shown: str) -> Reply:
-    used = Usage(reserved.input_tokens, count_tokens(shown)) if shown else Usage()
+def own_budget(cap_usd: Decimal) -> Budget:
+    """Return a budget of money alone."""
+    return Budget(Spending(cap_usd, UNBOUNDED_TOKENS))
+
+
+def _release(held: _Held) -> None:
+    for budget, hold in held:
+        budget.release(hold)
+
+
+def _cut_short(reserved: _Reserved, shown: str, *, is_refused: bool) -> Reply:
+    used = Usage() if is_refused and not shown else Usage(reserved.input_tokens, count_tokens(shown))
     return Reply(text=shown, model=reserved.request.model, usage=used, finish="cut", estimated=True)

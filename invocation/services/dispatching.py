@@ -16,7 +16,7 @@ from invocation.domain.rounds import START, Place
 from invocation.gateways import dispatch
 from invocation.gateways.presence import own_connection
 from invocation.selectors.admission import live_slots
-from invocation.services import admission, jobs, overdue, rescue, turns
+from invocation.services import admission, jobs, overdue, processes, rescue, turns
 from invocation.services.submission import CHANNEL
 from quota.domain.callers import PlanTerms
 from quota.domain.classes import PriorityClass
@@ -41,6 +41,7 @@ class Dispatcher:
         self._terms: Mapping[UUID, PlanTerms] = {}
         self._terms_read = float("-inf")
         self._swept = float("-inf")
+        self._deaths = processes.DeathWatch()
 
     def stop(self) -> None:
         self._stopping.set()
@@ -105,9 +106,10 @@ class Dispatcher:
             log.warning("broker_gone", error=str(gone), jobs=len(admitted.claims))
 
     def _sweep(self) -> None:
+        for process_id in self._deaths.look(now=datetime.now(UTC)):
+            log.warning("worker_died", process=str(process_id))
         for mend in _MENDS:
-            now = datetime.now(UTC)
-            done = mend(now)
+            done = mend(datetime.now(UTC))
             if done:
                 log.info("mended", what=mend.__name__, count=done)
         self._resend(turns.requeue_orphans(now=datetime.now(UTC)))
@@ -123,10 +125,6 @@ class Dispatcher:
         if time.monotonic() - self._terms_read > TERMS_S:
             self._terms, self._terms_read = terms_of_tenants(), time.monotonic()
         return self._terms
-
-
-def notice_deaths(now: datetime) -> int:
-    return len(rescue.notice_deaths(now=now))
 
 
 def rescue_jobs(now: datetime) -> int:
@@ -150,7 +148,6 @@ def end_overdue_turns(now: datetime) -> int:
 
 
 _MENDS: tuple[Callable[[datetime], int], ...] = (
-    notice_deaths,
     rescue_jobs,
     recall_lost_messages,
     wake_waiting,

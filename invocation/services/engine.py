@@ -24,7 +24,7 @@ from invocation.gateways.grouping import Grouper
 from invocation.models import Job
 from invocation.services import attempts, records, targets
 from invocation.services.attempts import Claim, Claimed
-from invocation.services.calls import Bill
+from invocation.services.calls import Bill, own_budget
 from invocation.services.records import Finished
 from invocation.services.runs import Assignment, Carried, Clock, Interrupted, Silent, Surroundings, carry_out
 from quota.domain.ledger import ParentKind
@@ -199,7 +199,7 @@ class _Work:
             tenant_id=job.tenant_id,
             parent_kind=ParentKind.JOB,
             parent_id=str(job.id),
-            cap_usd=job.cost_cap_usd - job.spent_usd,
+            budgets=(own_budget(job.cost_cap_usd - job.spent_usd),),
             patience=timedelta(milliseconds=job.latency_budget_ms),
         )
 

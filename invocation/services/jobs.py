@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from invocation.domain.errors import InputInvalid, NotWaiting, StaleMove
-from invocation.domain.jobs import JobState, Move
+from invocation.domain.jobs import MAY_EXPIRE, JobState, Move
 from invocation.domain.schedules import FiringMove
 from invocation.gateways import declared, schemas
 from invocation.models import Job
@@ -102,8 +102,8 @@ def wake_due(*, now: datetime, most: int = 500) -> int:
 
 
 def expire_due(*, now: datetime, most: int = 500) -> int:
-    """Cancel the queued jobs that nobody wants any more."""
-    due = Job.objects.filter(state=JobState.QUEUED, expires_at__lte=now).values_list("id", flat=True)[:most]
+    """Cancel the jobs, queued or parked, that nobody wants any more."""
+    due = Job.objects.filter(state__in=MAY_EXPIRE, expires_at__lte=now).values_list("id", flat=True)[:most]
     given = [lifecycle.of(job_id) for job_id in due]
     with transaction.atomic():
         moved = lifecycle.move(Move.EXPIRE, given, now=now, right="job.expires_at <= now.at")

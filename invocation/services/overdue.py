@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from invocation.domain.turns import OPEN, EventType, TurnMove
-from invocation.gateways import declared
+from invocation.gateways import declared, streams
 from invocation.models import Session, Turn
 from invocation.services import turns
 from invocation.services.turns import Ending, escape_of, failure_event
@@ -21,14 +21,17 @@ def end_overdue_turns(*, now: datetime, most: int = 200) -> int:
 
 
 def _ending(turn: Turn, *, now: datetime) -> Ending:
+    """What was shown stays, marked truncated; it is read from the log, as far as that still has it."""
+    shown = streams.shown_text(str(turn.session_id), str(turn.pk))
     seq = Session.objects.values_list("reserved_seq", flat=True).get(pk=turn.session_id) + 1
     sentence = f"The answer was not finished within {turn.latency_budget_ms} ms."
     told = failure_event(
         code="latency_budget_exceeded",
         sentence=sentence,
         remedy="Ask something shorter, or continue as the job that is offered.",
-        truncated=False,
+        truncated=bool(shown),
         escape=escape_of(declared.book().by_label[turn.endpoint]),
     )
     event = {"seq": seq, "type": str(EventType.TURN_FAILED), "at": datetime.now(UTC).isoformat(), "data": {"turn": str(turn.pk), **told}}
-    return Ending(move=TurnMove.OVERDUE, event=event, text="", error={"code": told["code"], "sentence": sentence}, last_seq=seq)
+    error = {"code": told["code"], "sentence": sentence}
+    return Ending(move=TurnMove.OVERDUE, event=event, text=shown, error=error, truncated=bool(shown), last_seq=seq)

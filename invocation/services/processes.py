@@ -11,10 +11,10 @@ from django.db import connection
 
 from invocation.models import Process
 
-# A lock that is missing counts only while the database has been up for a while: after its restart every process
-# takes its lock again within a heartbeat.
-DEAD = """
-UPDATE invocation_process AS process SET lease_until = %(now)s
+# A lock that is missing counts only while the database has been up for a while, and only when two looks in a row
+# missed it: after a restart, or when a crashed backend drops every session, processes take their locks again at once.
+MISSING = """
+SELECT process.id FROM invocation_process AS process
 WHERE process.lease_until > %(now)s
   AND pg_postmaster_start_time() < clock_timestamp() - interval '10 seconds'
   AND process.started_at < %(now)s - interval '1 second'
@@ -22,7 +22,6 @@ WHERE process.lease_until > %(now)s
     SELECT FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted
       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
       AND (classid::bigint << 32) | objid::bigint = process.presence)
-RETURNING process.id
 """
 
 
@@ -60,8 +59,21 @@ def leave(process_id: UUID) -> None:
     Process.objects.filter(pk=process_id).delete()
 
 
-def end_leases_of_the_dead(*, now: datetime) -> list[UUID]:
-    """End the lease of every process whose database session is gone; what it held can be rescued at once."""
+class DeathWatch:
+    """Notices processes whose database session is gone, and ends their leases, so that what they held is rescued at once."""
+
+    def __init__(self) -> None:
+        self._missed: set[UUID] = set()
+
+    def look(self, *, now: datetime) -> list[UUID]:
+        """Return who died: whose session was missing at this look and at the one before."""
+        missing = _missing(now=now)
+        dead, self._missed = missing & self._missed, missing
+        Process.objects.filter(pk__in=dead, lease_until__gt=now).update(lease_until=now)
+        return list(dead)
+
+
+def _missing(*, now: datetime) -> set[UUID]:
     with connection.cursor() as cursor:
-        cursor.execute(DEAD, {"now": now})
-        return [row[0] for row in cursor.fetchall()]
+        cursor.execute(MISSING, {"now": now})
+        return {row[0] for row in cursor.fetchall()}

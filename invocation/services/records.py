@@ -13,7 +13,6 @@ from uuid6 import uuid7
 from invocation.models import Outbox, RunRecord
 from invocation.services.runs import Carried
 from quota.domain.ledger import LedgerLine
-from quota.services import ledger
 
 FINISHED = "run.finished"
 
@@ -77,9 +76,8 @@ def finished(carried: Carried, *, row: Any, source: str, outcome: str, since: da
 
 
 def write(runs: list[Finished], *, now: datetime) -> None:
-    """Write record, ledger and outbox of each run, inside the caller's transaction."""
+    """Write record and outbox of each run, inside the caller's transaction; the ledger's lines are the caller's to book."""
     RunRecord.objects.bulk_create([_record(run, now=now) for run in runs])
-    ledger.append([line for run in runs for line in run.lines])
     Outbox.objects.bulk_create(
         [
             Outbox(topic=FINISHED, run_id=run.run_id, data={**run.evidence, "agent": run.agent, "mode": run.mode}, at=now)

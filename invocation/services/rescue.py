@@ -13,7 +13,7 @@ from agents.domain.errors import Cause
 from invocation.domain.jobs import Fault, JobState, Move, is_poison
 from invocation.domain.schedules import FiringMove
 from invocation.models import Job, Process, Shard, Turn
-from invocation.services import firings, lifecycle, processes
+from invocation.services import firings, lifecycle
 
 MESSAGE_TRUSTED = timedelta(seconds=5)
 """A job admitted longer ago that no worker has claimed has lost its message."""
@@ -50,10 +50,6 @@ def forget_the_dead(*, now: datetime) -> int:
     for each in holds:
         gone = gone.exclude(each)
     return gone.delete()[0]
-
-
-def notice_deaths(*, now: datetime) -> list[UUID]:
-    return processes.end_leases_of_the_dead(now=now)
 
 
 def _kills(job: Job) -> bool:

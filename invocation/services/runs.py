@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from functools import cache
 from typing import Any, Protocol
 from uuid import UUID
@@ -26,6 +25,7 @@ from invocation.domain.endpoints import Endpoint
 from invocation.gateways import declared, schemas
 from invocation.gateways.database import is_away
 from invocation.services.calls import Bill, PaidModels, Payer
+from quota.domain.budgets import Budget
 from quota.domain.ledger import ParentKind
 
 log = structlog.get_logger()
@@ -68,7 +68,8 @@ class Assignment:
     tenant_id: UUID
     parent_kind: ParentKind
     parent_id: str
-    cap_usd: Decimal
+    budgets: tuple[Budget, ...]
+    """Each call must fit all of them: the run's own and those that it shares."""
     patience: timedelta
 
 
@@ -165,7 +166,7 @@ def _paid_models(assignment: Assignment, bill: Bill) -> PaidModels:
             parent_kind=assignment.parent_kind,
             parent_id=assignment.parent_id,
         ),
-        cap_usd=assignment.cap_usd,
+        budgets=assignment.budgets,
         patience=assignment.patience,
     )
 

@@ -87,8 +87,8 @@ def tick(*, now: datetime, most: int = 100) -> int:
 
     Two beats may tick at once: a due row is locked by one and skipped by the other, and
     the job is inserted and the next moment set in one transaction. After downtime a
-    schedule fires once for all that it missed. One that cannot be fired is logged and
-    comes again at its next moment; it stops no other.
+    schedule fires once for all that it missed. One that cannot be fired keeps the reason
+    as its fault and comes again at its next moment; it stops no other.
     """
     fired = 0
     with transaction.atomic():
@@ -106,6 +106,7 @@ def _fire_due(schedule: Schedule, *, now: datetime) -> int:
             _fire(schedule, due_at=due_at, now=now)
     except InvocationError as refused:
         log.warning("schedule_cannot_fire", schedule_id=str(schedule.pk), code=refused.code, detail=refused.detail)
+        Schedule.objects.filter(pk=schedule.pk).update(fault={"code": refused.code, "detail": refused.detail, "at": now.isoformat()})
         return 0
     return 1
 

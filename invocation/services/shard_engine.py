@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import structlog
+from django.db import DatabaseError
 from uuid6 import uuid7
 
-from agents.domain.errors import BudgetExceeded, RunError
+from agents.domain.errors import RunError
 from agents.domain.values import Request, Terms
 from invocation.domain import traces
 from invocation.domain.batches import Row, part_name
@@ -26,9 +26,10 @@ from invocation.gateways import declared, parquet
 from invocation.gateways.database import off_loop
 from invocation.models import BatchRow
 from invocation.services import manifests, shards
-from invocation.services.calls import Bill
+from invocation.services.calls import Bill, own_budget
 from invocation.services.runs import Assignment, AttemptJournal, Carried, Clock, NoWaits, Silent, Surroundings, carry_out, is_retryable
 from invocation.services.shards import Checkpoint, ShardClaimed
+from quota.domain.budgets import Budget
 from quota.domain.ledger import ParentKind
 
 log = structlog.get_logger()
@@ -75,7 +76,7 @@ class ShardEngine:
     async def run(self, shard_id: int) -> str:
         """Run a shard to its end, or to a checkpoint if the process drains; never raises, so that the chord's body runs.
 
-        What breaks off, as when the disk is full, is given back by the heartbeat.
+        A shard that breaks, as when the disk is full, is tried again; the third time its batch fails.
         """
         self._running.append(str(shard_id))
         self._idle.clear()
@@ -84,13 +85,21 @@ class ShardEngine:
         except StaleMove as stale:
             log.warning("fenced_out", shard_id=shard_id, detail=stale.detail)
             return "stale"
-        except Exception:
-            log.exception("shard_failed", shard_id=shard_id)
-            return "failed"
+        except Exception as error:
+            log.exception("shard_broke", shard_id=shard_id)
+            return await self._broke(shard_id, error)
         finally:
             self._running.remove(str(shard_id))
             if not self._running:
                 self._idle.set()
+
+    async def _broke(self, shard_id: int, error: Exception) -> str:
+        """Charge the shard, unless the database is away: then the heartbeat gives it back."""
+        try:
+            await off_loop(shards.charge, shard_id, owner=self._owner, sentence=f"{type(error).__name__}: {error}"[:300])
+        except DatabaseError:
+            log.warning("shard_not_charged", shard_id=shard_id)
+        return "failed"
 
     async def drain(self, grace: timedelta) -> None:
         """Stop each shard at its next checkpoint."""
@@ -106,7 +115,7 @@ class ShardEngine:
         claimed = await off_loop(shards.claim, shard_id, owner=self._owner)
         if claimed is None:
             return "taken"
-        work = _Shard(claimed)
+        work = _Shard(claimed, is_draining=lambda: self._draining)
         while block := work.next_rows():
             await work.finish(block)
             if self._draining:
@@ -119,7 +128,8 @@ class ShardEngine:
 class _Shard:
     """One claimed shard, from its checkpoint on."""
 
-    def __init__(self, claimed: ShardClaimed) -> None:
+    def __init__(self, claimed: ShardClaimed, *, is_draining: Callable[[], bool]) -> None:
+        self._is_draining = is_draining
         self.shard = claimed.shard
         self.batch = claimed.batch
         self.endpoint = declared.book().by_label[claimed.batch.endpoint]
@@ -129,13 +139,18 @@ class _Shard:
         return list(islice(self._rows, ROWS_OF_A_BLOCK))
 
     async def finish(self, block: Sequence[Row]) -> None:
-        """Run a block's rows and make them count. Raises StaleMove if the shard was taken from us."""
-        room = self.batch.cost_cap_usd - await off_loop(shards.spent, self.batch.pk)
+        """Run a block's rows and make them count. Raises StaleMove if the shard was taken from us.
+
+        When the process drains, rows that have not begun are left out; rows begin in
+        order, so that what was run is the block's beginning and stays paid for once.
+        """
+        allowance = own_budget(await off_loop(shards.reserve, self.shard))
         slots = asyncio.Semaphore(ROWS_AT_ONCE)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._row(row, slots, room)) for row in block]
-        done = [task.result() for task in tasks]
-        await off_loop(self._commit, done)
+            tasks = [group.create_task(self._row(row, slots, allowance)) for row in block]
+        done = [finished for task in tasks if (finished := task.result())]
+        if done:
+            await off_loop(self._commit, done)
 
     def _commit(self, done: Sequence[FinishedRow]) -> None:
         shard = self.shard
@@ -150,27 +165,27 @@ class _Shard:
         )
         shards.checkpoint(shard, block)
 
-    async def _row(self, row: Row, slots: asyncio.Semaphore, room: Decimal) -> FinishedRow:
+    async def _row(self, row: Row, slots: asyncio.Semaphore, allowance: Budget) -> FinishedRow | None:
         async with slots:
+            if self._is_draining():
+                return None
             bill, run_id = Bill(), uuid7()
+            budgets = (own_budget(self.endpoint.budgets.cost_usd), allowance)
             tries = self.endpoint.policy.tries
             for number in range(1, tries + 1):
-                carried = await self._carried(row, run_id, bill, room)
+                carried = await self._carried(row, run_id, bill, budgets)
                 if carried.error is None or not is_retryable(carried.error) or number == tries:
                     break
                 await asyncio.sleep(_wait(carried.error, number))
             return FinishedRow(row, run_id, carried, bill, number)
 
-    async def _carried(self, row: Row, run_id: UUID, bill: Bill, room: Decimal) -> Carried:
-        clock = Clock()
-        if room <= 0:
-            return Carried(None, BudgetExceeded(f"The batch has spent its {self.batch.cost_cap_usd} USD."), bill, clock)
-        around = Surroundings(journal=AttemptJournal(), sink=Silent(), watcher=Silent(), waits=NoWaits(), bill=bill, clock=clock)
-        return await carry_out(self._assignment(row, run_id, room), around)
+    async def _carried(self, row: Row, run_id: UUID, bill: Bill, budgets: tuple[Budget, ...]) -> Carried:
+        around = Surroundings(journal=AttemptJournal(), sink=Silent(), watcher=Silent(), waits=NoWaits(), bill=bill, clock=Clock())
+        return await carry_out(self._assignment(row, run_id, budgets), around)
 
-    def _assignment(self, row: Row, run_id: UUID, room: Decimal) -> Assignment:
+    def _assignment(self, row: Row, run_id: UUID, budgets: tuple[Budget, ...]) -> Assignment:
         batch = self.batch
-        cap = min(room, self.endpoint.budgets.cost_usd)
+        cap = self.endpoint.budgets.cost_usd
         return Assignment(
             run_id=run_id,
             endpoint=self.endpoint,
@@ -180,7 +195,7 @@ class _Shard:
             tenant_id=batch.tenant_id,
             parent_kind=ParentKind.BATCH,
             parent_id=str(batch.id),
-            cap_usd=cap,
+            budgets=budgets,
             patience=timedelta(milliseconds=batch.row_latency_ms),
         )
 

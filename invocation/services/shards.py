@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, Sum
+from django.db.models import Count, F, Q, Sum
 from django.db.models.functions import Coalesce
 
 from invocation.domain.batches import SHARD_EDGES, ShardMove, Slice
 from invocation.domain.errors import StaleMove
 from invocation.models import Batch, BatchRow, Shard
+from invocation.services import batches
 from quota.domain.ledger import LedgerLine
+from quota.domain.prices import MICRO
 from quota.services import ledger
+
+FAILURES_OF_A_BATCH = 3
+"""Failures in a row of one shard, not of its rows: a disk that is full, a manifest that is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,8 @@ def checkpoint(shard: Shard, block: Checkpoint) -> None:
             output_tokens=F("output_tokens") + sum(row.output_tokens for row in block.rows),
             cost_usd=F("cost_usd") + sum((line.cost_usd for line in block.lines), Decimal(0)),
             parts=[*shard.parts, block.part],
+            reserved_usd=0,
+            failures=0,
         )
         BatchRow.objects.bulk_create(block.rows)
         ledger.append(block.lines)
@@ -92,10 +99,33 @@ def return_broken_off(held: Sequence[Shard]) -> int:
     return sum(right.update(state=edge.target, owner=None) for right in rights)
 
 
-def spent(batch_id: UUID) -> Decimal:
-    """Return what a batch's committed rows have cost."""
-    total: Decimal = Shard.objects.filter(batch_id=batch_id).aggregate(total=Coalesce(Sum("cost_usd"), Decimal(0)))["total"]
-    return total
+def reserve(shard: Shard) -> Decimal:
+    """Set aside what the shard's next block may cost and return it, in US dollars. Raises StaleMove.
+
+    Each shard at work gets its part of what is neither spent nor set aside, under the
+    batch's lock: all of them together can never spend more than the batch's cap.
+    """
+    with transaction.atomic():
+        batch = Batch.objects.select_for_update().get(pk=shard.batch_id)
+        Shard.objects.filter(pk=shard.pk).update(reserved_usd=0)
+        sums = batch.shards.aggregate(
+            gone=Coalesce(Sum(F("cost_usd") + F("reserved_usd")), Decimal(0)), working=Count("pk", filter=Q(owner__isnull=False))
+        )
+        part: Decimal = max(Decimal(0), batch.cost_cap_usd - sums["gone"]) / max(1, sums["working"])
+        part = part.quantize(MICRO, rounding=ROUND_DOWN)
+        _hold(shard, ShardMove.CHECKPOINT, reserved_usd=part)
+    return part
+
+
+def charge(shard_id: int, *, owner: UUID, sentence: str) -> None:
+    """Count a failure of the shard itself and queue it again from its checkpoint; the third fails its batch."""
+    edge = SHARD_EDGES[ShardMove.HAND_BACK]
+    held = Shard.objects.filter(pk=shard_id, owner=owner, state__in=edge.sources)
+    with transaction.atomic():
+        if held.update(state=edge.target, owner=None, failures=F("failures") + 1):
+            shard = Shard.objects.get(pk=shard_id)
+            if shard.failures >= FAILURES_OF_A_BATCH:
+                batches.fail(shard.batch_id, sentence=sentence, now=datetime.now(UTC))
 
 
 def _hold(shard: Shard, move: ShardMove, **facts: object) -> None:

@@ -23,7 +23,7 @@ from invocation.gateways.database import off_loop
 from invocation.gateways.grouping import Grouper
 from invocation.gateways.streams import Event, StreamWriter, client, read_after
 from invocation.services import records, turns
-from invocation.services.calls import Bill
+from invocation.services.calls import Bill, own_budget
 from invocation.services.pens import Pen
 from invocation.services.runs import Assignment, AttemptJournal, Carried, Clock, NoWaits, Surroundings, carry_out, is_retryable
 from invocation.services.turns import Ending, TurnClaimed, escape_of, failure_event
@@ -129,6 +129,7 @@ class _Performance:
         self.base = claimed.base
         self.endpoint = declared.book().by_label[claimed.turn.endpoint]
         self.bill = Bill()
+        self.budget = own_budget(claimed.turn.cost_cap_usd)
         self.clock = Clock()
         self.sink = StreamSink(pen)
 
@@ -259,7 +260,7 @@ class _Performance:
             tenant_id=turn.tenant_id,
             parent_kind=ParentKind.TURN,
             parent_id=str(turn.id),
-            cap_usd=turn.cost_cap_usd - self.bill.cost_usd,
+            budgets=(self.budget,),
             patience=turn.deadline - datetime.now(UTC),
         )
 

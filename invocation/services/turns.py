@@ -23,6 +23,7 @@ from invocation.selectors.chat import history
 from invocation.services import records
 from invocation.services.records import Finished
 from invocation.services.submission import check_input
+from quota.services import ledger
 
 RETRY_SATURATED = timedelta(seconds=2)
 RETRY_HELD = timedelta(seconds=30)
@@ -167,6 +168,7 @@ def finish(turn: Turn, ending: Ending, run: Finished | None) -> None:
         _end(turn, ending, now=now, right={"attempt": turn.attempt, "owner": turn.owner})
         if run is not None:
             records.write([run], now=now)
+            ledger.append(run.lines)
 
 
 def end_from_outside(turn: Turn, ending: Ending, *, now: datetime) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,14 @@ from invocation.gateways.presence import Presence
 from invocation.services import attempts, cancelling, processes, shards
 
 log = structlog.get_logger()
+
+
+TRY_AGAIN_S = 0.2
+EX_SOFTWARE = 70
+
+
+async def _nothing() -> None:
+    """What a loop that runs can always do."""
 
 
 class Engine(Protocol):
@@ -98,11 +107,12 @@ class Worker:
                 if self._leaving.is_set():
                     return
                 log.warning("heartbeat_missed", process=str(self.id), error=str(error))
-                self._leaving.wait(0.5)
+                self._leaving.wait(TRY_AGAIN_S)
             finally:
                 connections.close_all()
 
     def _one_beat(self) -> None:
+        self._must_run()
         self._presence.hold()
         now = datetime.now(UTC)
         if not processes.renew(self.id, now=now, lease=self._lease) and not processes.revive(self.id, now=now, lease=self._lease):
@@ -110,6 +120,14 @@ class Worker:
         self._return_what_broke_off()
         self._stop(attempts.cancelling(self.id) + cancelling.stopping_turns(self.id))
         self._stop(self._presence.heard(within=self._beat))
+
+    def _must_run(self) -> None:
+        """End the process when its loop stands still: an agent that blocks it would else keep every lease for ever."""
+        try:
+            runs.submit(_nothing()).result(timeout=self._lease.total_seconds())
+        except TimeoutError:
+            log.critical("loop_blocked", process=str(self.id), for_s=self._lease.total_seconds())
+            os._exit(EX_SOFTWARE)
 
     def _stop(self, run_ids: Sequence[str]) -> None:
         if run_ids:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from typing import Any, cast
 from uuid import UUID
 
+import psycopg
 import structlog
 from celery.signals import worker_ready, worker_shutting_down
 from django.conf import settings
-from django.db import connections
+from django.db import DatabaseError, connections
 
 from invocation.gateways.announcing import Announcer
 from invocation.gateways.loop import runs
@@ -17,6 +19,7 @@ from invocation.services.worker import Engine, Worker
 
 log = structlog.get_logger()
 _worker: Worker | None = None
+EX_UNAVAILABLE = 69
 
 
 class NotAWorker(RuntimeError):
@@ -51,9 +54,18 @@ def begin(sender: Any = None, **_: Any) -> None:
         return
     announcer = Announcer(sender.hostname)
     worker = Worker(queue, build=lambda owner: _on_loop(lambda: build(owner, announcer)))
-    worker.start()
+    _start(worker)
     _worker = worker
     log.info("worker_ready", priority_class=queue, process=str(worker.id))
+
+
+def _start(worker: Worker) -> None:
+    """Register, or end the process: a worker that nobody knows would take messages and run none."""
+    try:
+        worker.start()
+    except (psycopg.Error, DatabaseError) as error:
+        log.critical("worker_cannot_register", error=str(error))
+        os._exit(EX_UNAVAILABLE)
 
 
 @worker_shutting_down.connect

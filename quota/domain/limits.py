@@ -56,7 +56,7 @@ def check_fits(limits: Limits, priority_class: PriorityClass, *, tokens: int) ->
     narrowest = pools(limits, priority_class)[-1]
     if tokens > narrowest.burst_tokens or narrowest.burst_requests < 1:
         raise CanNeverFit(
-            f"A call of {tokens} tokens exceeds the {narrowest.burst_tokens} that class {priority_class} may reserve at once: "
+            f"A call of {tokens} tokens exceeds the {narrowest.burst_tokens} that may be reserved at once: "
             "shorten it, or raise the model's quota."
         )
 

@@ -74,7 +74,7 @@ def _grant(ask: Ask, source: Source) -> Grant:
 
 
 def _refusal(ask: Ask, wait: timedelta) -> QuotaExceeded:
-    return QuotaExceeded(f"{ask.provider}/{ask.model} is at its limit for class {ask.priority_class}.", retry_after=wait)
+    return QuotaExceeded(f"{ask.provider}/{ask.model} is at its limit.", retry_after=wait)
 
 
 async def _wait(refusal: QuotaError, *, left: timedelta) -> None:

@@ -24,7 +24,8 @@ LOOK_S = 0.01
 
 @pytest.fixture
 def tried(settings: Any) -> Iterator[None]:
-    """The trial's endpoints are declared beside the installation's, and nothing was counted yet."""
+    """The trial's endpoints are declared beside the installation's, nothing was counted yet, and the offline model is instant."""
+    settings.OFFLINE_FIRST_TOKEN_MS, settings.OFFLINE_TOKEN_MS = 0, 0
     settings.ENDPOINT_MODULES = ("config.endpoints", "tests.integration.invocation.trial")
     settings.AGENT_MODULES = ("agents.mangaassist.agent", "tests.integration.invocation.trial")
     declared.book.cache_clear()

@@ -27,7 +27,7 @@ from invocation.services import batches, datasets, holds, manifests, shard_engin
 from invocation.services.batches import BatchOpening
 from invocation.services.shard_engine import ShardEngine
 from invocation.services.shards import Checkpoint
-from quota.models import LedgerEntry
+from quota.models import LedgerEntry, ModelQuota
 from tests.integration.invocation.conftest import OnLoop, until
 from tests.integration.invocation.rows import LEASE, NOW, TRACE, a_process
 from tests.integration.invocation.trial import DONE, GATES
@@ -41,6 +41,14 @@ LINES = [{"row_id": f"row-{number:03d}", "text": f"row {number}", "says": [f"sai
 def store(settings: Any, tmp_path: Path) -> Path:
     settings.OBJECT_STORE = str(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def quota(transactional_db: None) -> None:
+    """The offline models have the quota of a new installation."""
+    for model in ("gearbox-offline-standard", "gearbox-offline-economy"):
+        terms = {"tokens_per_minute": 2_000_000, "requests_per_minute": 20_000}
+        ModelQuota.objects.get_or_create(provider="offline", model=model, defaults=terms)
 
 
 @pytest.fixture(autouse=True)

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from celery import Celery
 from pytest_django import Settings
 
-from config.celery import app
 from invocation.gateways import declared, streams
 from invocation.selectors import estimates
 from quota.gateways import connection
@@ -50,8 +48,5 @@ async def on_this_loop() -> AsyncIterator[None]:
 
 
 @pytest.fixture
-def broker_gone() -> Iterator[None]:
-    """Give the threads that send an application whose broker nobody can reach."""
-    Celery("cut off", broker="redis://127.0.0.1:1/1", set_as_current=False).set_default()
-    yield
-    app.set_default()
+def broker_gone(settings: Settings) -> None:
+    settings.CELERY_APP = "tests.integration.invocation.api.cut_off.app"
