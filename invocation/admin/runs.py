@@ -14,11 +14,12 @@ from django.utils.safestring import SafeString
 
 from invocation.admin import cells, filters
 from invocation.admin.on_record import OnRecord, TenantsRecord
+from invocation.domain.outcomes import RunOutcome
 from invocation.models import Job, Process, RunRecord, Shard, Turn
 
 MOST_JOBS = 100
 PAGES = {"job": "job", "turn": "turn"}
-OUTCOMES = ("completed", "complete", "declined", "failed", "fail", "overdue", "cancel")
+OUTCOMES = tuple(map(str, RunOutcome))
 
 
 @admin.register(RunRecord)

@@ -15,12 +15,13 @@ from django.db.models import Count, F, Min
 from invocation.domain.batches import BATCH_OPEN, ShardState
 from invocation.domain.jobs import HELD_BY_A_WORKER, JobState
 from invocation.domain.modes import Mode, policy
+from invocation.domain.outcomes import RunOutcome
 from invocation.domain.turns import TurnState
 from invocation.models import Job, Shard, Turn
 from invocation.selectors.admission import live_slots
 from quota.domain.classes import PriorityClass
 
-FAILED = ["failed", "fail", "overdue"]
+FAILED = [str(RunOutcome.FAILED)]
 """The outcomes of a run that did not end as it should; one that an agent declined or a person stopped did."""
 
 RUNS = """

@@ -22,7 +22,7 @@ WITH run AS (
     SELECT batch.mode, row.outcome, NULL, row.duration_ms, row.input_tokens + row.output_tokens, row.cost_usd, TRUE
     FROM invocation_batchrow AS row JOIN invocation_batch AS batch ON batch.id = row.batch_id WHERE row.at >= %(since)s
 )
-SELECT mode, count(*), count(*) FILTER (WHERE outcome LIKE 'complete%%'), count(*) FILTER (WHERE outcome = 'failed' OR outcome = 'fail'),
+SELECT mode, count(*), count(*) FILTER (WHERE outcome = 'completed'), count(*) FILTER (WHERE outcome = 'failed'),
     percentile_disc(0.5) WITHIN GROUP (ORDER BY first_delta_ms), percentile_disc(0.95) WITHIN GROUP (ORDER BY first_delta_ms),
     percentile_disc(0.5) WITHIN GROUP (ORDER BY duration_ms), percentile_disc(0.95) WITHIN GROUP (ORDER BY duration_ms),
     sum(tokens), sum(cost_usd), count(*) FILTER (WHERE is_row)

@@ -10,13 +10,14 @@ from uuid import UUID
 
 import structlog
 
-from agents.domain.errors import AgentError, RunError, WaitUnavailable
+from agents.domain.errors import RunError, WaitUnavailable
 from agents.domain.run import Parked, Question, Step, StepKey
 from agents.domain.values import Json, Progress, Request, Terms
 from invocation.domain.endpoints import Endpoint
 from invocation.domain.errors import StaleMove
 from invocation.domain.jobs import Fence
 from invocation.domain.modes import WaitKind
+from invocation.domain.outcomes import RunOutcome, outcome_of
 from invocation.gateways import declared
 from invocation.gateways.announcing import Announcer
 from invocation.gateways.database import off_loop
@@ -116,7 +117,7 @@ class JobEngine:
         except StaleMove as stale:
             log.warning("fenced_out", job_id=str(job_id), attempt=attempt, detail=stale.detail)
         finally:
-            self._announcer.ended(claimed.job.id, _shown(outcome))
+            self._announcer.ended(claimed.job.id, _word(outcome))
 
     async def _stoppably(self, work: _Work) -> Outcome:
         """Only the run itself is ever cancelled: not its claim, and not the applying of what came of it."""
@@ -136,7 +137,7 @@ async def _apply(work: _Work, outcome: Outcome) -> None:
     try:
         await _applied(work, outcome, run)
     except StaleMove:
-        await off_loop(attempts.confirm_cancel, work.fence, replace(run, outcome="cancelled", error_code="", evidence=None))
+        await off_loop(attempts.confirm_cancel, work.fence, replace(run, outcome=RunOutcome.CANCELLED, error_code="", evidence=None))
 
 
 async def _applied(work: _Work, outcome: Outcome, run: Finished) -> None:
@@ -185,7 +186,7 @@ class _Work:
     def finished(self, outcome: Outcome) -> Finished:
         """Describe the attempt, and take its bill: whoever applies the outcome books these lines, once."""
         carried = outcome if isinstance(outcome, Carried) else Carried(None, None, self.bill, self.clock)
-        word = _recorded(outcome)
+        word = _word(outcome)
         return records.finished(carried, row=self.job, source=SOURCE, outcome=word, since=self.job.queued_at, asked=self.job.input)
 
     def _assignment(self) -> Assignment:
@@ -261,18 +262,11 @@ def _terms(job: Job) -> Terms:
     )
 
 
-def _recorded(outcome: Outcome) -> str:
-    """The word that the run's record keeps."""
-    if isinstance(outcome, Carried) and isinstance(outcome.error, AgentError):
-        return "declined"
-    return _shown(outcome)
-
-
-def _shown(outcome: Outcome) -> str:
-    """The word that Flower shows."""
+def _word(outcome: Outcome) -> RunOutcome:
+    """The word that the run's record keeps, and Flower shows."""
     if isinstance(outcome, Carried):
-        return "failed" if outcome.error else "completed"
-    return "parked" if isinstance(outcome, Parking) else "stopped"
+        return outcome_of(outcome.error)
+    return RunOutcome.PARKED if isinstance(outcome, Parking) else RunOutcome.STOPPED
 
 
 def _uncancel() -> None:

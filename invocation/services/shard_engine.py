@@ -22,6 +22,7 @@ from agents.domain.values import Request, Terms
 from invocation.domain import traces
 from invocation.domain.batches import Row, part_name
 from invocation.domain.errors import StaleMove
+from invocation.domain.outcomes import outcome_of
 from invocation.gateways import declared, parquet
 from invocation.gateways.database import off_loop
 from invocation.models import BatchRow
@@ -230,7 +231,7 @@ class _Shard:
             row_id=done.row.id,
             run_id=done.run_id,
             shard=self.shard.index,
-            outcome="failed" if done.error else "completed",
+            outcome=outcome_of(done.error),
             error_code=done.error.code if done.error else "",
             agent=self.batch.agent,
             traceparent=traces.taken(self.batch.traceparent),

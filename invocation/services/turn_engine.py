@@ -16,6 +16,7 @@ from agents.domain.errors import PlatformError, RunError
 from agents.domain.values import Json, Plan, Progress, Request, Terms, Verification
 from invocation.domain.errors import StaleMove
 from invocation.domain.jobs import Fault
+from invocation.domain.outcomes import RunOutcome, outcome_of
 from invocation.domain.turns import EventType, TurnMove
 from invocation.gateways import declared
 from invocation.gateways.announcing import Announcer
@@ -52,6 +53,10 @@ class WorkerLost(PlatformError):
 
     code = "worker_lost"
     remedy = "Ask again."
+
+
+def _word(error: RunError | None) -> RunOutcome:
+    return RunOutcome.CANCELLED if isinstance(error, TurnCancelled) else outcome_of(error)
 
 
 class TurnEngine:
@@ -139,10 +144,11 @@ class _Performance:
         self.pen.write(EventType.TURN_STARTED, {"turn": str(turn.id), "number": turn.number, "attempt": turn.attempt})
         carried = await self._stoppably()
         ending = self._ending(carried)
-        run = records.finished(carried, row=turn, source=SOURCE, outcome=str(ending.move), since=turn.received_at, asked=turn.input)
+        word = _word(carried.error)
+        run = records.finished(carried, row=turn, source=SOURCE, outcome=word, since=turn.received_at, asked=turn.input)
         await off_loop(turns.finish, turn, ending, run)
         self.pen.write_last(ending.event)
-        return "failed" if carried.error else "completed"
+        return word
 
     async def _stoppably(self) -> Carried:
         """Only the run itself is ever cancelled: not its claim, and not the storing of its end."""
@@ -217,7 +223,7 @@ class _Performance:
         )
         event = self.pen.last(EventType.TURN_FAILED, self._shown(carried) | told)
         return Ending(
-            move=TurnMove.FAIL,
+            move=TurnMove.CANCEL if isinstance(error, TurnCancelled) else TurnMove.FAIL,
             event=event,
             text=self.sink.text,
             error=Fault.of(error).as_json(),
