@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
+from django.db import connection
+from pytest_django import DjangoDbBlocker
 
 from tests.installation import Installation, start
 
@@ -21,3 +23,13 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     installation = start(tmp_path_factory.mktemp("up"), OFFLINE_FAULT_MARKERS="1")
     yield installation
     installation.manage("down")
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """Let go of the test database before it is dropped: event loops that ended took their pools' connections with them."""
+    yield
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )

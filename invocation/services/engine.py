@@ -27,6 +27,7 @@ from invocation.services import attempts, records, targets
 from invocation.services.attempts import Claim, Claimed
 from invocation.services.calls import Bill, own_budget
 from invocation.services.records import Finished
+from invocation.services.running import Running, uncancel
 from invocation.services.runs import Assignment, Carried, Clock, Interrupted, Silent, Surroundings, carry_out
 from quota.domain.ledger import ParentKind
 
@@ -57,52 +58,35 @@ class JobEngine:
         self._owner = owner
         self._announcer = announcer
         self._claims: Grouper[Claim, Claimed | None] = Grouper(attempts.claim)
-        self._tasks: dict[asyncio.Task[None], str] = {}
-        self._stoppable: dict[str, asyncio.Task[None]] = {}
+        self._running = Running()
         self._draining = False
 
     @property
     def in_flight(self) -> int:
-        return len(self._tasks)
+        return self._running.count
 
     @property
     def running(self) -> frozenset[str]:
-        return frozenset(self._tasks.copy().values())
+        return self._running.ids
 
     def accept(self, wakes: Sequence[tuple[UUID, int]]) -> None:
         """Start each job of a message. A draining process leaves them to the sweep."""
         if self._draining:
             return
         for job_id, attempt in wakes:
-            task = asyncio.get_running_loop().create_task(self._attempt(job_id, attempt))
-            self._tasks[task] = str(job_id)
-            task.add_done_callback(self._end)
+            self._running.start(str(job_id), self._attempt(job_id, attempt))
 
     def stop(self, job_ids: Sequence[str]) -> None:
         """Cancel these runs: their model calls end, their jobs confirm."""
-        for job_id in job_ids:
-            task = self._stoppable.pop(job_id, None)
-            if task is not None:
-                task.cancel()
+        self._running.stop(job_ids)
 
     async def drain(self, grace: timedelta) -> None:
         """Let runs finish for as long as `grace`, then cancel the rest, which hands their jobs back."""
         self._draining = True
-        await self._rest(grace.total_seconds())
-        while self._tasks:
-            self.stop(list(self._stoppable))
-            await self._rest(STOP_AGAIN_S)
-
-    async def _rest(self, timeout_s: float) -> None:
-        if self._tasks:
-            await asyncio.wait(list(self._tasks), timeout=timeout_s)
-
-    def _end(self, task: asyncio.Task[None]) -> None:
-        """What broke off, as when the database went away, is given back by the heartbeat."""
-        job_id = self._tasks.pop(task)
-        broken = None if task.cancelled() else task.exception()
-        if broken is not None:
-            log.error("attempt_broke_off", job_id=job_id, error=repr(broken))
+        await self._running.rest(within_s=grace.total_seconds())
+        while self._running.count:
+            self._running.stop_all()
+            await self._running.rest(within_s=STOP_AGAIN_S)
 
     async def _attempt(self, job_id: UUID, attempt: int) -> None:
         claimed = await self._claims.do(Claim(job_id, attempt, self._owner))
@@ -112,23 +96,13 @@ class JobEngine:
         work = _Work(claimed)
         outcome: Outcome = Stopped()
         try:
-            outcome = await self._stoppably(work)
+            with self._running.stoppable(work.fence.job_id):
+                outcome = await work.outcome()
             await _apply(work, outcome)
         except StaleMove as stale:
             log.warning("fenced_out", job_id=str(job_id), attempt=attempt, detail=stale.detail)
         finally:
             self._announcer.ended(claimed.job.id, _word(outcome))
-
-    async def _stoppably(self, work: _Work) -> Outcome:
-        """Only the run itself is ever cancelled: not its claim, and not the applying of what came of it."""
-        task = asyncio.current_task()
-        if task is None:
-            raise AssertionError("an attempt is a task")
-        self._stoppable[work.fence.job_id] = task
-        try:
-            return await work.outcome()
-        finally:
-            self._stoppable.pop(work.fence.job_id, None)
 
 
 async def _apply(work: _Work, outcome: Outcome) -> None:
@@ -169,7 +143,7 @@ class _Work:
         except Parked as parked:
             return Parking(parked.question)
         except asyncio.CancelledError:
-            _uncancel()
+            uncancel()
             return Stopped()
 
     async def complete(self, carried: Carried, run: Finished) -> None:
@@ -267,9 +241,3 @@ def _word(outcome: Outcome) -> RunOutcome:
     if isinstance(outcome, Carried):
         return outcome_of(outcome.error)
     return RunOutcome.PARKED if isinstance(outcome, Parking) else RunOutcome.STOPPED
-
-
-def _uncancel() -> None:
-    task = asyncio.current_task()
-    if task is not None:
-        task.uncancel()

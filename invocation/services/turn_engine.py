@@ -26,6 +26,7 @@ from invocation.gateways.streams import Event, StreamWriter, client, read_after
 from invocation.services import records, turns
 from invocation.services.calls import Bill, own_budget
 from invocation.services.pens import Pen
+from invocation.services.running import Running, uncancel
 from invocation.services.runs import Assignment, AttemptJournal, Carried, Clock, NoWaits, Surroundings, carry_out, is_retryable
 from invocation.services.turns import Ending, TurnClaimed, escape_of, failure_event
 from quota.domain.ledger import ParentKind
@@ -67,42 +68,28 @@ class TurnEngine:
         self._announcer = announcer
         self._claims: Grouper[UUID, TurnClaimed | None] = Grouper(self._claim)
         self._writer = StreamWriter()
-        self._tasks: dict[asyncio.Task[None], str] = {}
-        self._stoppable: dict[str, asyncio.Task[None]] = {}
+        self._running = Running()
 
     @property
     def in_flight(self) -> int:
-        return len(self._tasks)
+        return self._running.count
 
     @property
     def running(self) -> frozenset[str]:
-        return frozenset(self._tasks.copy().values())
+        return self._running.ids
 
     def accept(self, turn_ids: Sequence[UUID]) -> None:
         for turn_id in turn_ids:
-            task = asyncio.get_running_loop().create_task(self._attempt(turn_id))
-            self._tasks[task] = str(turn_id)
-            task.add_done_callback(self._end)
+            self._running.start(str(turn_id), self._attempt(turn_id))
 
     def stop(self, turn_ids: Sequence[str]) -> None:
         """Cancel these turns: their model calls end, each gets its last event."""
-        for turn_id in turn_ids:
-            task = self._stoppable.pop(turn_id, None)
-            if task is not None:
-                task.cancel()
+        self._running.stop(turn_ids)
 
     async def drain(self, grace: timedelta) -> None:
         """Let turns finish: each has a deadline of its own, which is shorter than any grace."""
-        if self._tasks:
-            await asyncio.wait(list(self._tasks), timeout=grace.total_seconds())
+        await self._running.rest(within_s=grace.total_seconds())
         await self._writer.drain()
-
-    def _end(self, task: asyncio.Task[None]) -> None:
-        """What broke off is ended by the sweep at its deadline."""
-        turn_id = self._tasks.pop(task)
-        broken = None if task.cancelled() else task.exception()
-        if broken is not None:
-            log.error("turn_broke_off", turn_id=turn_id, error=repr(broken))
 
     def _claim(self, turn_ids: Sequence[UUID]) -> Sequence[TurnClaimed | None]:
         return turns.claim(turn_ids, owner=self._owner)
@@ -116,7 +103,7 @@ class TurnEngine:
         pen = Pen(self._writer, str(turn.session_id), claimed.base)
         outcome = "failed"
         try:
-            outcome = await _Performance(claimed, pen, self._stoppable).to_its_end()
+            outcome = await _Performance(claimed, pen, self._running).to_its_end()
         except StaleMove as stale:
             log.warning("fenced_out", turn_id=str(turn_id), detail=stale.detail)
         finally:
@@ -126,9 +113,9 @@ class TurnEngine:
 class _Performance:
     """One claimed turn: tried once more before its first delta, never after."""
 
-    def __init__(self, claimed: TurnClaimed, pen: Pen, stoppable: dict[str, asyncio.Task[None]]) -> None:
+    def __init__(self, claimed: TurnClaimed, pen: Pen, running: Running) -> None:
         self.turn = claimed.turn
-        self.stoppable = stoppable
+        self.running = running
         self.history = claimed.history
         self.pen = pen
         self.base = claimed.base
@@ -151,18 +138,12 @@ class _Performance:
         return word
 
     async def _stoppably(self) -> Carried:
-        """Only the run itself is ever cancelled: not its claim, and not the storing of its end."""
-        task, name = asyncio.current_task(), str(self.turn.id)
-        if task is None:
-            raise AssertionError("a turn is a task")
-        self.stoppable[name] = task
         try:
-            return await self._carried()
+            with self.running.stoppable(str(self.turn.id)):
+                return await self._carried()
         except asyncio.CancelledError:
-            task.uncancel()
+            uncancel()
             return self._ended_by(TurnCancelled("The turn was stopped."))
-        finally:
-            self.stoppable.pop(name, None)
 
     async def _carried(self) -> Carried:
         if self.turn.attempt > 1 and await self._was_heard():

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from invocation.domain.errors import StaleMove
 from invocation.domain.jobs import JobState
 from invocation.domain.rounds import START, Place
 from invocation.models import Job
@@ -222,6 +223,17 @@ def test_other_classes_jobs_are_not_admitted_here() -> None:
     a_job(tenant_id=a_tenant(), priority_class="p2")
 
     assert admitted(10).claims == []
+
+
+def test_a_thing_is_held_once_and_released_once() -> None:
+    first = holds.hold(HoldScope.CLASS, "p2", reason="first", by=None, now=NOW)
+    with pytest.raises(StaleMove, match="held already"):
+        holds.hold(HoldScope.CLASS, "p2", reason="second", by=None, now=NOW)
+    holds.release(first.pk, by=None, now=NOW)
+    with pytest.raises(StaleMove, match="released already"):
+        holds.release(first.pk, by=None, now=NOW)
+
+    assert holds.hold(HoldScope.CLASS, "p2", reason="third", by=None, now=NOW).pk != first.pk
 
 
 def test_a_hold_names_who_held_and_who_released(django_user_model: type) -> None:

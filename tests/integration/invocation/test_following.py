@@ -98,6 +98,25 @@ def test_a_reader_that_comes_and_goes_misses_nothing(on_loop: OnLoop[Any]) -> No
     assert text_of(events) == Turn.objects.get(pk=turn.pk).text
 
 
+def test_a_word_that_is_said_twice_is_told_once(on_loop: OnLoop[Any], wiped: redis.Redis) -> None:
+    turn = asked({"says": WORDS, "pause": "echo"})
+
+    async def story() -> list[Event]:
+        found: list[Event] = []
+        async with turn_worker() as engine, aclosing(following.follow_turn(turn.session_id, turn.pk, after=0)) as events:
+            engine.accept([turn.pk])
+            async for event in events:
+                found.append(event)
+                if event.type == EventType.DELTA and not GATES["echo"].is_set():
+                    wiped.publish(streams.key(str(turn.session_id)), event.as_bytes())
+                    GATES["echo"].set()
+        return found
+
+    events = on_loop(story())
+    assert [event.seq for event in events] == list(range(1, len(events) + 1))
+    assert text_of(events) == "".join(WORDS)
+
+
 def test_two_readers_hear_the_same(on_loop: OnLoop[Any]) -> None:
     turn = asked({"says": WORDS})
 

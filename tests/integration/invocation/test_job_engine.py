@@ -43,6 +43,16 @@ def played(on_loop: OnLoop[Any], job_id: UUID) -> Job:
     return Job.objects.get(pk=job_id)
 
 
+def due(job: Job) -> datetime:
+    assert job.due_at is not None
+    return job.due_at
+
+
+def fault(job: Job) -> Mapping[str, Any]:
+    assert job.error is not None
+    return dict(job.error)
+
+
 def test_a_job_runs_to_its_result(on_loop: OnLoop[Any]) -> None:
     job = played(on_loop, queued({"steps": ["look", "look"], "says": ["a", "b"], "progress": "half"}))
 
@@ -59,7 +69,7 @@ def test_a_model_call_is_journaled_and_paid_for_once(on_loop: OnLoop[Any]) -> No
     spent = job.spent_usd
     assert (job.state, spent > 0, LedgerEntry.objects.count()) == ("waiting", True, 1)
 
-    jobs.wake_due(now=job.due_at)
+    jobs.wake_due(now=due(job))
     again = played(on_loop, job.pk)
     assert (again.attempt, again.spent_usd, LedgerEntry.objects.count()) == (2, spent, 1)
 
@@ -68,8 +78,8 @@ def test_a_curable_error_is_tried_again_later_and_at_last_buried(on_loop: OnLoop
     job_id = queued({"fails": "provider"})
     for failures in (1, 2):
         job = played(on_loop, job_id)
-        assert (job.state, job.failures, job.reason, job.error["code"]) == ("waiting", failures, "retry", ProviderUnavailable.code)
-        assert jobs.wake_due(now=job.due_at) == 1
+        assert (job.state, job.failures, job.reason, fault(job)["code"]) == ("waiting", failures, "retry", ProviderUnavailable.code)
+        assert jobs.wake_due(now=due(job)) == 1
     job = played(on_loop, job_id)
 
     assert (job.state, job.failures, job.cause, job.attempt) == ("failed", 3, "provider", 3)
@@ -87,7 +97,7 @@ def test_a_curable_error_is_tried_again_later_and_at_last_buried(on_loop: OnLoop
 def test_what_trying_again_cannot_cure_is_buried_at_once(on_loop: OnLoop[Any], given: Mapping[str, Any], code: str, cause: str) -> None:
     job = played(on_loop, queued(given))
 
-    assert (job.state, job.failures, job.error["code"], job.cause) == ("failed", 1, code, cause)
+    assert (job.state, job.failures, fault(job)["code"], job.cause) == ("failed", 1, code, cause)
 
 
 @pytest.mark.parametrize("text", ["a\0b", "a\ud800b"])
@@ -103,7 +113,7 @@ def test_an_output_that_cannot_be_stored_is_a_bad_output(on_loop: OnLoop[Any], t
 
 def test_a_parked_job_frees_its_slot_and_resumes_by_replay(on_loop: OnLoop[Any]) -> None:
     job = played(on_loop, queued({"steps": ["look"], "ask": True}))
-    assert (job.state, job.owner, job.question["key"]) == ("input_required", None, "agreed")
+    assert (job.state, job.owner, (job.question or {})["key"]) == ("input_required", None, "agreed")
 
     jobs.answer(job.pk, key="agreed", value={"yes": True}, now=datetime.now(UTC))
     again = played(on_loop, job.pk)
@@ -131,7 +141,7 @@ def test_an_answer_must_fit_what_is_asked(on_loop: OnLoop[Any]) -> None:
 def test_an_endpoint_that_may_not_wait_fails_a_run_that_asks(on_loop: OnLoop[Any]) -> None:
     job = played(on_loop, queued({"ask": True}, endpoint="trial-mute@1"))
 
-    assert (job.state, job.error["code"]) == ("failed", "wait_unavailable")
+    assert (job.state, fault(job)["code"]) == ("failed", "wait_unavailable")
 
 
 def test_a_message_that_comes_twice_runs_once(on_loop: OnLoop[Any]) -> None:
@@ -250,7 +260,7 @@ def test_a_job_that_spent_its_budget_fails_before_the_next_call(on_loop: OnLoop[
     Job.objects.filter(pk=job_id).update(cost_cap_usd=Decimal("0.000001"))
     job = played(on_loop, job_id)
 
-    assert (job.state, job.error["code"], job.cause) == ("failed", "budget_exceeded", "budget")
+    assert (job.state, fault(job)["code"], job.cause) == ("failed", "budget_exceeded", "budget")
     assert not LedgerEntry.objects.exists()
 
 

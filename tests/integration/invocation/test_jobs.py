@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from uuid import UUID
@@ -16,6 +16,7 @@ from invocation.gateways.presence import STOP_CHANNEL, own_connection
 from invocation.models import Job
 from invocation.selectors.jobs import owned_job
 from invocation.services import attempts, jobs
+from tests.integration.invocation.conftest import LIMIT_S, LOOK_S
 from tests.integration.invocation.rows import NOW, a_job, snapshot, told
 
 LATER = NOW + timedelta(minutes=1)
@@ -96,11 +97,10 @@ def test_a_job_is_redriven_once(db: None) -> None:
 
 
 def test_redrives_that_race_make_one_job(transactional_db: None) -> None:
-    failed, start = a_job(JobState.FAILED), threading.Barrier(3)
+    failed = a_job(JobState.FAILED)
 
     def racing(_: int) -> UUID | None:
         try:
-            start.wait(10)
             return jobs.redrive(failed.pk, now=LATER).job_id
         except StaleMove:
             return None
@@ -108,10 +108,26 @@ def test_redrives_that_race_make_one_job(transactional_db: None) -> None:
             connection.close()
 
     with ThreadPoolExecutor(3) as pool:
-        made = list(pool.map(racing, range(3)))
+        with transaction.atomic():
+            Job.objects.select_for_update().get(pk=failed.pk)
+            begun = [pool.submit(racing, number) for number in range(3)]
+            _wait_for_blocked(3)
+        made = [each.result(20) for each in begun]
 
     assert made.count(None) == 2
     assert Job.objects.count() == 2
+
+
+def _wait_for_blocked(count: int) -> None:
+    """Return when so many sessions wait for a lock of ours."""
+    end = time.monotonic() + LIMIT_S
+    with connection.cursor() as cursor:
+        while time.monotonic() < end:
+            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid))")
+            if cursor.fetchone()[0] >= count:
+                return
+            time.sleep(LOOK_S)
+    raise AssertionError("nobody waited for the lock")
 
 
 def test_the_database_lets_a_job_have_one_successor(db: None) -> None:

@@ -72,7 +72,7 @@ def test_a_job_that_cost_three_workers_is_poison(db: None) -> None:
     assert rescue.rescue_jobs(now=LATER) == 1
     job.refresh_from_db()
     firing.refresh_from_db()
-    assert (job.state, job.cause, job.losses, job.failures, job.error["code"]) == ("failed", "lost_worker", 3, 0, "lost_worker")
+    assert (job.state, job.cause, job.losses, job.failures, (job.error or {})["code"]) == ("failed", "lost_worker", 3, 0, "lost_worker")
     assert firing.state == "failed"
 
 
@@ -244,7 +244,10 @@ def test_a_presence_that_lost_its_session_is_taken_again(transactional_db: None,
 
     assert is_locked(presence.number)
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND (classid::bigint << 32) | objid::bigint = %s", [presence.number])
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND (classid::bigint << 32) | objid::bigint = %s",
+            [presence.number],
+        )
     presence.hold()
 
     assert is_locked(presence.number)

@@ -26,7 +26,7 @@ BERLIN = ZoneInfo("Europe/Berlin")
 
 
 def terms(**changed: Any) -> ScheduleTerms:
-    said = {"tenant_id": TENANT, "name": f"monthly {uuid4()}", "cron": "0 * * * *", "timezone": "UTC", "input": {"reader": "r-001"}}
+    said: dict[str, Any] = {"tenant_id": TENANT, "name": f"monthly {uuid4()}", "cron": "0 * * * *", "timezone": "UTC", "input": {"reader": "r-001"}}
     endpoint = declared.book().find(changed.pop("endpoint", "retention@1"))
     return ScheduleTerms(endpoint=endpoint, **(said | changed))
 
@@ -51,7 +51,13 @@ def test_a_schedule_fires_at_its_moment_and_not_before(db: None) -> None:
     firing = schedule.firings.get()
     assert (firing.due_at, firing.state) == (NOW + timedelta(hours=1), "fired")
     job = Job.objects.get(pk=firing.job_id)
-    assert (job.state, job.priority_class, job.mode, job.tenant_id, job.input) == ("queued", "p2", "scheduled-trigger", TENANT, {"reader": "r-001"})
+    assert (job.state, job.priority_class, job.mode, job.tenant_id, job.input) == (
+        "queued",
+        "p2",
+        "scheduled-trigger",
+        TENANT,
+        {"reader": "r-001"},
+    )
 
 
 def test_beats_that_tick_at_once_fire_each_moment_once(transactional_db: None) -> None:

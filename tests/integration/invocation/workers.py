@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -17,6 +16,7 @@ from invocation.models import Job, Turn
 from invocation.services import lifecycle
 from invocation.services.engine import JobEngine
 from invocation.services.turn_engine import TurnEngine
+from tests.integration.invocation.conftest import until
 from tests.integration.invocation.rows import a_process
 
 ANNOUNCER = Announcer("test")
@@ -48,8 +48,7 @@ async def run(engine: JobEngine, *job_ids: UUID) -> None:
 
 
 async def at_rest(engine: JobEngine | TurnEngine) -> None:
-    while engine.in_flight:
-        await asyncio.sleep(0.01)
+    await until(lambda: engine.in_flight == 0)
 
 
 async def state_of(job_id: UUID) -> JobState:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,11 +28,12 @@ from invocation.domain.jobs import (
     judge,
 )
 from invocation.domain.schedules import FIRING_EDGES, FiringMove, FiringState
+from invocation.domain.states import Edge
 from invocation.domain.turns import ENDED, OPEN, TURN_EDGES, TurnMove, TurnState
 from invocation.services.lifecycle import FACTS
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
-TABLES = [
+TABLES: list[tuple[type[StrEnum], type[StrEnum], Mapping[Any, Edge[Any]], Any, Collection[Any]]] = [
     (JobState, Move, EDGES, JobState.QUEUED, TERMINAL),
     (TurnState, TurnMove, TURN_EDGES, TurnState.QUEUED, ENDED),
     (BatchState, BatchMove, BATCH_EDGES, BatchState.PLANNED, BATCH_ENDED),

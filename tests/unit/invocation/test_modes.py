@@ -39,7 +39,12 @@ CELLS: dict[str, dict[Mode, Any]] = {
     },
     "tries": {SYNC: 2, QUEUE: 3, TRIGGER: 1, WINDOW: 3},
     "eval_share": {SYNC: 0.01, QUEUE: 0.05, TRIGGER: 1.0, WINDOW: 1.0},
-    "idempotency": {SYNC: IdempotencyScope.SESSION, QUEUE: IdempotencyScope.JOB, TRIGGER: IdempotencyScope.RUN, WINDOW: IdempotencyScope.ROW},
+    "idempotency": {
+        SYNC: IdempotencyScope.SESSION,
+        QUEUE: IdempotencyScope.JOB,
+        TRIGGER: IdempotencyScope.RUN,
+        WINDOW: IdempotencyScope.ROW,
+    },
     "journal": {SYNC: JournalKind.ATTEMPT, QUEUE: JournalKind.JOB, TRIGGER: JournalKind.JOB, WINDOW: JournalKind.ATTEMPT},
     "may_wait": {SYNC: NO_WAIT, QUEUE: EVERY_WAIT, TRIGGER: EVERY_WAIT, WINDOW: NO_WAIT},
     "pause": {SYNC: Pause.WORKER_RESTART, QUEUE: Pause.FULL_WAIT, TRIGGER: Pause.FIRES_AGAIN, WINDOW: Pause.CHECKPOINT},

@@ -21,7 +21,16 @@ def test_a_callers_trace_goes_on_with_a_span_of_our_own() -> None:
 
 @pytest.mark.parametrize(
     "header",
-    [None, "", "x", f"01-{TRACE}-{SPAN}-01", f"00-{'0' * 32}-{SPAN}-01", f"00-{TRACE}-{'0' * 16}-01", f"00-{TRACE.upper()}-{SPAN}-01", f"00-{TRACE}-{SPAN}-01\n"],
+    [
+        None,
+        "",
+        "x",
+        f"01-{TRACE}-{SPAN}-01",
+        f"00-{'0' * 32}-{SPAN}-01",
+        f"00-{TRACE}-{'0' * 16}-01",
+        f"00-{TRACE.upper()}-{SPAN}-01",
+        f"00-{TRACE}-{SPAN}-01\n",
+    ],
 )
 def test_a_malformed_header_begins_a_new_trace(header: str | None) -> None:
     found = traces.taken(header)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from asgiref.sync import sync_to_async
+from django.db import connections
 from pytest_django import Settings
 
 from invocation.gateways import declared, streams
@@ -41,8 +43,9 @@ def more_endpoints(settings: Settings) -> Iterator[None]:
 
 @pytest.fixture
 async def on_this_loop() -> AsyncIterator[None]:
-    """Close what the streams opened on this test's loop."""
+    """Close what a test opened on its loop, and on the thread to which Django hands the views that block."""
     yield
+    await sync_to_async(connections.close_all)()
     await streams.aclose()
     await connection.aclose()
 
