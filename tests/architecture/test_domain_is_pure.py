@@ -23,7 +23,9 @@ def is_pure(module: str) -> bool:
 
 
 def test_a_rule_imports_only_the_standard_library_and_rules() -> None:
-    found = {f"{name}: {module}" for name, tree in trees().items() if "/domain/" in name for module in imported(tree) if not is_pure(module)}
+    found = {
+        f"{name}: {module}" for name, tree in trees().items() if "/domain/" in name for module in imported(tree) if not is_pure(module)
+    }
 
     assert found == set()
 

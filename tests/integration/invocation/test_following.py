@@ -1,13 +1,11 @@
-"""A session's stream over a real store: in order, once each, through reconnects, wipes, dead writers and silence."""
+"""A session's stream over a real store: in order, once each, through reconnects, wipes and silence."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
 import pytest
 import redis
@@ -15,48 +13,17 @@ import redis
 from invocation.domain.turns import EventType, TurnMove, TurnState
 from invocation.gateways import streams
 from invocation.gateways.database import off_loop
-from invocation.gateways.streams import FRAME_S, Event, StreamWriter
+from invocation.gateways.streams import Event
 from invocation.models import Turn
-from invocation.services import cancelling, following, overdue, turns
-from invocation.services.pens import Pen
+from invocation.services import following, overdue, turns
 from invocation.services.turns import Ending
 from tests.integration.invocation.conftest import OnLoop, until
+from tests.integration.invocation.hearing import WORDS, asked, heard, kinds, played, text_of
 from tests.integration.invocation.rows import a_session, a_turn
-from tests.integration.invocation.trial import DONE, GATES
-from tests.integration.invocation.workers import at_rest, turn_worker
+from tests.integration.invocation.trial import GATES
+from tests.integration.invocation.workers import turn_worker
 
 pytestmark = [pytest.mark.usefixtures("tried", "wiped"), pytest.mark.django_db(transaction=True)]
-WORDS = [f"word {number} " for number in range(12)]
-
-
-def asked(given: dict[str, Any], *, endpoint: str = "trial-chat@1", session: Any = None, **columns: Any) -> Turn:
-    return a_turn(session=session or a_session(), now=datetime.now(UTC), agent="trial@1", endpoint=endpoint, input=given, **columns)
-
-
-async def heard(turn: Turn, *, after: int = 0) -> list[Event]:
-    """Follow a turn to its end; heartbeats aside."""
-    async with aclosing(following.follow_turn(turn.session_id, turn.pk, after=after)) as events:
-        return [event async for event in events if event.type != EventType.HEARTBEAT]
-
-
-def text_of(events: Sequence[Event]) -> str:
-    return "".join(event.data["text"] for event in events if event.type == EventType.DELTA)
-
-
-def kinds(events: Sequence[Event]) -> list[str]:
-    return [event.type for event in events]
-
-
-def played(on_loop: OnLoop[Any], turn: Turn) -> list[Event]:
-    async def story() -> list[Event]:
-        async with turn_worker() as engine:
-            reading = asyncio.create_task(heard(turn))
-            engine.accept([turn.pk])
-            return await reading
-
-    found: list[Event] = on_loop(story())
-    turn.refresh_from_db()
-    return found
 
 
 def test_a_turn_is_told_in_order_from_its_start_to_its_end(on_loop: OnLoop[Any]) -> None:
@@ -231,127 +198,3 @@ def test_the_end_is_found_without_the_stream_store(on_loop: OnLoop[Any], setting
         return await reading
 
     assert [(event.type, event.data.get("text")) for event in on_loop(story())] == [("gap", "all of it"), ("turn.completed", None)]
-
-
-def test_a_turn_that_takes_too_long_ends_in_time_with_what_was_shown(on_loop: OnLoop[Any]) -> None:
-    turn = asked({"says": ["one", "two"], "pause": "never"}, endpoint="trial-brief@1", latency_budget_ms=300)
-    Turn.objects.filter(pk=turn.pk).update(deadline=datetime.now(UTC) + (turn.deadline - turn.received_at) / 20)
-    events = played(on_loop, turn)
-
-    assert (events[-1].type, events[-1].data["code"], events[-1].data["truncated"]) == ("turn.failed", "latency_budget_exceeded", True)
-    assert (turn.state, turn.text, turn.truncated) == ("failed", "one", True)
-    assert events[-1].data["escape"] == {"text": "Later, then.", "offer": None}
-
-
-def test_a_turn_is_tried_once_more_before_its_first_delta(on_loop: OnLoop[Any]) -> None:
-    turn = asked({"says": ["one"], "fails_once": "provider"})
-
-    assert played(on_loop, turn)[-1].type == "turn.completed"
-    assert DONE["runs"] == 2
-
-
-@pytest.mark.parametrize(("given", "runs"), [({"fails": "provider"}, 2), ({"fails_late": "provider"}, 1), ({"fails": "decline"}, 1)])
-def test_a_turn_is_never_tried_again_after_its_first_delta(on_loop: OnLoop[Any], given: dict[str, Any], runs: int) -> None:
-    turn = asked(given)
-
-    assert played(on_loop, turn)[-1].type == "turn.failed"
-    assert DONE["runs"] == runs
-
-
-def test_a_turn_that_a_person_stops_ends_with_what_was_shown(on_loop: OnLoop[Any]) -> None:
-    turn = asked({"says": ["one", "two"], "pause": "never"})
-
-    async def story() -> list[Event]:
-        async with turn_worker() as engine, aclosing(following.follow_turn(turn.session_id, turn.pk, after=0)) as events:
-            engine.accept([turn.pk])
-            found = []
-            async for event in events:
-                found.append(event)
-                if event.type == EventType.DELTA:
-                    await off_loop(cancelling.stop_turn, turn.pk, now=datetime.now(UTC))
-                    engine.stop([str(turn.pk)])
-            return found
-
-    events = on_loop(story())
-    assert (events[-1].type, events[-1].data["code"], events[-1].data["truncated"]) == ("turn.failed", "cancelled", True)
-    assert Turn.objects.get(pk=turn.pk).text == "one"
-
-
-def test_no_second_voice_goes_on_with_an_answer_that_was_heard(on_loop: OnLoop[Any]) -> None:
-    turn = asked({"says": ["one", "two"], "pause": "never"})
-
-    async def story() -> tuple[UUID, list[Event]]:
-        async with turn_worker() as dying, turn_worker() as second:
-            reading = asyncio.create_task(heard(turn))
-            dying.accept([turn.pk])
-            session = str(turn.session_id)
-            await until(lambda: _has_delta(session))
-            await off_loop(turns.requeue_orphans, now=datetime.now(UTC))
-            second.accept([turn.pk])
-            events = await reading
-            GATES["never"].set()
-            await at_rest(dying)
-            return turn.pk, events
-
-    _, events = on_loop(story())
-    stored = Turn.objects.get(pk=turn.pk)
-    assert (events[-1].type, events[-1].data["code"]) == ("turn.failed", "worker_lost")
-    assert (stored.text, stored.truncated, stored.attempt) == ("one", True, 2)
-    assert text_of(events) == "one"
-
-
-async def _has_delta(session: str) -> bool:
-    async with streams.client() as store:
-        return any(event.type == EventType.DELTA for event in await streams.read_after(store, session, 0))
-
-
-def pen_of(writer: StreamWriter, session: str, base: int = 0) -> Pen:
-    return Pen(writer, session, base)
-
-
-async def log_of(session: str) -> list[Event]:
-    async with streams.client() as store:
-        return await streams.read_after(store, session, 0)
-
-
-def test_the_first_delta_goes_at_once_and_later_ones_once_a_frame(on_loop: OnLoop[Any]) -> None:
-    async def story() -> list[Event]:
-        writer = StreamWriter()
-        pen = pen_of(writer, "frames")
-        for word in WORDS:
-            pen.delta(word)
-        await asyncio.sleep(2 * FRAME_S)
-        pen.delta("after the frame")
-        pen.write(EventType.PROGRESS, {"done": 1})
-        await writer.drain()
-        await until(lambda: _has(4))
-        await writer.aclose()
-        return await log_of("frames")
-
-    async def _has(count: int) -> bool:
-        return len(await log_of("frames")) == count
-
-    events = on_loop(story())
-    assert [event.data.get("text") for event in events] == [WORDS[0], "".join(WORDS[1:]), "after the frame", None]
-    assert [event.seq for event in events] == [1, 2, 3, 4]
-
-
-def test_a_writer_that_was_fenced_out_cannot_write_behind_a_newer_one(on_loop: OnLoop[Any]) -> None:
-    async def story() -> list[Event]:
-        writer = StreamWriter()
-        zombie, successor = pen_of(writer, "fenced"), pen_of(writer, "fenced", base=4_096)
-        zombie.write(EventType.TURN_STARTED, {"attempt": 1})
-        await until(lambda: _holds(1))
-        successor.write(EventType.TURN_STARTED, {"attempt": 2})
-        await until(lambda: _holds(2))
-        zombie.delta("a dead voice")
-        successor.delta("a living voice")
-        await until(lambda: _holds(3))
-        await writer.drain()
-        await writer.aclose()
-        return await log_of("fenced")
-
-    async def _holds(count: int) -> bool:
-        return len(await log_of("fenced")) == count
-
-    assert [(event.seq, event.data.get("text")) for event in on_loop(story())] == [(1, None), (4_097, None), (4_098, "a living voice")]

@@ -119,15 +119,13 @@ def test_redrives_that_race_make_one_job(transactional_db: None) -> None:
 
 
 def _wait_for_blocked(count: int) -> None:
-    """Return when so many sessions wait for a lock of ours."""
+    """Return when so many sessions wait for a lock; asked outside the transaction, which would see one moment only."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     end = time.monotonic() + LIMIT_S
-    with connection.cursor() as cursor:
-        while time.monotonic() < end:
-            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid))")
-            if cursor.fetchone()[0] >= count:
-                return
+    with own_connection() as asking:
+        while (asking.execute(waiting).fetchone() or (0,))[0] < count:
+            assert time.monotonic() < end, "nobody waited for the lock"
             time.sleep(LOOK_S)
-    raise AssertionError("nobody waited for the lock")
 
 
 def test_the_database_lets_a_job_have_one_successor(db: None) -> None:

@@ -26,7 +26,13 @@ BERLIN = ZoneInfo("Europe/Berlin")
 
 
 def terms(**changed: Any) -> ScheduleTerms:
-    said: dict[str, Any] = {"tenant_id": TENANT, "name": f"monthly {uuid4()}", "cron": "0 * * * *", "timezone": "UTC", "input": {"reader": "r-001"}}
+    said: dict[str, Any] = {
+        "tenant_id": TENANT,
+        "name": f"monthly {uuid4()}",
+        "cron": "0 * * * *",
+        "timezone": "UTC",
+        "input": {"reader": "r-001"},
+    }
     endpoint = declared.book().find(changed.pop("endpoint", "retention@1"))
     return ScheduleTerms(endpoint=endpoint, **(said | changed))
 

@@ -1,0 +1,129 @@
+"""A shard is claimed once, fenced by its attempt, and goes on from its checkpoint whoever died or drained."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.db import IntegrityError, transaction
+
+from invocation.domain.errors import StaleMove
+from invocation.models import BatchRow, Shard
+from invocation.services import batches, shards
+from invocation.services.shard_engine import ShardEngine
+from invocation.services.shards import Checkpoint
+from tests.integration.invocation.batches.planned import LINES, Workers, opened, results
+from tests.integration.invocation.conftest import OnLoop, until
+from tests.integration.invocation.rows import LEASE, NOW, TRACE, a_process
+from tests.integration.invocation.trial import DONE, GATES
+
+pytestmark = [pytest.mark.usefixtures("tried"), pytest.mark.django_db(transaction=True)]
+
+
+def block_of(shard: Shard, *, name: str = "shard=00000/late.parquet") -> Checkpoint:
+    row = BatchRow(
+        batch_id=shard.batch_id,
+        row_id="late",
+        run_id=uuid4(),
+        shard=0,
+        outcome="completed",
+        agent="trial@1",
+        traceparent=TRACE,
+        duration_ms=1,
+        at=NOW,
+    )
+    return Checkpoint(part=name, rows=[row], lines=[], failed=0)
+
+
+@pytest.mark.parametrize("act", ["checkpoint", "complete", "hand_back"])
+@pytest.mark.parametrize("wrong", ["an earlier attempt", "another process", "a cancelled shard"])
+def test_who_does_not_hold_a_shard_changes_nothing(act: str, wrong: str) -> None:
+    batch = opened(shards=1)
+    claimed = shards.claim(batch.shards.get().pk, owner=uuid4())
+    assert claimed is not None
+    stale = claimed.shard
+    if wrong == "an earlier attempt":
+        Shard.objects.filter(pk=stale.pk).update(attempt=stale.attempt + 1)
+    elif wrong == "another process":
+        Shard.objects.filter(pk=stale.pk).update(owner=uuid4())
+    else:
+        batches.cancel(batch.pk, now=NOW)
+    before = Shard.objects.values().get(pk=stale.pk)
+    with pytest.raises(StaleMove):
+        shards.checkpoint(stale, block_of(stale)) if act == "checkpoint" else getattr(shards, act)(stale)
+
+    assert Shard.objects.values().get(pk=stale.pk) == before
+    assert not BatchRow.objects.exists()
+
+
+def test_the_database_lets_a_row_finish_once() -> None:
+    batch = opened(shards=2)
+    first, second = (shards.claim(shard.pk, owner=uuid4()) for shard in batch.shards.order_by("index"))
+    assert first is not None
+    assert second is not None
+    shards.checkpoint(first.shard, block_of(first.shard))
+    with pytest.raises(IntegrityError, match="row_is_finished_once"), transaction.atomic():
+        shards.checkpoint(second.shard, block_of(second.shard))
+
+    assert Shard.objects.get(pk=second.shard.pk).position == 0
+
+
+def test_a_shard_is_claimed_once(workers: Workers) -> None:
+    shard = opened(shards=1).shards.get()
+
+    assert shards.claim(shard.pk, owner=uuid4()) is not None
+    assert shards.claim(shard.pk, owner=uuid4()) is None
+    assert workers.run(shard.pk) == ["taken"]
+
+
+def test_a_drain_stops_a_shard_at_its_next_checkpoint(on_loop: OnLoop[Any], workers: Workers) -> None:
+    batch = opened([{**line, "wait": "drain"} for line in LINES], shards=1)
+    shard = batch.shards.get()
+
+    async def story() -> str:
+        import asyncio
+
+        engine = ShardEngine(owner=uuid4())
+        running = asyncio.create_task(engine.run(shard.pk))
+        await until(lambda: DONE["runs"] > 0)
+        draining = asyncio.create_task(engine.drain(timedelta(seconds=20)))
+        await until(lambda: engine._draining)
+        GATES["drain"].set()
+        await draining
+        return await running
+
+    assert on_loop(story()) == "handed_back"
+    shard.refresh_from_db()
+    assert (shard.state, shard.owner) == ("queued", None)
+    assert 0 < shard.position == BatchRow.objects.count() <= 64
+    workers.finish(batch)
+    assert results(batch) == Counter(line["row_id"] for line in LINES)
+    assert DONE["runs"] == len(LINES)
+
+
+def test_a_shard_that_broke_off_is_given_back_from_its_checkpoint() -> None:
+    batch = opened(shards=2)
+    owner = uuid4()
+    broken, running = (shards.claim(shard.pk, owner=owner) for shard in batch.shards.order_by("index"))
+    assert broken is not None
+    assert running is not None
+    left = [shard for shard in shards.held_by(owner) if shard.pk != running.shard.pk]
+
+    assert shards.return_broken_off(left) == 1
+    assert shards.return_broken_off(left) == 0
+    assert sorted(batch.shards.values_list("state", flat=True)) == ["queued", "working"]
+
+
+def test_shards_of_dead_processes_are_queued_again_and_others_are_not() -> None:
+    batch = opened(shards=2)
+    alive = a_process("p3")
+    dead, held = batch.shards.order_by("index")
+    shards.claim(dead.pk, owner=uuid4())
+    shards.claim(held.pk, owner=alive.pk)
+
+    assert batches.rescue_shards(now=NOW) == 1
+    assert list(batch.shards.order_by("index").values_list("state", flat=True)) == ["queued", "working"]
+    assert batches.rescue_shards(now=NOW + 2 * LEASE) == 1
