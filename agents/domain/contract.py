@@ -80,7 +80,7 @@ class Skill:
     body: SkillBody
     summary: str
 
-    async def __call__(self, run: Run, **arguments: Json) -> Any:
+    async def __call__(self, run: Run, /, **arguments: Json) -> Any:
         return await run.use(self, arguments)
 
 

@@ -138,7 +138,7 @@ class Run:
         """End the planning phase; from here on a skill raises SkillCalledWhileStreaming."""
         self._composing = True
 
-    async def step(self, name: str, fn: Callable[..., Awaitable[Json]], **arguments: Json) -> Any:
+    async def step(self, name: str, fn: Callable[..., Awaitable[Json]], /, **arguments: Json) -> Any:
         """Run `fn(**arguments)` once for the whole life of the run and return its JSON result.
 
         On resume the stored result comes back and `fn` does not run. Raises

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
@@ -127,3 +128,24 @@ def test_shards_of_dead_processes_are_queued_again_and_others_are_not() -> None:
     assert batches.rescue_shards(now=NOW) == 1
     assert list(batch.shards.order_by("index").values_list("state", flat=True)) == ["queued", "working"]
     assert batches.rescue_shards(now=NOW + 2 * LEASE) == 1
+
+
+def test_shards_that_come_one_after_another_never_hold_more_than_the_ceiling() -> None:
+    batch = opened(shards=4, cost_usd=Decimal("1.00"))
+    parts = []
+    for shard in batch.shards.order_by("index"):
+        claimed = shards.claim(shard.pk, owner=uuid4())
+        assert claimed is not None
+        parts.append(shards.reserve(claimed.shard))
+
+    assert parts == [Decimal("1.00"), 0, 0, 0]
+    assert sum(batch.shards.values_list("reserved_usd", flat=True), Decimal(0)) == batch.cost_cap_usd
+
+
+def test_what_is_spent_cannot_be_set_aside() -> None:
+    batch = opened(shards=2, cost_usd=Decimal("1.00"))
+    batch.shards.filter(index=1).update(cost_usd=Decimal("0.75"))
+    claimed = shards.claim(batch.shards.get(index=0).pk, owner=uuid4())
+
+    assert claimed is not None
+    assert shards.reserve(claimed.shard) == Decimal("0.25")
