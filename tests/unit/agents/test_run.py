@@ -93,3 +93,7 @@ async def test_an_answer_is_asked_for_once() -> None:
 
 def test_an_effect_has_the_same_key_on_every_attempt() -> None:
     assert run_of(SPEC).effect_key("refund") == run_of(SPEC).effect_key("refund")
+
+
+async def test_a_step_may_have_arguments_called_name_and_fn() -> None:
+    assert (await run_of(SPEC).step("look", Counted(), name="n", fn="f"))["name"] == "n"
