@@ -33,9 +33,9 @@ class Command(BaseCommand):
         parser.add_argument("--seed", type=int, default=0, help="where the pattern of faults starts")
 
     def handle(self, *_: Any, **given: Any) -> None:
-        import uvloop  # noqa: PLC0415  (this command's alone)
+        import uvloop
 
-        from agents.gateways.simulated_provider import serve  # noqa: PLC0415
+        from agents.gateways.simulated_provider import serve
 
         try:
             provider = _provider(given)
@@ -52,10 +52,10 @@ class Command(BaseCommand):
 
 
 def _provider(given: dict[str, Any]) -> Any:
-    from agents.gateways.providers.faults import Faults  # noqa: PLC0415
-    from agents.gateways.providers.pacing import Pacing  # noqa: PLC0415
-    from agents.gateways.providers.simulator import OfflineSimulator  # noqa: PLC0415
-    from agents.gateways.simulated_provider import SimulatedProvider  # noqa: PLC0415
+    from agents.gateways.providers.faults import Faults
+    from agents.gateways.providers.pacing import Pacing
+    from agents.gateways.providers.simulator import OfflineSimulator
+    from agents.gateways.simulated_provider import SimulatedProvider
 
     pacing = Pacing(
         first_token=timedelta(milliseconds=given["first_token_ms"]),

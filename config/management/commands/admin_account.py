@@ -13,7 +13,7 @@ class Command(BaseCommand):
     help = "Make the administrator ADMIN_USER if there is none; its password is ADMIN_PASSWORD, or one kept under the home."
 
     def handle(self, *_: Any, **__: Any) -> None:
-        from django.contrib.auth import get_user_model  # noqa: PLC0415  (needs the apps)
+        from django.contrib.auth import get_user_model
 
         user, is_new = get_user_model().objects.get_or_create(username=env.admin_user, defaults={"is_staff": True, "is_superuser": True})
         if is_new:

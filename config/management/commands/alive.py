@@ -14,14 +14,14 @@ class Command(BaseCommand):
     requires_migrations_checks = False
 
     def add_arguments(self, parser: CommandParser) -> None:
-        from config import alive  # noqa: PLC0415  (the checks need the settings)
+        from config import alive
 
         parser.add_argument("name", choices=list(alive.CHECKS))
 
     def handle(self, *, name: str, **_: Any) -> None:
-        from django.db import Error  # noqa: PLC0415
+        from django.db import Error
 
-        from config import alive  # noqa: PLC0415
+        from config import alive
 
         try:
             lives = alive.is_alive(name)

@@ -32,7 +32,7 @@ class Command(BaseCommand):
         parser.add_argument("--exit", action="store_true", help="stop everything at the end; the last line is one JSON object")
 
     def handle(self, **given: Any) -> None:
-        from config.demo.client import DemoFailed  # noqa: PLC0415  (httpx is heavy)
+        from config.demo.client import DemoFailed
 
         try:
             if not up.running(env.home):
@@ -58,11 +58,11 @@ class Command(BaseCommand):
             _manage("sampling", "policy")
 
     def _play(self) -> dict[str, Any]:
-        from rich.console import Console  # noqa: PLC0415
+        from rich.console import Console
 
-        from config.demo import table  # noqa: PLC0415
-        from config.demo.client import Client  # noqa: PLC0415
-        from config.demo.story import Story  # noqa: PLC0415
+        from config.demo import table
+        from config.demo.client import Client
+        from config.demo.story import Story
 
         console = Console(width=None if sys.stdout.isatty() else WIDTH)
         key = _key()

@@ -21,18 +21,18 @@ class Command(BaseCommand):
         if given["json"]:
             self.stdout.write(json.dumps(report, default=str))
             return
-        from rich.console import Console  # noqa: PLC0415  (heavy, and only for people)
+        from rich.console import Console
 
-        from config.demo import table  # noqa: PLC0415
+        from config.demo import table
 
         table.show(report, Console())
 
 
 def _report(since: datetime) -> dict[str, dict[str, Any]]:
-    from dataclasses import asdict  # noqa: PLC0415
+    from dataclasses import asdict
 
-    from evals import selectors as scores  # noqa: PLC0415  (needs the apps)
-    from invocation.selectors import report  # noqa: PLC0415
+    from evals import selectors as scores
+    from invocation.selectors import report
 
     compared = {row.mode: row for row in scores.by_mode(since=since)}
     return {str(mode): asdict(figures) | _scored(compared.get(str(mode))) for mode, figures in report.by_mode(since=since).items()}

@@ -17,9 +17,9 @@ class Command(BaseCommand):
         parser.add_argument("share", nargs="?", type=_share, help="0 to 1, or `policy` for the mode table's own")
 
     def handle(self, *_: Any, share: float | str | None, **__: Any) -> None:
-        from evals import selectors  # noqa: PLC0415  (commands load late)
-        from evals.services import shares  # noqa: PLC0415
-        from invocation.domain.modes import Mode  # noqa: PLC0415
+        from evals import selectors
+        from evals.services import shares
+        from invocation.domain.modes import Mode
 
         for mode in Mode:
             if isinstance(share, float):

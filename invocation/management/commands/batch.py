@@ -26,7 +26,7 @@ class Command(BaseCommand):
             acts.add_parser(name).add_argument("batch", type=UUID)
 
     def handle(self, *_: Any, act: str, **given: Any) -> None:
-        from invocation.domain.errors import InvocationError  # noqa: PLC0415  (commands load late)
+        from invocation.domain.errors import InvocationError
 
         try:
             _ACTS[act](self, **given)
@@ -34,7 +34,7 @@ class Command(BaseCommand):
             raise CommandError(f"{refused.title}: {refused.detail}") from refused
 
     def run(self, *, manifest: Path, endpoint: str, tenant: str, shards: int, watch: bool, **_: Any) -> None:
-        from invocation.services import batch_desk  # noqa: PLC0415
+        from invocation.services import batch_desk
 
         if not manifest.is_file():
             raise CommandError(f"There is no manifest at {manifest}.")
@@ -44,24 +44,24 @@ class Command(BaseCommand):
             self._watch(batch_id)
 
     def status(self, *, batch: UUID, **_: Any) -> None:
-        from datetime import UTC, datetime  # noqa: PLC0415
+        from datetime import UTC, datetime
 
-        from invocation.selectors.batches import any_batch, progress  # noqa: PLC0415
+        from invocation.selectors.batches import any_batch, progress
 
         row = any_batch(batch)
         found = progress(row, now=datetime.now(UTC))
         self.stdout.write(f"{row.state}: {found.rows_done}/{row.rows} rows, {found.rows_failed} failed, {found.cost_usd} USD")
 
     def cancel(self, *, batch: UUID, **_: Any) -> None:
-        from datetime import UTC, datetime  # noqa: PLC0415
+        from datetime import UTC, datetime
 
-        from invocation.services import batches  # noqa: PLC0415
+        from invocation.services import batches
 
         batches.cancel(batch, now=datetime.now(UTC))
         self.stdout.write("cancelled")
 
     def _watch(self, batch_id: UUID) -> None:
-        from invocation.management.watching import watch  # noqa: PLC0415  (rich is heavy)
+        from invocation.management.watching import watch
 
         state = watch(batch_id)
         if state != "completed":

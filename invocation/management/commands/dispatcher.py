@@ -12,7 +12,7 @@ class Command(BaseCommand):
     help = "Admit queued jobs to live workers, fairly; many may run, an advisory lock elects one."
 
     def handle(self, *_: Any, **__: Any) -> None:
-        from invocation.services.dispatching import Dispatcher  # noqa: PLC0415  (only this command needs it)
+        from invocation.services.dispatching import Dispatcher
 
         dispatcher = Dispatcher()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -12,8 +12,8 @@ class Command(BaseCommand):
     requires_system_checks = []
 
     def handle(self, *_: Any, **__: Any) -> None:
-        from invocation.domain.errors import ContractBroken  # noqa: PLC0415  (commands load late)
-        from invocation.services import contracts  # noqa: PLC0415
+        from invocation.domain.errors import ContractBroken
+        from invocation.services import contracts
 
         try:
             new = contracts.publish()
