@@ -1,4 +1,4 @@
-"""`manage.py check`: endpoints are sound, and published versions keep their contract."""
+"""`manage.py check`: endpoints are sound, published versions keep their contract, and the model provider exists."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A
 
 @register("endpoints")
 def check_endpoints(**_: Any) -> list[CheckMessage]:
-    from invocation.services import contracts  # noqa: PLC0415  (loads the agents)
+    from agents.services import providers  # noqa: PLC0415  (loads the agents)
+    from invocation.services import contracts  # noqa: PLC0415
 
     return [
+        *(Error(why, id="invocation.E003") for why in providers.misnamed()),
         *(Error(why, id="invocation.E001") for why in contracts.broken()),
         *(Error(why, id="invocation.E002") for why in contracts.unsound()),
         *(

@@ -14,7 +14,7 @@ from agents.gateways.providers.faults import Faults
 from agents.gateways.providers.pacing import Pacing
 from agents.gateways.providers.tokens import count_messages, count_tokens
 
-__all__ = ["chosen", "count_messages", "count_tokens", "names"]
+__all__ = ["chosen", "count_messages", "count_tokens", "misnamed", "names"]
 
 
 def chosen() -> Provider:
@@ -29,6 +29,13 @@ def chosen() -> Provider:
         ),
         faults=Faults(markers=settings.OFFLINE_FAULT_MARKERS),
     )
+
+
+def misnamed() -> list[str]:
+    """Return what of MODEL_PROVIDER and MODEL_TIERS names nothing that there is, one sentence each."""
+    found = [] if settings.MODEL_PROVIDER in MODELS else [f"MODEL_PROVIDER={settings.MODEL_PROVIDER!r}: say one of {', '.join(MODELS)}."]
+    tiers = [tier for tier in settings.MODEL_TIERS if tier not in set(Tier)]
+    return found + [f"MODEL_TIERS names the tier {tier!r}: there are {', '.join(Tier)}." for tier in tiers]
 
 
 def names() -> Mapping[Tier, str]:
