@@ -85,11 +85,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def rows(folder: Path, *, at_once: int = 500) -> Iterator[dict[str, Any]]:
-    """Yield the dataset's result rows, a few hundred in memory at a time."""
+    """Yield a whole dataset's result rows, a few hundred in memory at a time. Raises FileNotFoundError while it is not whole."""
     import pyarrow.dataset as ds  # noqa: PLC0415
 
-    if not (folder / "data").exists():  # every row failed
-        return
+    (folder / SUCCESS).stat()
     if not (folder / "data").exists():
         return  # every row failed
     for batch in ds.dataset(folder / "data", format="parquet", schema=schema()).to_batches(batch_size=at_once):
