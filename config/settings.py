@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import django_stubs_ext
-import structlog
-
-from config import addresses
+from config import addresses, logs
 from config.env import ROOT, env
-
-django_stubs_ext.monkeypatch()
 
 BASE_DIR = ROOT
 SECRET_KEY = env.secret_key
@@ -137,16 +132,7 @@ UNFOLD = {
     "SIDEBAR": {"show_search": True, "navigation": "config.navigation.groups"},
 }
 
-structlog.configure(
-    processors=[
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-        structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
-    ],
-    cache_logger_on_first_use=True,
-)
+logs.configure()
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

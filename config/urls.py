@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import django_stubs_ext
 from django.contrib import admin
 from django.urls import include, path
 
 from invocation.api import docs, pages, probes
 
+django_stubs_ext.monkeypatch()  # forms and admins name their models in brackets; only the web process has any
 admin.autodiscover()
 
 urlpatterns = [

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+import django_stubs_ext
 import pytest
 from django.db import connection
 from pytest_django import DjangoDbBlocker
 
 from tests.installation import Installation, start
+
+django_stubs_ext.monkeypatch()  # tests import forms and admins without config.urls
 
 
 @pytest.fixture
