@@ -27,9 +27,12 @@ def live(up: Installation) -> Installation:
     return up
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """The system's Chromium. CI sets REQUIRE_BROWSER, and then its absence is a failure; elsewhere these tests are left out."""
+    """The system's Chromium. CI sets REQUIRE_BROWSER, and then its absence is a failure; elsewhere these tests are left out.
+
+    No longer than a module: its driver runs an event loop in this thread, in which no asyncio test could run.
+    """
     path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
         (pytest.fail if os.environ.get("REQUIRE_BROWSER") else pytest.skip)(REMEDY)
