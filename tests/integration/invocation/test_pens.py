@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+import redis
 
 from invocation.domain.turns import EventType
 from invocation.gateways import streams
@@ -67,3 +68,17 @@ def test_a_writer_that_was_fenced_out_cannot_write_behind_a_newer_one(on_loop: O
         return len(await log_of("fenced")) == count
 
     assert [(event.seq, event.data.get("text")) for event in on_loop(story())] == [(1, None), (4_097, None), (4_098, "a living voice")]
+
+
+def test_what_a_turn_showed_is_read_back_from_its_last_beginning(wiped: redis.Redis) -> None:
+    told = [
+        ("turn.started", {"turn": "one"}),
+        ("delta", {"text": "lost"}),
+        ("turn.started", {"turn": "two"}),
+        ("delta", {"text": "a "}),
+        ("delta", {"text": "b"}),
+    ]
+    for seq, (kind, data) in enumerate(told, start=1):
+        wiped.xadd(streams.key("s"), {"e": streams.Event(seq, kind, "", data).as_bytes()}, id=f"{seq}-0")
+
+    assert (streams.shown_text("s", "two"), streams.shown_text("s", "three")) == ("a b", "")

@@ -251,3 +251,11 @@ def test_a_presence_that_lost_its_session_is_taken_again(transactional_db: None,
     presence.hold()
 
     assert is_locked(presence.number)
+
+
+def test_a_question_that_nobody_answered_expires_with_its_job(db: None) -> None:
+    asked = a_job(JobState.INPUT_REQUIRED, question={"key": "k"}, expires_at=NOW)
+    other = a_job(JobState.INPUT_REQUIRED, question={"key": "k"}, expires_at=NOW + timedelta(seconds=1))
+
+    assert jobs.expire_due(now=NOW) == 1
+    assert [Job.objects.get(pk=job.pk).state for job in (asked, other)] == ["cancelled", "input_required"]

@@ -13,6 +13,7 @@ from kombu import Queue
 from invocation.domain.batches import BatchState
 from invocation.domain.errors import StaleMove
 from invocation.gateways import objects
+from invocation.gateways.presence import own_connection
 from invocation.models import Batch, BatchRow
 from invocation.models.admission import HoldScope
 from invocation.services import batches, datasets, holds, shards
@@ -161,3 +162,18 @@ def test_a_held_batch_sends_no_wave(p3: Queue, scope: str, value: str) -> None:
     holds.release(hold.pk, by=None, now=NOW)
     a_process("p3")
     assert batches.sweep(now=NOW) == 4
+
+
+def test_a_batch_is_gathered_by_one_process_at_a_time(workers: Workers) -> None:
+    batch = opened()
+    batches.next_wave(batch.pk, now=NOW)
+    workers.run(*batch.shards.values_list("pk", flat=True))
+    with own_connection() as other:
+        other.execute("SELECT pg_advisory_lock(%s)", [batch.pk.int >> 65])
+        batches.gather(batch.pk, now=NOW)
+        batch.refresh_from_db()
+        assert batch.state == "running"
+
+    batches.gather(batch.pk, now=NOW)
+    batch.refresh_from_db()
+    assert batch.state == "completed"
