@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
 from agents.domain import registry
 from agents.domain.contract import Agent, AgentSpec, Finding, Skill, SkillBody
-from agents.domain.errors import WaitUnavailable
+from agents.domain.errors import RunError, WaitTimedOut, WaitUnavailable
 from agents.domain.providers import Provider
-from agents.domain.run import ModelAsk, Question, Run, Step, StepKey
+from agents.domain.run import ModelAsk, Run
+from agents.domain.steps import Step, StepKey
 from agents.domain.values import (
     NOTHING,
     Exchange,
@@ -26,10 +28,12 @@ from agents.domain.values import (
     Tier,
     Verification,
 )
+from agents.domain.waits import Child, Outcome, Question, Spawn
 from agents.gateways.providers import MODELS, build
 from agents.gateways.providers.pacing import Pacing
 from agents.services.execution import perform
 
+ChildBody = Callable[[Mapping[str, Json]], Awaitable[Mapping[str, Json]]]
 TERMS = Terms(tenant="rehearsal", latency_budget_ms=60_000, cost_cap_usd=1.0)
 
 
@@ -54,8 +58,11 @@ class Harness:
     """Runs one agent again and again; each run starts with an empty journal.
 
     `skills` replaces skills by name with async functions `(run, *, ...)`; the others are the
-    agent's own. `answers` are what people say to `run.ask`, by key; a question without one
-    raises WaitUnavailable. Without a provider the offline one writes, at once.
+    agent's own. `answers` are what people say to `run.ask`, `callbacks` what `run.wait_for` brings,
+    both by key; one that is not given times out where a timeout is set, and raises
+    WaitUnavailable elsewhere. `children` plays other endpoints, by label: an async function from
+    input to output, whose RunError is the child's failure. Sleeping takes no time.
+    Without a provider the offline one writes, at once.
     """
 
     def __init__(
@@ -65,6 +72,8 @@ class Harness:
         provider: Provider | None = None,
         skills: Mapping[str, SkillBody] = NOTHING,
         answers: Mapping[str, Json] = NOTHING,
+        callbacks: Mapping[str, Json] = NOTHING,
+        children: Mapping[str, ChildBody] = NOTHING,
         terms: Terms = TERMS,
     ) -> None:
         spec = agent if isinstance(agent, AgentSpec) else _declared(agent)
@@ -72,7 +81,7 @@ class Harness:
         _refuse_unknown(spec, skills)
         self._spec = replace(spec, skills=tuple(self._cast.values()))
         self._provider = provider or build("offline", pacing=Pacing.instant())
-        self._answers = answers
+        self._prepared = (answers, callbacks, children)
         self._terms = terms
 
     async def run(
@@ -87,7 +96,7 @@ class Harness:
             journal=journal,
             models=_ProviderModels(self._provider, self._terms),
             watcher=audience,
-            waits=_Prepared(self._answers),
+            waits=_Prepared(*self._prepared),
         )
         run.cast = self._cast
         request = Request(input=given, history=tuple(history))
@@ -186,12 +195,50 @@ class _Audience:
 
 
 class _Prepared:
-    """Answers questions at once with what the test says."""
+    """Ends every wait at once with what the test says."""
 
-    def __init__(self, answers: Mapping[str, Json]) -> None:
+    def __init__(self, answers: Mapping[str, Json], callbacks: Mapping[str, Json], children: Mapping[str, ChildBody]) -> None:
         self._answers = answers
+        self._callbacks = callbacks
+        self._bodies = children
+        self._outcomes: dict[str, Outcome] = {}
 
-    def answer(self, question: Question) -> Json:
-        if question.key not in self._answers:
-            raise WaitUnavailable(f"The harness has no answer to {question.key!r}: give answers={{{question.key!r}: ...}}.")
-        return self._answers[question.key]
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    async def answers(self, questions: Sequence[Question], *, until: datetime | None) -> Mapping[str, Json]:
+        return {each.key: _given(self._answers, each.key, "answers", until) for each in questions}
+
+    async def open_callback(self, key: str) -> str:
+        return f"https://rehearsal.invalid/v1/callbacks/{key}"
+
+    async def called(self, key: str, *, until: datetime | None) -> Json:
+        return _given(self._callbacks, key, "callbacks", until)
+
+    async def reached(self, moment: datetime) -> None:
+        return
+
+    async def spawn(self, spawn: Spawn) -> Sequence[str]:
+        body = _given(self._bodies, spawn.endpoint, "children", None)
+        ids = [f"{spawn.place}/{number}" for number in range(len(spawn.inputs))]
+        for child_id, value in zip(ids, spawn.inputs, strict=True):
+            self._outcomes[child_id] = await _played(Child(child_id, spawn.endpoint), body, value)
+        return ids
+
+    async def joined(self, children: Sequence[Child], *, until: datetime | None) -> Sequence[Outcome]:
+        return [self._outcomes[child.id] for child in children]
+
+
+async def _played(child: Child, body: ChildBody, value: Mapping[str, Json]) -> Outcome:
+    try:
+        return Outcome(child=child, output=await body(value))
+    except RunError as error:
+        return Outcome(child=child, error={"code": error.code, "sentence": error.sentence})
+
+
+def _given(prepared: Mapping[str, Any], key: str, name: str, until: datetime | None) -> Any:
+    if key in prepared:
+        return prepared[key]
+    if until is not None:
+        raise WaitTimedOut(f"The harness was given nothing for {key!r}.")
+    raise WaitUnavailable(f"The harness was given nothing for {key!r}: give {name}={{{key!r}: ...}}.")

@@ -10,6 +10,7 @@ http = get_asgi_application()  # before anything that needs the apps
 
 from channels.routing import ProtocolTypeRouter  # noqa: E402
 
+from invocation.api.front import FrontDoor  # noqa: E402
 from invocation.routing import websocket  # noqa: E402
 
-application = ProtocolTypeRouter({"http": http, "websocket": websocket})
+application = ProtocolTypeRouter({"http": FrontDoor(http), "websocket": websocket})

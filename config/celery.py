@@ -37,7 +37,8 @@ app.conf.update(
     worker_hijack_root_logger=False,
     worker_redirect_stdouts=False,
     broker_connection_retry_on_startup=True,
-    broker_transport_options={"socket_timeout": 30, "socket_connect_timeout": 2, "health_check_interval": 15},
+    # So nothing is kept to be sent again either: a message that dies with its worker is sent anew by the sweep.
+    broker_transport_options={"ack_emulation": False, "socket_timeout": 30, "socket_connect_timeout": 2, "health_check_interval": 15},
     broker_connection_timeout=2.0,
     redis_socket_timeout=30.0,
     redis_socket_connect_timeout=2.0,
@@ -49,7 +50,13 @@ app.conf.update(
     beat_schedule={
         "schedules": {"task": "invocation.tick_schedules", "schedule": 1.0, "options": {"queue": "control", "expires": 5}},
         "batches": {"task": "invocation.sweep_batches", "schedule": 2.0, "options": {"queue": "control", "expires": 5}},
+        "redrives": {"task": "invocation.sweep_redrives", "schedule": 1.0, "options": {"queue": "control", "expires": 5}},
         "processes": {"task": "invocation.forget_the_dead", "schedule": 60.0, "options": {"queue": "control", "expires": 60}},
+        "deliveries": {"task": "invocation.send_deliveries", "schedule": 1.0, "options": {"queue": "control", "expires": 5}},
+        "delivery_log": {"task": "invocation.tidy_deliveries", "schedule": 60.0, "options": {"queue": "control", "expires": 60}},
+        "slo": {"task": "invocation.keep_slo", "schedule": 10.0, "options": {"queue": "control", "expires": 10}},
+        "erasures": {"task": "invocation.sweep_erasures", "schedule": 2.0, "options": {"queue": "control", "expires": 5}},
+        "retention": {"task": "invocation.let_go", "schedule": 30.0, "options": {"queue": "control", "expires": 30}},
         "evals": {"task": "evals.consume", "schedule": 2.0, "options": {"queue": "control", "expires": 5}},
     },
 )

@@ -1,4 +1,4 @@
-"""The endpoints of this installation: MangaAssist, one class, under four modes."""
+"""The endpoints of this installation: MangaAssist, one class, under four modes, and two agents that work through it."""
 
 from __future__ import annotations
 
@@ -26,6 +26,31 @@ OUTPUT: Mapping[str, Any] = {
     },
     "required": ["text", "titles", "task"],
     "additionalProperties": False,
+}
+
+COMPARISON: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        "text": {"type": "string"},
+        "titles": {"type": "array", "items": {"type": "string"}},
+        "children": {"type": "array", "items": {"type": "object"}, "description": "The job of each title, and how it ended."},
+    },
+    "required": ["text", "titles", "children"],
+    "additionalProperties": False,
+}
+ROUTED: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        "text": {"type": "string"},
+        "endpoint": {"type": "string", "description": "Which endpoint answered."},
+        "titles": {"type": "array", "items": {"type": "string"}},
+    },
+    "required": ["text", "endpoint", "titles"],
+    "additionalProperties": False,
+}
+COMPARED: Mapping[str, Any] = {
+    "text": PROPERTIES["text"],
+    "titles": {"type": "array", "items": PROPERTIES["title"], "minItems": 2, "maxItems": 4, "description": "Slugs in the catalog."},
 }
 
 ANSWER = timedelta(seconds=3)
@@ -108,5 +133,29 @@ ENDPOINTS: Sequence[Endpoint] = (
         Mode.SCHEDULED_TRIGGER,
         "Summarise a reader's month, on a schedule.",
         input_schema=asks("reader"),
+    ),
+    Endpoint(
+        name="compare",
+        version=1,
+        agent="supervisor",
+        agent_version=1,
+        mode=Mode.ASYNC_QUEUE,
+        summary="Compare titles: one agent looks into each, another sums up.",
+        input_schema={"type": "object", "properties": dict(COMPARED), "minProperties": 1, "additionalProperties": False},
+        output_schema=COMPARISON,
+        estimate=estimate,
+        may_wait=frozenset({WaitKind.CHILDREN}),
+    ),
+    Endpoint(
+        name="route",
+        version=1,
+        agent="broker",
+        agent_version=1,
+        mode=Mode.ASYNC_QUEUE,
+        summary="Ask anything: the endpoint that is made for it answers.",
+        input_schema=asks(),
+        output_schema=ROUTED,
+        estimate=estimate,
+        may_wait=frozenset({WaitKind.CHILDREN}),
     ),
 )

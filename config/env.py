@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import secrets
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 CLASSES = ("p0", "p1", "p2", "p3")
 ROOT = Path(__file__).resolve().parent.parent
+MOST_BYTES = 200 * 1024 * 1024
+"""A row of JSON beyond this is nothing that PostgreSQL keeps well; more belongs in an object store of the agent's own."""
 
 
 class BadSetting(ValueError):
@@ -57,10 +60,26 @@ class Env:
     heartbeat_s: float
     drain_s: float
     endpoint_modules: tuple[str, ...]
+    public_url: str
+    webhook_allow_private: bool
+    alert_webhook_url: str
+    alert_webhook_secret: str
+    result_inline_bytes: int
+    result_max_bytes: int
+    retain_results_days: int
+    retain_journal_days: int
+    retain_jobs_days: int
 
     def __post_init__(self) -> None:
         if self.lease_s < 2 * self.heartbeat_s:
             raise BadSetting("LEASE_S", str(self.lease_s), f"the lease must outlast two heartbeats of {self.heartbeat_s} s")
+        if self.result_max_bytes < self.result_inline_bytes:
+            told = f"a result in the row may have {self.result_inline_bytes} bytes: allow at least as many"
+            raise BadSetting("RESULT_MAX_BYTES", str(self.result_max_bytes), told)
+        if self.retain_jobs_days < max(self.retain_results_days, self.retain_journal_days):
+            raise BadSetting("RETAIN_JOBS_DAYS", str(self.retain_jobs_days), "a job outlives its result and its journal")
+        if self.alert_webhook_url and not self.alert_webhook_secret:
+            raise BadSetting("ALERT_WEBHOOK_SECRET", "", "alerts are signed: give the secret that their receiver checks with")
 
 
 def read(given: Mapping[str, str]) -> Env:
@@ -96,6 +115,15 @@ def read(given: Mapping[str, str]) -> Env:
         heartbeat_s=_seconds(given, "HEARTBEAT_S", 2.0),
         drain_s=_seconds(given, "DRAIN_S", 8.0),
         endpoint_modules=_words(given, "ENDPOINT_MODULES", "config.endpoints"),
+        public_url=_address(given, "PUBLIC_URL"),
+        webhook_allow_private=_switch(given, "WEBHOOK_ALLOW_PRIVATE"),
+        alert_webhook_url=_address(given, "ALERT_WEBHOOK_URL"),
+        alert_webhook_secret=_signing_secret(given, "ALERT_WEBHOOK_SECRET"),
+        result_inline_bytes=_bytes(given, "RESULT_INLINE_BYTES", 64 * 1024),
+        result_max_bytes=_bytes(given, "RESULT_MAX_BYTES", 16 * 1024 * 1024),
+        retain_results_days=_count(given, "RETAIN_RESULTS_DAYS", 30),
+        retain_journal_days=_count(given, "RETAIN_JOURNAL_DAYS", 7),
+        retain_jobs_days=_count(given, "RETAIN_JOBS_DAYS", 90),
     )
 
 
@@ -144,6 +172,13 @@ def _count(given: Mapping[str, str], name: str, default: int) -> int:
     return int(raw)
 
 
+def _bytes(given: Mapping[str, str], name: str, default: int) -> int:
+    raw = given.get(name) or str(default)
+    if not raw.isdecimal() or not 0 < int(raw) <= MOST_BYTES:
+        raise BadSetting(name, raw, f"say a number of bytes from 1 to {MOST_BYTES}")
+    return int(raw)
+
+
 def _seconds(given: Mapping[str, str], name: str, default: float) -> float:
     raw = given.get(name) or str(default)
     try:
@@ -163,6 +198,25 @@ def _folder(given: Mapping[str, str], name: str, default: Path) -> str:
     raw = given.get(name) or str(default)
     if "://" in raw:
         raise BadSetting(name, raw, "say a folder that every process sees")
+    return raw
+
+
+def _address(given: Mapping[str, str], name: str) -> str:
+    raw = given.get(name, "")
+    if raw and not raw.startswith(("https://", "http://")):
+        raise BadSetting(name, raw, "say an http or https URL")
+    return raw
+
+
+def _signing_secret(given: Mapping[str, str], name: str) -> str:
+    """Read a secret of Standard Webhooks; what stands there is not repeated in the error."""
+    raw = given.get(name, "")
+    try:
+        length = len(base64.b64decode(raw.removeprefix("whsec_"), validate=True))
+    except ValueError:
+        length = 0
+    if raw and (not raw.startswith("whsec_") or not 24 <= length <= 64):
+        raise BadSetting(name, "…", "say whsec_ and the base64 of 24 to 64 random bytes")
     return raw
 
 

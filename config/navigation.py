@@ -30,12 +30,16 @@ GROUPS: Sequence[tuple[str, Sequence[Entry]]] = (
         (
             Entry("Jobs", "work", "invocation_job"),
             Entry("Dead letters", "mark_email_unread", "invocation_deadletter"),
+            Entry("Redrives", "replay", "invocation_redrive"),
             Entry("Sessions", "forum", "invocation_session"),
             Entry("Turns", "chat", "invocation_turn"),
             Entry("Batches", "grid_view", "invocation_batch"),
             Entry("Schedules", "schedule", "invocation_schedule"),
+            Entry("Webhooks", "webhook", "invocation_webhook"),
+            Entry("Deliveries", "outgoing_mail", "invocation_delivery"),
             Entry("Runs", "directions_run", "invocation_runrecord"),
             Entry("Processes", "memory", "invocation_process"),
+            Entry("Alerts", "notification_important", "invocation_alert"),
         ),
     ),
     (
@@ -44,6 +48,7 @@ GROUPS: Sequence[tuple[str, Sequence[Entry]]] = (
             Entry("Endpoints", "hub", "invocation_endpoints", permission="invocation.view_hold"),
             Entry("Agents", "smart_toy", "invocation_agents", permission="invocation.view_hold"),
             Entry("Holds", "front_hand", "invocation_hold"),
+            Entry("Canaries", "science", "invocation_canarychange"),
         ),
     ),
     (

@@ -103,8 +103,9 @@ SPECTACULAR_SETTINGS = {
 # What the apps below config read; each is one value of the environment or of the composition.
 GEARBOX_HOME = env.home
 CELERY_APP = "config.celery.app"
-AGENT_MODULES = ("agents.mangaassist.agent",)
+AGENT_MODULES = ("agents.mangaassist.agent", "agents.patterns.supervisor", "agents.patterns.broker")
 ENDPOINT_MODULES = env.endpoint_modules
+PUBLIC_URL = (env.public_url or f"http://{env.web_host}:{env.web_port}").rstrip("/")
 ENDPOINT_LOCK = ROOT / "config" / "endpoints.lock.json"
 MODEL_PROVIDER = env.model_provider
 MODEL_BASE_URL = env.model_base_url
@@ -118,6 +119,14 @@ LEASE_S = env.lease_s
 HEARTBEAT_S = env.heartbeat_s
 DRAIN_S = env.drain_s
 SLOTS = env.slots
+WEBHOOK_ALLOW_PRIVATE = env.webhook_allow_private
+ALERT_WEBHOOK_URL = env.alert_webhook_url
+ALERT_WEBHOOK_SECRET = env.alert_webhook_secret
+RESULT_INLINE_BYTES = env.result_inline_bytes
+RESULT_MAX_BYTES = env.result_max_bytes
+RETAIN_RESULTS_DAYS = env.retain_results_days
+RETAIN_JOURNAL_DAYS = env.retain_journal_days
+RETAIN_JOBS_DAYS = env.retain_jobs_days
 
 UNFOLD = {
     "SITE_TITLE": "Gearbox",

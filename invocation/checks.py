@@ -1,10 +1,11 @@
-"""`manage.py check`: endpoints are sound, published versions keep their contract, and the model provider exists."""
+"""`manage.py check`: endpoints are sound, published versions keep their contract, canaries can run, and the model provider exists."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004  (Django's own word)
+from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004  (Django's own word)
+from django.db import DatabaseError
 
 
 @register("endpoints")
@@ -21,3 +22,16 @@ def check_endpoints(**_: Any) -> list[CheckMessage]:
             for label in contracts.unpublished()
         ),
     ]
+
+
+@register(Tags.database)
+def check_decisions(databases: Any = None, **_: Any) -> list[CheckMessage]:
+    """Before a migration, so at every start: a deploy must not take away the agent version that a canary runs."""
+    if not databases:
+        return []
+    from invocation.services import canaries  # noqa: PLC0415
+
+    try:
+        return [Error(why, hint="Decide 0 % in the admin, or keep the version.", id="invocation.E004") for why in canaries.unsound()]
+    except DatabaseError:
+        return []  # a database before its first migration

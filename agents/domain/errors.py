@@ -83,6 +83,41 @@ class WaitUnavailable(PlatformError):
     remedy = "Register the agent under an endpoint that declares may_wait."
 
 
+class WaitMisused(PlatformError):
+    """A wait was called in a way that cannot be waited for: a key twice, no question, a time without a zone."""
+
+    code = "wait_misused"
+    remedy = "Read the sentence; give each question and each callback of a run a key of its own."
+
+
+class WaitTimedOut(AgentError):
+    """What was waited for did not come in time. An agent may catch it and go on without."""
+
+    code = "wait_timed_out"
+    remedy = "Catch WaitTimedOut and go on without an answer, or wait longer."
+
+
+class ChildFailed(AgentError):
+    """A child ended without an output, and its parent needs one."""
+
+    code = "child_failed"
+    remedy = "Read the child's error; look at `outcome.error` instead of calling `outcome.value()` to go on without it."
+
+
+class ChildRefused(PlatformError):
+    """Another endpoint does not take what it was spawned with. No child was made."""
+
+    code = "child_refused"
+    remedy = "Spawn an endpoint that is called as a job, with inputs that its schema accepts."
+
+
+class FanOutExceeded(PlatformError):
+    """A run may not have so many children, a tree not so many descendants, or not lie so deep. No child was made."""
+
+    code = "fan_out_exceeded"
+    remedy = "Give each child more to do, or run the inputs as a batch."
+
+
 class ReplayDiverged(PlatformError):
     """On resume a step was called with other arguments than the journal holds. Nothing ran."""
 

@@ -83,7 +83,7 @@ class Story:
             f"/v1/jobs/{job_id}", lambda found: found["state"] in ENDED | {"input_required"}, within_s=ENDED_WITHIN_S
         )
         if waiting["state"] == "input_required":
-            self._console.print(f"the fraud team is asked: {waiting['question']['sentence']}")
+            self._console.print(f"the fraud team is asked: {next(iter(waiting['questions'].values()))['sentence']}")
             self._client.post(f"/v1/jobs/{job_id}/input", {"key": "fraud_check", "value": {"approve": True}})
         self._ended(job_id)
         self._console.print(self._client.get(f"/v1/jobs/{job_id}/result")["output"]["text"], style="dim")

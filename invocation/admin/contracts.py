@@ -98,6 +98,7 @@ def _endpoint(found: standing.EndpointStanding) -> dict[str, Any]:
         "breaks": found.breaks or (),
         "figures": [
             ("Agent", endpoint.agent_label),
+            ("Canary", f"version {found.canary.agent_version}, {found.canary.percent:g} %" if found.canary else "none"),
             ("Class", endpoint.policy.priority_class),
             ("First words within", cells.took(budgets.first_delta.total_seconds() * 1000)),
             ("Whole run within", cells.took(budgets.whole.total_seconds() * 1000)),

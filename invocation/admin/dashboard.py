@@ -11,7 +11,9 @@ from django.utils import timezone
 
 from invocation.admin import cells, charts
 from invocation.domain.modes import policy
-from invocation.selectors import dashboard, dead_letters
+from invocation.domain.slo import DEAD_LETTERS_A_DAY, EMPTIEST, FULLEST, utilisation
+from invocation.models import Alert
+from invocation.selectors import alerts, dashboard, dead_letters
 
 DAY = timedelta(hours=24)
 PERMISSION = "invocation.view_runrecord"
@@ -30,7 +32,9 @@ def figures(*, now: datetime) -> dict[str, Any]:
     return {
         "is_shown": True,
         "modes": [_mode(found, by_hour.get(str(found.mode), {}), now=now) for found in dashboard.modes(since=since)],
-        "classes": [_class(found) for found in dashboard.classes(now=now)],
+        "classes": [_class(found, now=now) for found in dashboard.classes(now=now)],
+        "band": charts.band(),
+        "alerts": [_alert(found) for found in alerts.open_alerts()],
         "dead": _dead(*dead_letters.share(since=since)),
         "legend": charts.legend(now=now),
     }
@@ -57,7 +61,8 @@ def _mode(found: dashboard.ModeFigures, hours: Mapping[datetime, dashboard.HourF
     }
 
 
-def _class(found: dashboard.ClassFigures) -> dict[str, Any]:
+def _class(found: dashboard.ClassFigures, *, now: datetime) -> dict[str, Any]:
+    used = utilisation(found.lately)
     return {
         "name": str(found.priority_class),
         "depth": f"{found.depth:,}",
@@ -66,7 +71,16 @@ def _class(found: dashboard.ClassFigures) -> dict[str, Any]:
         "slots": found.slots,
         "share": min(100, 100 * found.used // found.slots) if found.slots else 0,
         "has_workers": found.slots > 0,
+        "eta": cells.length(found.eta) if found.depth and found.eta is not None else cells.NONE,
+        "mean": cells.NONE if used is None else f"{used:.0%}",
+        "is_outside": used is not None and not EMPTIEST <= used <= FULLEST,
+        "chart": charts.by_minute(found.lately, now=now),
     }
+
+
+def _alert(found: Alert) -> dict[str, Any]:
+    address = cells.address("alert", found.pk)
+    return {"name": str(found), "sentence": found.sentence, "since": cells.ago(found.opened_at), "address": address}
 
 
 def _dead(dead: int, volume: int) -> dict[str, Any]:
@@ -75,6 +89,6 @@ def _dead(dead: int, volume: int) -> dict[str, Any]:
         "count": f"{dead:,}",
         "volume": f"{volume:,}",
         "share": f"{share:.2%}",
-        "slo": f"{dead_letters.SLO_SHARE:.2%}",
-        "holds": share <= dead_letters.SLO_SHARE,
+        "slo": f"{DEAD_LETTERS_A_DAY:.2%}",
+        "holds": share <= DEAD_LETTERS_A_DAY,
     }

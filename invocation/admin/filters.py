@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.admin import ModelAdmin, SimpleListFilter
@@ -18,6 +18,11 @@ from quota.domain.classes import PriorityClass
 
 Choices = Sequence[tuple[str, str]]
 AGES = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7), "month": timedelta(days=30)}
+OLDER = "older-"
+AGE_CHOICES: Choices = [
+    *((name, f"within {'an' if name == 'hour' else 'a'} {name}") for name in AGES),
+    *((OLDER + name, f"older than {'an' if name == 'hour' else 'a'} {name}") for name in AGES),
+]
 
 
 def choice(column: str, choices: Callable[[], Choices], *, title: str = "") -> type[SimpleListFilter]:
@@ -38,20 +43,30 @@ def choice(column: str, choices: Callable[[], Choices], *, title: str = "") -> t
 
 
 def age(column: str, *, title: str) -> type[SimpleListFilter]:
-    """Return a filter by how long ago a moment was, at most."""
+    """Return a filter by how long ago a moment was: at most, or at least."""
 
     class Aged(SimpleListFilter):
         parameter_name = "age"
 
         def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Choices:
-            return [(name, f"within a {name}".replace("a hour", "an hour")) for name in AGES]
+            return AGE_CHOICES
 
         def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-            span = AGES.get(self.value() or "")
-            return queryset.filter(**{f"{column}__gte": timezone.now() - span}) if span else queryset
+            after, before = span_of(self.value() or "", now=timezone.now())
+            found = queryset.filter(**{f"{column}__gte": after}) if after else queryset
+            return found.filter(**{f"{column}__lt": before}) if before else found
 
     Aged.title = title
     return Aged
+
+
+def span_of(age: str, *, now: datetime) -> tuple[datetime | None, datetime | None]:
+    """Return from when (included) until when (not) an age reaches; an unknown one has no bound."""
+    if age.startswith(OLDER):
+        span = AGES.get(age.removeprefix(OLDER))
+        return None, now - span if span else None
+    span = AGES.get(age)
+    return now - span if span else None, None
 
 
 def words(values: Iterable[object]) -> Choices:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any, cast
-from uuid import UUID
 
 from django import forms
 from django.contrib import admin, messages
@@ -21,9 +20,8 @@ from invocation.admin.on_record import OnRecord, attempt
 from invocation.domain.errors import StaleMove
 from invocation.models import Hold
 from invocation.models.admission import HoldScope
-from invocation.selectors import endpoints, standing
+from invocation.selectors import standing
 from invocation.services import holds
-from quota.domain.classes import PriorityClass
 
 
 class HoldForm(forms.ModelForm[Hold]):
@@ -37,13 +35,16 @@ class HoldForm(forms.ModelForm[Hold]):
             "value": UnfoldAdminTextInputWidget(),
             "reason": UnfoldAdminTextInputWidget(),
         }
-        help_texts = {"value": "A label such as chat@1 or mangaassist@1, a tenant's id, or a class such as p3."}
+        help_texts = {"value": "A label such as chat@1 or mangaassist@1, a tenant's name or id, or a class such as p3."}
 
     def clean(self) -> dict[str, Any]:
         given: dict[str, Any] = super().clean() or {}
         scope, value = given.get("scope"), given.get("value")
-        if scope and value and not _names_something(HoldScope(scope), value):
-            raise ValidationError({"value": f"There is no {scope} called {value}."})
+        if scope and value:
+            known = standing.value_of(HoldScope(scope), value)
+            if known is None:
+                raise ValidationError({"value": f"There is no {scope} called {value}."})
+            given["value"] = known
         return given
 
 
@@ -123,20 +124,3 @@ class HoldAdmin(OnRecord):
             ],
             "release_address": "" if row.released_at else self.act_address(row, "release"),
         }
-
-
-def _names_something(scope: HoldScope, value: str) -> bool:
-    known = {
-        HoldScope.ENDPOINT: lambda: value in {endpoint.label for endpoint in endpoints.every()},
-        HoldScope.AGENT: lambda: value in {each.agent.label for each in standing.agents()},
-        HoldScope.CLASS: lambda: value in list(PriorityClass),
-        HoldScope.TENANT: lambda: _is_id(value),
-    }
-    return known[scope]()
-
-
-def _is_id(value: str) -> bool:
-    try:
-        return str(UUID(value)) == value
-    except ValueError:
-        return False

@@ -15,10 +15,11 @@ from invocation.domain.jobs import JobState
 from invocation.domain.masking import masked
 from invocation.models import Job, Result, RunRecord
 from invocation.selectors import jobs
+from invocation.selectors.results import kept_output
 
 MOST_EVENTS = 500
 MOST_STEPS = 200
-PAYLOADS = ("input", "metadata", "answers", "question", "progress")
+PAYLOADS = ("input", "metadata", "answers", "questions", "progress")
 
 
 @admin.register(Job)
@@ -114,8 +115,8 @@ def _moments(row: Any) -> list[tuple[str, Any]]:
 def _panels(row: Any, result: Result | None) -> list[tuple[str, str]]:
     shown = {
         "Input": row.input,
-        "Output": result.output if result else None,
-        "Question": row.question,
+        "Output": kept_output(result) if result else None,
+        "Questions": row.questions,
         "Answers": row.answers,
         "Progress": row.progress,
         "Metadata": row.metadata,
@@ -138,4 +139,10 @@ def _event(event: Any) -> dict[str, Any]:
 
 
 def _step(step: Any) -> dict[str, Any]:
-    return {"name": step.name, "occurrence": step.occurrence, "attempt": step.attempt, "at": step.at, "result": cells.pretty(step.result)}
+    return {
+        "name": step.name,
+        "occurrence": step.occurrence,
+        "attempt": step.attempt,
+        "at": step.at,
+        "result": cells.pretty(jobs.step_result(step)),
+    }

@@ -68,8 +68,11 @@ def check(shape: type[Shape], value: Any) -> dict[str, Any]:
 def idempotency_key(request: Request | HttpRequest) -> str | None:
     """Return the Idempotency-Key, quoted as the IETF draft has it or bare. Raises InputInvalid."""
     given = request.headers.get("Idempotency-Key")
-    if given is None:
-        return None
+    return None if given is None else unquoted_key(given)
+
+
+def unquoted_key(given: str) -> str:
+    """Return the key that an Idempotency-Key header holds. Raises InputInvalid."""
     key = given[1:-1] if len(given) > 1 and given[0] == given[-1] == '"' else given
     if not key or len(key) > KEY_LENGTH or not key.isprintable() or not key.isascii():
         raise InputInvalid(

@@ -19,8 +19,12 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "endpoints": "Endpoints",
         "chat": "Chat",
         "jobs": "Jobs",
+        "callbacks": "Callbacks",
+        "dead-letters": "Dead letters",
         "batches": "Batches",
         "schedules": "Schedules",
+        "webhooks": "Webhooks",
+        "subjects": "Subjects",
         "account": "Account",
         "evals": "Scores",
     }
@@ -29,9 +33,14 @@ EXAMPLES: Mapping[str, Any] = MappingProxyType(
     {
         "chat": {"endpoint": "chat@1", "input": {"text": "Where should I start with Naoki Urasawa?"}},
         "submit_job": {"endpoint": "personalize@1", "input": {"text": "What is new for me?", "reader": "r-001"}},
+        "move_context": {"version": 8},
         "cancel_job": {"reason": "not needed any more"},
-        "answer_job": {"key": "approve", "value": {"approved": True}},
+        "answer_job": {"answers": {"fraud_check": {"approve": True}}},
+        "call_back": {"paid": True},
         "redrive_job": {},
+        "redrive_dead_letters": {"filter": {"cause": "provider"}, "rate": 20, "reason": "the provider is back"},
+        "discard_dead_letters": {"ids": ["019aa0a0-0000-7000-8000-000000000000"], "reason": "nobody wants it any more"},
+        "abort_redrive": {},
         "open_batch": {"endpoint": "enrich@1", "manifest": {"rows": [{"row_id": "1", "title": "monster"}]}},
         "create_schedule": {
             "name": "weekly",
@@ -48,6 +57,8 @@ EXAMPLES: Mapping[str, Any] = MappingProxyType(
             "input": {"reader": "r-001"},
         },
         "change_schedule": {"cron": "30 9 * * 1"},
+        "create_webhook": {"url": "https://hooks.example.com/gearbox", "events": ["job.completed", "job.failed"]},
+        "change_webhook": {"is_enabled": True},
     }
 )
 

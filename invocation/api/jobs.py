@@ -25,20 +25,25 @@ from invocation.api.shapes.jobs import (
     JobShape,
     JournalShape,
     RedriveBody,
+    ResultQuery,
     ResultShape,
     StepShape,
     links,
 )
 from invocation.domain import traces
+from invocation.domain.contexts import Context, Relevance
 from invocation.domain.endpoints import Endpoint, check_size
 from invocation.domain.errors import InputInvalid
-from invocation.domain.jobs import JobState
+from invocation.domain.jobs import JobState, OrderingPolicy
 from invocation.domain.modes import Transport
+from invocation.domain.redrives import AgentChoice, Edit
 from invocation.models import Job
-from invocation.selectors import endpoints, estimates
+from invocation.selectors import contexts, endpoints, estimates, results, waits, webhooks
 from invocation.selectors import jobs as seen
-from invocation.services import jobs, submission
+from invocation.services import contexts as keeping
+from invocation.services import jobs, redriving, submission
 from invocation.services.submission import Accepted, Submission
+from quota.domain.callers import Caller
 
 TAG = "jobs"
 
@@ -86,19 +91,29 @@ class JobResult(Call):
         "Read a completed job's result",
         tag=TAG,
         answers={200: ResultShape},
-        refuses=(404, 410),
+        refuses=(404, 409, 410, 422),
+        parameters=[ResultQuery],
     )
     def get(self, request: Request, job_id: UUID) -> Response:
-        """404 `result_not_ready` before the end, 410 `no_result` after a failure or a cancellation."""
-        job = _owned(request, job_id)
-        result = seen.result_of(job)
-        return Response({"id": str(job.pk), "endpoint": job.endpoint, "output": result.output, "at": result.at})
+        """404 `result_not_ready` before the end, 410 `no_result` after a failure or a cancellation.
+
+        A result is kept for a while; then the answer is 410 `result_expired`.
+        Where the job named a context that has moved on since, its policy says whether the result is delivered as it is,
+        annotated in `relevance`, or withheld: 409 `result_withheld`, unless `withheld=show`.
+        """
+        job, asked = _owned(request, job_id), bodies.query(request, ResultQuery)
+        result = results.result_of(job)
+        if "withheld" not in asked:
+            results.must_be_wanted(job)
+        told = {"id": str(job.pk), "endpoint": job.endpoint, "output": results.output_of(result), "at": result.at}
+        return Response({**told, "relevance": contexts.relevance_of(job)})
 
 
 class JobJournal(Call):
     @described("read_journal", "Read a job's finished steps", tag=TAG, answers={200: JournalShape}, refuses=(404,))
     def get(self, request: Request, job_id: UUID) -> Response:
-        return Response({"items": StepShape(seen.steps_of(_owned(request, job_id)), many=True).data})
+        steps = seen.steps_of(_owned(request, job_id))
+        return Response({"items": [{**StepShape(step).data, "result": seen.step_result(step)} for step in steps]})
 
 
 class CancelJob(Call):
@@ -123,11 +138,18 @@ class CancelJob(Call):
 class AnswerJob(Call):
     scopes = READS_AND_INVOKES
 
-    @described("answer_job", "Answer a job's question", tag=TAG, answers={202: JobDetail}, refuses=(400, 404, 409, 422), request=AnswerBody)
+    @described("answer_job", "Answer a job", tag=TAG, answers={202: JobDetail}, refuses=(400, 404, 409, 422), request=AnswerBody)
     def post(self, request: Request, job_id: UUID) -> Response:
+        """Answer one or several of the questions that the job asks; it goes on when all are answered.
+
+        All answers of a call are kept, or none: each must fit its question's schema.
+        """
         job = _owned(request, job_id)
         told = bodies.body(request, AnswerBody)
-        jobs.answer(job.pk, key=told["key"], value=told["value"], now=timezone.now())
+        if "key" in told:
+            jobs.answer(job.pk, key=told["key"], value=told["value"], now=timezone.now())
+        else:
+            jobs.answer_all(job.pk, told["answers"], now=timezone.now())
         return Response(_detail(_owned(request, job_id)), status=202)
 
 
@@ -145,13 +167,15 @@ class RedriveJob(Call):
     def post(self, request: Request, job_id: UUID) -> Response:
         """Make a new job of a failed one, which stays failed and names its successor.
 
-        Without `input` the old input is used.
+        Without `input` the old input is used. The new job runs the agent version of the old one unless `agent` says otherwise.
         """
         job = _owned(request, job_id)
         endpoint = endpoints.callable_as(job.endpoint, endpoints.named(job.endpoint).policy.transport)
         caller_of(request).require_class(endpoint.policy.priority_class)
         now = timezone.now()
-        accepted = jobs.redrive(job.pk, now=now, edited=bodies.body(request, RedriveBody).get("input"))
+        told = bodies.body(request, RedriveBody)
+        edit = Edit(input=told.get("input"), agent=AgentChoice(told.get("agent", AgentChoice.ORIGINAL)))
+        accepted = redriving.redrive(job.pk, now=now, edit=edit)
         return _accepted(accepted, endpoint, job.tenant_id, now=now)
 
 
@@ -169,6 +193,9 @@ def _submission(request: Request, told: dict[str, Any], *, now: datetime) -> Sub
         locale=told.get("locale", "en"),
         metadata=told.get("metadata", {}),
         ordering_key=told.get("ordering_key"),
+        ordering_policy=_ordering(told),
+        webhook_id=_webhook(caller, told.get("webhook")),
+        context=_context(caller, told.get("context"), now=now),
         idempotency_key=key,
         fingerprint=submission.fingerprint("POST", request.path, bodies.read(request)) if key else "",
         cost_usd=told["budget"]["cost_usd"] if "budget" in told else None,
@@ -177,15 +204,42 @@ def _submission(request: Request, told: dict[str, Any], *, now: datetime) -> Sub
     )
 
 
+def _ordering(told: dict[str, Any]) -> OrderingPolicy:
+    policy = OrderingPolicy(told.get("ordering_policy", OrderingPolicy.ENQUEUE))
+    if "ordering_policy" in told and "ordering_key" not in told:
+        raise InputInvalid("/ordering_policy: it says nothing without an ordering_key.", field="/ordering_policy", found=str(policy))
+    return policy
+
+
+def _webhook(caller: Caller, webhook_id: UUID | None) -> UUID | None:
+    """Return the id of the tenant's webhook. Raises InputInvalid, also for another tenant's."""
+    if webhook_id is not None and not webhooks.webhooks_of(caller.tenant_id).filter(pk=webhook_id).exists():
+        raise InputInvalid(f"/webhook: you keep no webhook {webhook_id}.", field="/webhook", found=str(webhook_id))
+    return webhook_id
+
+
+def _context(caller: Caller, told: dict[str, Any] | None, *, now: datetime) -> Context | None:
+    if told is None:
+        return None
+    policy = Relevance(told.get("policy", Relevance.ANNOTATE))
+    return keeping.asked(caller.tenant_id, told["key"], version=told.get("version"), policy=policy, now=now)
+
+
 def _must_lie_ahead(expires_at: datetime | None, *, now: datetime) -> None:
     if expires_at is not None and expires_at <= now:
         raise InputInvalid("/expires_at: this moment is past.", field="/expires_at", found=expires_at.isoformat())
 
 
 def _accepted(accepted: Accepted, endpoint: Endpoint, tenant_id: UUID, *, now: datetime) -> Response:
+    told = told_of_accepted(accepted, endpoint, tenant_id, now=now)
+    return Response(told, status=202, headers={"Location": told["links"]["self"]})
+
+
+def told_of_accepted(accepted: Accepted, endpoint: Endpoint, tenant_id: UUID, *, now: datetime) -> dict[str, Any]:
+    """Return an AcceptedJob."""
     created_at = seen.owned_job(tenant_id, accepted.job_id).created_at if accepted.is_replay else now
     estimate = estimates.of_new(str(endpoint.policy.priority_class), str(endpoint.mode), now=now)
-    told = {
+    return {
         "id": str(accepted.job_id),
         "state": str(JobState.QUEUED),
         "endpoint": endpoint.label,
@@ -194,7 +248,6 @@ def _accepted(accepted: Accepted, endpoint: Endpoint, tenant_id: UUID, *, now: d
         "created_at": created_at,
         "links": links(accepted.job_id),
     }
-    return Response(told, status=202, headers={"Location": f"/v1/jobs/{accepted.job_id}"})
 
 
 def _owned(request: Request, job_id: UUID) -> Job:
@@ -207,9 +260,12 @@ def _detail(job: Job) -> dict[str, Any]:
     return {
         **JobShape(job).data,
         "input": job.input,
+        "awaiting": waits.awaiting_of(job),
+        "due_at": job.due_at,
         "queue_position": estimate.queue_position,
         "eta_s": estimate.eta_s,
         "redrive_of": job.redrive_of_id and str(job.redrive_of_id),
         "redriven_as": str(successor.pk) if successor else None,
+        "relevance": contexts.relevance_of(job),
         "links": links(job.pk),
     }

@@ -12,7 +12,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from invocation.api.problems import respond
-from invocation.selectors import depth
+from invocation.domain.slo import OBJECTIVES, WINDOW_LASTS, dead_letter_share, utilisation
+from invocation.selectors import alerts, depth, slo
 from invocation.services import readiness
 from quota.api.authentication import caller_from_header
 from quota.domain.callers import Scope
@@ -59,13 +60,14 @@ class _Figures(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         now = timezone.now()
-        waiting = GaugeMetricFamily("gearbox_queue_depth", "Invocations that wait to be started.", labels=LABELS)
+        waiting = GaugeMetricFamily("gearbox_queue_depth", "Invocations that wait for a slot; estimated beyond 10000.", labels=LABELS)
         age = GaugeMetricFamily("gearbox_queue_oldest_seconds", "How long the oldest of them has waited.", labels=LABELS)
-        for line in depth.depths(now=now):
+        for line in depth.depths():
             waiting.add_metric([line.priority_class, line.mode], line.waiting)
-            age.add_metric([line.priority_class, line.mode], line.oldest_s)
+            age.add_metric([line.priority_class, line.mode], line.oldest_s(now=now))
         yield from (waiting, age)
         yield from _slots()
+        yield from _objectives()
 
 
 def _slots() -> Iterator[GaugeMetricFamily]:
@@ -77,6 +79,24 @@ def _slots() -> Iterator[GaugeMetricFamily]:
         slots.add_metric([line.priority_class], line.slots)
         in_use.add_metric([line.priority_class], line.in_use)
     return iter((processes, slots, in_use))
+
+
+def _objectives() -> Iterator[GaugeMetricFamily]:
+    """What the records of the last minutes say; a class without records has no line."""
+    use = GaugeMetricFamily("gearbox_slot_utilisation", "Mean use of the slots over ten minutes; 0.65 to 0.75 is good.", labels=LABELS[:1])
+    share = GaugeMetricFamily(
+        "gearbox_dead_letter_share", "Dead letters of 24 hours to the jobs that ended; at most 0.0005.", labels=LABELS[:1]
+    )
+    for name, samples in slo.history(since=timezone.now() - WINDOW_LASTS).items():
+        used = utilisation(samples)
+        if used is not None:
+            use.add_metric([name], used)
+        if OBJECTIVES[name].keeps_dead_letters:
+            share.add_metric([name], dead_letter_share(samples[-1]))
+    alert = GaugeMetricFamily("gearbox_alert", "1 while the alert is open.", labels=("kind", "priority_class"))
+    for (kind, name), is_open in alerts.standing().items():
+        alert.add_metric([str(kind), name], float(is_open))
+    return iter((use, share, alert))
 
 
 _FIGURES = CollectorRegistry(auto_describe=False)

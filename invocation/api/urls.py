@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from django.urls import path
 
-from invocation.api import account, batches, chat, endpoints, jobs, openapi, schedules, streams
+from invocation.api import (
+    account,
+    batches,
+    callbacks,
+    chat,
+    contexts,
+    dead_letters,
+    endpoints,
+    jobs,
+    openapi,
+    schedules,
+    streams,
+    subjects,
+    webhooks,
+)
 
 urlpatterns = [
     path("openapi.json", openapi.openapi),
@@ -18,6 +32,16 @@ urlpatterns = [
     path("jobs/<uuid:job_id>/cancel", jobs.CancelJob.as_view()),
     path("jobs/<uuid:job_id>/input", jobs.AnswerJob.as_view()),
     path("jobs/<uuid:job_id>/redrive", jobs.RedriveJob.as_view()),
+    path("callbacks/<str:token>", callbacks.OneCallback.as_view()),
+    path("dead-letters", dead_letters.DeadLetters.as_view()),
+    path("dead-letters/redrive", dead_letters.RedriveMany.as_view()),
+    path("dead-letters/discard", dead_letters.DiscardMany.as_view()),
+    path("redrives", dead_letters.Redrives.as_view()),
+    path("redrives/<uuid:redrive_id>", dead_letters.OneRedrive.as_view()),
+    path("redrives/<uuid:redrive_id>/abort", dead_letters.AbortRedrive.as_view()),
+    path("subjects/<path:subject>", subjects.OneSubject.as_view()),
+    path("erasures/<uuid:erasure_id>", subjects.OneErasure.as_view()),
+    path("contexts/<str:key>", contexts.OneContext.as_view()),
     path("chat", streams.Chat.as_view()),
     path("sessions/<uuid:session_id>", chat.OneSession.as_view()),
     path("sessions/<uuid:session_id>/events", streams.SessionEvents.as_view()),
@@ -34,6 +58,11 @@ urlpatterns = [
     path("schedules/<uuid:schedule_id>/fire", schedules.FireSchedule.as_view()),
     path("schedules/<uuid:schedule_id>/pause", schedules.PauseSchedule.as_view()),
     path("schedules/<uuid:schedule_id>/resume", schedules.ResumeSchedule.as_view()),
+    path("webhooks", webhooks.Webhooks.as_view()),
+    path("webhooks/<uuid:webhook_id>", webhooks.OneWebhook.as_view()),
+    path("webhooks/<uuid:webhook_id>/rotate", webhooks.RotateSecret.as_view()),
+    path("webhooks/<uuid:webhook_id>/deliveries", webhooks.WebhookDeliveries.as_view()),
+    path("webhooks/<uuid:webhook_id>/deliveries/<uuid:delivery_id>/replay", webhooks.ReplayDelivery.as_view()),
     path("usage", account.UsageOf.as_view()),
     path("quota", account.QuotaOf.as_view()),
     path("runs", account.Runs.as_view()),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any, TypeVar
+from uuid import UUID
 
 from agents.domain.values import NOTHING, Json, Verification
 from invocation.domain.errors import (
@@ -50,6 +51,22 @@ class EscapeHatch:
     offer: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """Another version of the endpoint's agent, and the percentage of invocations that it takes; the mode stays the same."""
+
+    agent_version: int
+    percent: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.percent < 100:
+            raise ValueError(f"canary percent {self.percent}: say a number between 0 and 100")
+
+    def takes(self, run_id: UUID) -> bool:
+        """Say whether a run is of the share, by the last digits of its id: the same id always is, and stays so while the share grows."""
+        return run_id.int % 10_000 < self.percent * 100
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budgets:
     """What binds one run; copied to its row at submission, so that a promise once given does not change."""
@@ -89,6 +106,8 @@ class Endpoint:
     escape: EscapeHatch | None = None
     sibling: str | None = None
     """The async endpoint that takes what is too long for this one."""
+    canary: Canary | None = None
+    """A share of the invocations that another version of the agent takes."""
     successor: str | None = None
     """Set when this version is retired: the version to call instead."""
     summary: str = ""
@@ -100,6 +119,12 @@ class Endpoint:
     @property
     def agent_label(self) -> str:
         return f"{self.agent}@{self.agent_version}"
+
+    def agent_for(self, run_id: UUID, *, canary: Canary | None) -> str:
+        """Return the agent version that takes this run: the canary's for its share."""
+        if canary is not None and canary.takes(run_id):
+            return f"{self.agent}@{canary.agent_version}"
+        return self.agent_label
 
     @property
     def policy(self) -> ModePolicy:

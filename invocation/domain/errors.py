@@ -161,11 +161,74 @@ class NoResult(InvocationError):
     title = "There will be no result"
 
 
+class ResultExpired(InvocationError):
+    """The job completed, and its result was kept for as long as promised, or was erased with its subject."""
+
+    code = "result_expired"
+    title = "The result is no longer kept"
+
+
+class ResultWithheld(InvocationError):
+    """The context has a newer version and the job's policy is withhold. The result is kept and was not applied."""
+
+    code = "result_withheld"
+    title = "The result came too late for its context"
+
+
+class ResultDamaged(InvocationError):
+    """The result's file is missing, or is not what was written. Nothing of it is handed out."""
+
+    code = "result_damaged"
+    title = "The stored result is damaged"
+
+
+class ContextMovedOn(InvocationError):
+    """The context has a higher version, which `current_version` tells; a version never goes back. Nothing changed."""
+
+    code = "context_moved_on"
+    title = "The context is further on"
+
+
 class ManifestInvalid(InvocationError):
     """A line of the manifest cannot be run; `line` counts from 1. Nothing was started."""
 
     code = "manifest_invalid"
     title = "The manifest is invalid"
+
+
+class UrlRefused(InvocationError):
+    """Webhooks are not sent there; `field` and the sentence say why. Nothing was kept."""
+
+    code = "url_refused"
+    title = "Webhooks are not sent there"
+
+
+class TooManyWebhooks(InvocationError):
+    """The tenant keeps as many webhooks as it may, which `most` tells."""
+
+    code = "too_many_webhooks"
+    title = "Too many webhooks"
+
+
+class DeadLetterDiscarded(InvocationError):
+    """The dead letter was closed for good; the sentence says why. Nothing was started."""
+
+    code = "dead_letter_discarded"
+    title = "This dead letter was discarded"
+
+
+class AgentVersionGone(InvocationError):
+    """The job pins an agent version that is not registered here any more. Nothing was started."""
+
+    code = "agent_version_gone"
+    title = "This agent version is gone"
+
+
+class TooManyRedrives(InvocationError):
+    """As many redrives are open as may be, which `most` tells."""
+
+    code = "too_many_redrives"
+    title = "Too many redrives are open"
 
 
 class ContractBroken(InvocationError):

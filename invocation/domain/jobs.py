@@ -35,6 +35,8 @@ class Move(StrEnum):
     BURY = "bury"
     ASK = "ask"
     ANSWER = "answer"
+    TIME_OUT = "time_out"
+    WAIT = "wait"
     HAND_BACK = "hand_back"
     RESCUE = "rescue"
     RECALL = "recall"
@@ -42,6 +44,14 @@ class Move(StrEnum):
     EXPIRE = "expire"
     REQUEST_CANCEL = "request_cancel"
     CONFIRM_CANCEL = "confirm_cancel"
+
+
+class OrderingPolicy(StrEnum):
+    """What a submission does when a job of its ordering_key is still open: wait behind it, be refused, or take its place."""
+
+    ENQUEUE = "enqueue"
+    REJECT = "reject"
+    REPLACE = "replace"
 
 
 TERMINAL = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED})
@@ -62,6 +72,8 @@ EDGES: Mapping[Move, Edge[JobState]] = MappingProxyType(
         Move.BURY: Edge(WORKING, JobState.FAILED),
         Move.ASK: Edge(WORKING, JobState.INPUT_REQUIRED),
         Move.ANSWER: Edge(frozenset({JobState.INPUT_REQUIRED}), JobState.QUEUED),
+        Move.TIME_OUT: Edge(frozenset({JobState.INPUT_REQUIRED}), JobState.QUEUED),
+        Move.WAIT: Edge(WORKING, JobState.WAITING),
         Move.HAND_BACK: Edge(WORKING, JobState.QUEUED),
         Move.RESCUE: Edge(WORKING, JobState.QUEUED),
         Move.RECALL: Edge(frozenset({JobState.DISPATCHED}), JobState.QUEUED),

@@ -97,6 +97,8 @@ class ModePolicy:
     first_delta: timedelta
     whole: timedelta
     deadline: Deadline
+    ceiling: timedelta
+    """A run that has not ended by then hangs: it is ended as run_timed_out, whatever its budget means."""
     delivery: Delivery
     failure: FailurePolicy
     tries: int
@@ -107,6 +109,8 @@ class ModePolicy:
     journal: JournalKind
     may_wait: frozenset[WaitKind]
     pause: Pause
+    oldest_wait: timedelta
+    """An alert looks at whatever has waited for a slot longer than this."""
     right_call: str
     """How to invoke it, for the error of one who came by another way."""
 
@@ -124,6 +128,7 @@ POLICIES: Mapping[Mode, ModePolicy] = MappingProxyType(
             first_delta=timedelta(milliseconds=1_400),
             whole=timedelta(seconds=6),
             deadline=Deadline.HARD,
+            ceiling=timedelta(minutes=1),
             delivery=Delivery.STREAM,
             failure=FailurePolicy.ESCAPE_HATCH,
             tries=2,
@@ -133,6 +138,7 @@ POLICIES: Mapping[Mode, ModePolicy] = MappingProxyType(
             journal=JournalKind.ATTEMPT,
             may_wait=NO_WAIT,
             pause=Pause.WORKER_RESTART,
+            oldest_wait=timedelta(seconds=2),
             right_call="POST /v1/chat, or WebSocket /ws/chat/{endpoint}",
         ),
         Mode.ASYNC_QUEUE: ModePolicy(
@@ -143,6 +149,7 @@ POLICIES: Mapping[Mode, ModePolicy] = MappingProxyType(
             first_delta=timedelta(seconds=60),
             whole=timedelta(seconds=90),
             deadline=Deadline.SOFT,
+            ceiling=timedelta(minutes=30),
             delivery=Delivery.RESULT_STORE,
             failure=FailurePolicy.DEAD_LETTER,
             tries=3,
@@ -152,6 +159,7 @@ POLICIES: Mapping[Mode, ModePolicy] = MappingProxyType(
             journal=JournalKind.JOB,
             may_wait=EVERY_WAIT,
             pause=Pause.FULL_WAIT,
+            oldest_wait=timedelta(minutes=1),
             right_call="POST /v1/jobs",
         ),
         Mode.SCHEDULED_TRIGGER: ModePolicy(
@@ -162,6 +170,7 @@ POLICIES: Mapping[Mode, ModePolicy] = MappingProxyType(
             first_delta=timedelta(minutes=5),
             whole=timedelta(minutes=10),
             deadline=Deadline.SOFT,
+            ceiling=timedelta(hours=2),
             delivery=Delivery.TARGET,
             failure=FailurePolicy.NEXT_CYCLE,
             tries=1,
@@ -171,6 +180,7 @@ POLICIES: Mapping[Mode, ModePolicy] = MappingProxyType(
             journal=JournalKind.JOB,
             may_wait=EVERY_WAIT,
             pause=Pause.FIRES_AGAIN,
+            oldest_wait=timedelta(minutes=5),
             right_call="POST /v1/schedules",
         ),
         Mode.BATCH_WINDOW: ModePolicy(
@@ -181,6 +191,7 @@ POLICIES: Mapping[Mode, ModePolicy] = MappingProxyType(
             first_delta=timedelta(minutes=30),
             whole=timedelta(hours=1),
             deadline=Deadline.SOFT,
+            ceiling=timedelta(hours=2),
             delivery=Delivery.DATASET,
             failure=FailurePolicy.ERROR_ROWS,
             tries=3,
@@ -190,6 +201,7 @@ POLICIES: Mapping[Mode, ModePolicy] = MappingProxyType(
             journal=JournalKind.ATTEMPT,
             may_wait=NO_WAIT,
             pause=Pause.CHECKPOINT,
+            oldest_wait=timedelta(hours=1),
             right_call="POST /v1/batches",
         ),
     }

@@ -42,3 +42,27 @@ def shares(rooms: Sequence[Room], *, free: int) -> dict[UUID, int]:
     whole = sum(room.weight for room in able)
     given = {room.tenant: max(1, -(-free * room.weight // whole)) for room in able} if free else {}
     return {room.tenant: given[room.tenant] if room.room is None else min(room.room, given[room.tenant]) for room in able if given}
+
+
+TICK_S = 0.02
+"""Rounds come at once when idle and no faster than this when busy: a tick's jobs go together, which is most of the speed."""
+LONG_TICK_S = 0.04
+A_FULL_TICK = 16
+"""After a round that brought fewer jobs than this the next may come later: each costs the same, however few it brings."""
+AT_ONCE = 3
+
+
+class Pace:
+    """When the next round may begin: a few at once after a rest, then one a tick (the generic cell rate algorithm)."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def wait(self, *, now: float) -> float:
+        """Return the seconds until a round may begin."""
+        return max(0.0, self._next - AT_ONCE * TICK_S - now)
+
+    def went(self, admitted: int, *, now: float) -> None:
+        """Note a round that has just ended."""
+        tick = TICK_S if admitted >= A_FULL_TICK else LONG_TICK_S
+        self._next = max(self._next, now) + tick

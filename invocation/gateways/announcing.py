@@ -13,6 +13,8 @@ from kombu.exceptions import OperationalError
 
 log = structlog.get_logger()
 FLUSH_S = 0.5
+GROUP = frozenset({"task"})
+TOGETHER = 300
 
 
 class Announcer:
@@ -45,16 +47,24 @@ class Announcer:
     def _flush_for_ever(self) -> None:
         while True:
             time.sleep(FLUSH_S)
-            with self._lock:
-                taken, self._waiting = self._waiting, []
-            if taken:
-                self._send(taken)
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what has waited, now: for a process that ends."""
+        with self._lock:
+            taken, self._waiting = self._waiting, []
+        if taken:
+            self._send(taken)
 
     def _send(self, taken: list[tuple[str, dict[str, Any]]]) -> None:
+        """Send many events as one message, as Celery's own workers may (its `task.multi`)."""
         try:
             with current_app.connection_for_write() as connection:
-                sender = current_app.events.Dispatcher(connection, hostname=self._hostname, enabled=True, buffer_while_offline=False)
+                sender = current_app.events.Dispatcher(
+                    connection, hostname=self._hostname, enabled=True, buffer_while_offline=False, buffer_group=GROUP, buffer_limit=TOGETHER
+                )
                 for kind, fields in taken:
                     sender.send(kind, **fields)
+                sender.flush(errors=False)
         except (OperationalError, OSError) as gone:
             log.warning("announcements_lost", count=len(taken), error=str(gone))

@@ -11,6 +11,7 @@ from django.utils.module_loading import import_string
 from kombu.exceptions import OperationalError
 
 RUN_JOBS = "invocation.run_jobs"
+RUN_ALONE = "invocation.run_alone"
 RUN_TURNS = "invocation.run_turns"
 RUN_SHARD = "invocation.run_shard"
 AFTER_WAVE = "invocation.after_wave"
@@ -27,6 +28,12 @@ class BrokerGone(ConnectionError):
 def wake_jobs(priority_class: str, claims: Sequence[tuple[UUID, int]]) -> None:
     """Wake a worker of the class for these (job, attempt) pairs. Raises BrokerGone."""
     _send(RUN_JOBS, priority_class, [[str(job_id), attempt] for job_id, attempt in claims])
+
+
+def wake_alone(priority_class: str, claims: Sequence[tuple[UUID, int]]) -> None:
+    """Wake a worker of the class for each of these jobs apart: each runs alone in its process. Raises BrokerGone."""
+    for job_id, attempt in claims:
+        _send(RUN_ALONE, priority_class, str(job_id), attempt)
 
 
 def wake_turns(turn_ids: Sequence[UUID], *, within_s: float) -> None:

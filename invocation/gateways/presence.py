@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
 import psycopg
 from django.db import connection
@@ -61,3 +62,9 @@ class Presence:
     def leave(self) -> None:
         if self._held is not None:
             self._held.close()
+
+
+def say_stop(run_id: UUID) -> None:
+    """Tell every worker; the one that holds it acts when the caller's transaction commits."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_notify(%s, %s)", [STOP_CHANNEL, str(run_id)])

@@ -22,7 +22,7 @@ class Unfit(ValueError):
 
 def check(value: Any, schema: Mapping[str, Any]) -> None:
     """Return if the value fits. Raises Unfit for the first field that does not."""
-    validator = _compiled(json.dumps(schema, sort_keys=True))
+    validator = _known(schema)
     error = next(validator.iter_errors(value), None)
     if error is not None:
         pointer = "".join(f"/{part}" for part in error.instance_path)
@@ -58,6 +58,20 @@ def _named(error: Any) -> tuple[str, Any]:
     return "", error.instance
 
 
-@lru_cache(maxsize=512)
+MOST_KNOWN = 512
+_seen: dict[int, tuple[Mapping[str, Any], Any]] = {}
+
+
+def _known(schema: Mapping[str, Any]) -> Any:
+    """Return the schema's validator; a schema object that was seen before, such as an endpoint's, is not even looked at."""
+    found = _seen.get(id(schema))
+    if found is None or found[0] is not schema:
+        if len(_seen) >= MOST_KNOWN:
+            _seen.clear()
+        found = _seen[id(schema)] = (schema, _compiled(json.dumps(schema, sort_keys=True)))
+    return found[1]
+
+
+@lru_cache(maxsize=MOST_KNOWN)
 def _compiled(schema: str) -> Any:
     return jsonschema_rs.Draft202012Validator(json.loads(schema))

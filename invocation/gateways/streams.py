@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -46,6 +47,12 @@ def client(*, blocking: bool = False) -> redis.Redis:
     return redis.Redis.from_url(
         settings.REDIS_URL, socket_timeout=None if blocking else 5.0, socket_connect_timeout=2.0, max_connections=64
     )
+
+
+def forget(session_ids: Iterable[str]) -> None:
+    """Remove the logs of these sessions, from a thread that may block. Raises redis.RedisError."""
+    with blocking.Redis.from_url(settings.REDIS_URL, socket_timeout=5.0, socket_connect_timeout=2.0) as store:
+        store.delete(*map(key, session_ids))
 
 
 class StreamWriter:

@@ -2,27 +2,48 @@
 
 from invocation.models.admission import Hold, Process
 from invocation.models.batches import Batch, BatchRow, Shard
+from invocation.models.canaries import CanaryChange
 from invocation.models.chat import Session, Turn
+from invocation.models.contexts import ContextRecord
 from invocation.models.dead_letters import DeadLetter
-from invocation.models.jobs import Job, JobEvent, Result, StepRecord
+from invocation.models.erasures import Erasure
+from invocation.models.jobs import Job, JobEvent, Result, StepRecord, StepValue, StoredResult
+from invocation.models.redrives import Discard, Redrive, RedriveMember
 from invocation.models.runs import Outbox, RunRecord
 from invocation.models.schedules import Firing, Schedule
+from invocation.models.slo import Alert, SloRecord
+from invocation.models.waits import Callback
+from invocation.models.webhooks import Delivery, DeliveryTry, Webhook
 
 __all__ = [
+    "Alert",
     "Batch",
     "BatchRow",
+    "Callback",
+    "CanaryChange",
+    "ContextRecord",
     "DeadLetter",
+    "Delivery",
+    "DeliveryTry",
+    "Discard",
+    "Erasure",
     "Firing",
     "Hold",
     "Job",
     "JobEvent",
     "Outbox",
     "Process",
+    "Redrive",
+    "RedriveMember",
     "Result",
     "RunRecord",
     "Schedule",
     "Session",
     "Shard",
+    "SloRecord",
     "StepRecord",
+    "StepValue",
+    "StoredResult",
     "Turn",
+    "Webhook",
 ]

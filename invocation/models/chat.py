@@ -70,6 +70,7 @@ class Turn(Invoked, Held):
         indexes: ClassVar[list[models.Index]] = [
             models.Index(F("deadline"), condition=Q(state__in=OPEN), name="turn_open"),
             models.Index(fields=["tenant_id", "id"], name="turn_of_tenant"),
+            models.Index(F("tenant_id"), F("subject"), condition=~Q(subject=""), name="turn_of_subject"),
         ]
 
     def __str__(self) -> str:

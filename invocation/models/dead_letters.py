@@ -10,3 +10,4 @@ class DeadLetter(Job):
 
     class Meta:
         proxy = True
+        permissions = [("reveal_deadletter", "Can read the private values of a dead letter")]

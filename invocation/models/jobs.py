@@ -7,7 +7,7 @@ from typing import ClassVar
 from django.db import models
 from django.db.models import F, Q
 
-from invocation.domain.jobs import HELD_BY_A_WORKER, IN_FLIGHT, MAY_EXPIRE, TERMINAL, JobState
+from invocation.domain.jobs import HELD_BY_A_WORKER, IN_FLIGHT, MAY_EXPIRE, PARKED, TERMINAL, JobState
 from invocation.models.columns import Held, Invoked, one_of
 
 
@@ -22,6 +22,19 @@ class Job(Invoked, Held):
     subject = models.CharField(max_length=200, blank=True)
     locale = models.CharField(max_length=16, default="en")
     metadata = models.JSONField(default=dict, blank=True)
+    rank = models.PositiveSmallIntegerField(default=1)
+    is_behind = models.BooleanField(default=False)
+    is_alone = models.BooleanField(default=False)
+    # Found by child_is_spawned_once, which leaves out the many that have no parent.
+    parent = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, blank=True, related_name="children", db_index=False)
+    root_id = models.UUIDField(null=True, blank=True)
+    depth = models.PositiveSmallIntegerField(default=0)
+    child_key = models.CharField(max_length=200, blank=True)
+    descendants = models.PositiveIntegerField(default=0)
+    webhook_id = models.UUIDField(null=True, blank=True)
+    context_key = models.CharField(max_length=200, null=True, blank=True)  # noqa: DJ001  (null means none named)
+    context_version = models.PositiveBigIntegerField(null=True, blank=True)
+    relevance = models.CharField(max_length=16, blank=True)
     ordering_key = models.CharField(max_length=200, null=True, blank=True)  # noqa: DJ001  (null means no lane)
     idempotency_key = models.CharField(max_length=255, null=True, blank=True)  # noqa: DJ001  (null means none given)
     fingerprint = models.CharField(max_length=64, blank=True)
@@ -31,8 +44,10 @@ class Job(Invoked, Held):
     failures = models.PositiveSmallIntegerField(default=0)
     losses = models.PositiveSmallIntegerField(default=0)
     spent_usd = models.DecimalField(max_digits=12, decimal_places=6, default=0)
-    question = models.JSONField(null=True, blank=True)
+    lent_usd = models.DecimalField(max_digits=12, decimal_places=6, default=0)
+    questions = models.JSONField(null=True, blank=True)
     answers = models.JSONField(default=dict, blank=True)
+    awaiting = models.JSONField(null=True, blank=True)
     progress = models.JSONField(null=True, blank=True)
     error = models.JSONField(null=True, blank=True)
     cause = models.CharField(max_length=24, blank=True)
@@ -58,17 +73,32 @@ class Job(Invoked, Held):
             ),
             models.CheckConstraint(condition=Q(state=JobState.FAILED) | Q(cause=""), name="job_has_a_cause_only_when_failed"),
             models.CheckConstraint(
-                condition=~Q(state=JobState.INPUT_REQUIRED) | Q(question__isnull=False), name="job_asks_a_question_when_input_is_required"
+                condition=~Q(state=JobState.INPUT_REQUIRED) | Q(questions__isnull=False), name="job_asks_a_question_when_input_is_required"
             ),
+            models.CheckConstraint(
+                condition=Q(context_key__isnull=True, context_version__isnull=True, relevance="")
+                | Q(context_key__isnull=False, context_version__isnull=False) & ~Q(relevance=""),
+                name="job_names_a_context_with_version_and_policy_or_none",
+            ),
+            models.CheckConstraint(condition=Q(is_behind=False) | Q(ordering_key__isnull=False), name="job_is_behind_only_in_a_lane"),
+            models.UniqueConstraint(fields=["parent", "child_key"], condition=Q(parent__isnull=False), name="child_is_spawned_once"),
             models.UniqueConstraint(
                 fields=["tenant_id", "idempotency_key"], condition=Q(idempotency_key__isnull=False), name="idempotency_key_is_used_once"
             ),
         ]
         indexes: ClassVar[list[models.Index]] = [
-            models.Index(F("priority_class"), F("tenant_id"), F("id"), condition=Q(state=JobState.QUEUED), name="job_ready"),
+            models.Index(
+                F("priority_class"),
+                F("tenant_id"),
+                F("rank"),
+                F("id"),
+                condition=Q(state=JobState.QUEUED, is_behind=False),
+                name="job_ready",
+            ),
             models.Index(F("priority_class"), F("tenant_id"), condition=Q(state__in=IN_FLIGHT), name="job_in_flight"),
             models.Index(F("owner"), condition=Q(owner__isnull=False), name="job_owned"),
-            models.Index(F("due_at"), condition=Q(state=JobState.WAITING), name="job_waiting"),
+            models.Index(F("due_at"), condition=Q(state__in=PARKED), name="job_waiting"),
+            models.Index(F("id"), condition=Q(state=JobState.WAITING, reason="children"), name="job_joining"),
             models.Index(F("expires_at"), condition=Q(expires_at__isnull=False, state__in=MAY_EXPIRE), name="job_expiring"),
             models.Index(
                 F("tenant_id"),
@@ -78,7 +108,10 @@ class Job(Invoked, Held):
                 name="job_lane",
             ),
             models.Index(F("tenant_id"), F("id"), name="job_of_tenant"),
+            models.Index(F("tenant_id"), F("subject"), condition=~Q(subject=""), name="job_of_subject"),
             models.Index(F("cause"), F("finished_at"), condition=Q(state=JobState.FAILED), name="job_dead"),
+            models.Index(F("id"), condition=Q(state=JobState.FAILED), name="job_failed"),
+            models.Index(F("tenant_id"), F("id"), condition=Q(state=JobState.FAILED), name="job_failed_of_tenant"),
         ]
 
     def __str__(self) -> str:
@@ -103,20 +136,42 @@ class JobEvent(models.Model):
         return f"{self.seq} {self.type}"
 
 
+class StepValue(models.Model):
+    """A large result of steps, kept once for a tenant by its content. It goes with the last step that names it."""
+
+    id = models.BigAutoField(primary_key=True)
+    tenant_id = models.UUIDField()
+    sha256 = models.CharField(max_length=64)
+    content = models.JSONField()
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["tenant_id", "sha256"], name="step_value_is_kept_once"),
+        ]
+
+    def __str__(self) -> str:
+        return self.sha256
+
+
 class StepRecord(models.Model):
-    """A finished step of a job: what the next attempt gets back instead of running it again."""
+    """A finished step of a job: what the next attempt gets back instead of running it again.
+
+    A large result is its `value`'s content, a small one stands in `result`.
+    """
 
     job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="steps")
     name = models.CharField(max_length=120)
     occurrence = models.PositiveIntegerField()
     fingerprint = models.CharField(max_length=16)
     result = models.JSONField(null=True)
+    value = models.ForeignKey(StepValue, on_delete=models.PROTECT, null=True, blank=True, related_name="steps")
     attempt = models.PositiveIntegerField()
     at = models.DateTimeField()
 
     class Meta:
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(fields=["job", "name", "occurrence"], name="step_is_recorded_once"),
+            models.CheckConstraint(condition=Q(value__isnull=True) | Q(result__isnull=True), name="step_has_its_result_in_one_place"),
         ]
 
     def __str__(self) -> str:
@@ -124,11 +179,46 @@ class StepRecord(models.Model):
 
 
 class Result(models.Model):
-    """A completed job's output."""
+    """A completed job's output: in the row, or whole in the object store at `location`, known by size and hash."""
 
     job = models.OneToOneField(Job, on_delete=models.CASCADE, primary_key=True, related_name="result")
-    output = models.JSONField()
+    output = models.JSONField(null=True)
+    location = models.CharField(max_length=200, blank=True)
+    size = models.PositiveBigIntegerField(default=0)
+    sha256 = models.CharField(max_length=64, blank=True)
     at = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.CheckConstraint(
+                condition=Q(output__isnull=False, location="", sha256="") | Q(output__isnull=True) & ~Q(location="") & ~Q(sha256=""),
+                name="result_is_in_the_row_or_in_the_store",
+            ),
+        ]
 
     def __str__(self) -> str:
         return str(self.job_id)
+
+
+class StoredResult(models.Model):
+    """A result's file in the object store, noted before it is written and dropped after it is gone: none is ever forgotten.
+
+    It is named while a result's row says that the output lies there. Its job's row may be gone before it.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    tenant_id = models.UUIDField()
+    job_id = models.UUIDField()
+    attempt = models.PositiveIntegerField()
+    location = models.CharField(max_length=200)
+    is_named = models.BooleanField(default=False)
+    at = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["job_id", "attempt"], name="attempt_stores_one_result"),
+        ]
+        indexes: ClassVar[list[models.Index]] = [models.Index(F("at"), condition=Q(is_named=False), name="stored_result_is_an_orphan")]
+
+    def __str__(self) -> str:
+        return self.location

@@ -3,51 +3,87 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import Count, Sum
 
 from invocation.domain.batches import ShardState
 from invocation.domain.jobs import IN_FLIGHT
 from invocation.domain.turns import OPEN
+from invocation.gateways import statements
 from invocation.models import Hold, Job, Process, Shard, Turn
 from invocation.models.admission import HoldScope
 from quota.domain.classes import PriorityClass
 
-# A loose index scan: one step a tenant, whatever number of jobs each has queued.
-WAITING_TENANTS = """
+# Everything that a round must know, in one look. The ring of tenants is a loose index scan: one
+# step a tenant, whatever number of jobs each has queued; it begins behind `after` and goes round.
+SCENE = """
 WITH RECURSIVE ring AS (
-    (SELECT tenant_id FROM invocation_job WHERE state = 'queued' AND priority_class = %(class)s AND tenant_id > %(after)s
+    (SELECT tenant_id, 1 AS seat, FALSE AS again FROM invocation_job
+     WHERE state = 'queued' AND NOT is_behind AND priority_class = %(class)s AND tenant_id > %(after)s
      ORDER BY tenant_id LIMIT 1)
   UNION ALL
     SELECT (SELECT job.tenant_id FROM invocation_job AS job
-            WHERE job.state = 'queued' AND job.priority_class = %(class)s AND job.tenant_id > ring.tenant_id
-            ORDER BY job.tenant_id LIMIT 1)
-    FROM ring WHERE ring.tenant_id IS NOT NULL
+            WHERE job.state = 'queued' AND NOT job.is_behind AND job.priority_class = %(class)s AND job.tenant_id > ring.tenant_id
+            ORDER BY job.tenant_id LIMIT 1), ring.seat + 1, FALSE
+    FROM ring WHERE ring.tenant_id IS NOT NULL AND ring.seat < %(most)s
+),
+start AS (
+    (SELECT tenant_id, 1 AS seat FROM invocation_job
+     WHERE state = 'queued' AND NOT is_behind AND priority_class = %(class)s AND tenant_id <= %(after)s
+     ORDER BY tenant_id LIMIT 1)
+  UNION ALL
+    SELECT (SELECT job.tenant_id FROM invocation_job AS job
+            WHERE job.state = 'queued' AND NOT job.is_behind AND job.priority_class = %(class)s
+              AND job.tenant_id > start.tenant_id AND job.tenant_id <= %(after)s
+            ORDER BY job.tenant_id LIMIT 1), start.seat + 1
+    FROM start WHERE start.tenant_id IS NOT NULL AND start.seat < %(most)s
 )
-SELECT tenant_id FROM ring WHERE tenant_id IS NOT NULL LIMIT %(most)s
+SELECT
+    (SELECT coalesce(sum(slots), 0) FROM invocation_process
+     WHERE priority_class = %(class)s AND lease_until > %(now)s AND NOT is_draining),
+    (SELECT json_object_agg(scope, held) FROM (
+        SELECT scope, json_agg(value) AS held FROM invocation_hold WHERE released_at IS NULL GROUP BY scope) AS holds),
+    (SELECT json_object_agg(tenant_id, jobs) FROM (
+        SELECT tenant_id, count(*) AS jobs FROM invocation_job
+        WHERE priority_class = %(class)s AND state IN ('dispatched', 'working', 'cancelling') GROUP BY tenant_id) AS flying),
+    ARRAY(SELECT tenant_id FROM ring WHERE tenant_id IS NOT NULL ORDER BY seat)
+      || ARRAY(SELECT tenant_id FROM start WHERE tenant_id IS NOT NULL AND (SELECT count(tenant_id) FROM ring) < %(most)s ORDER BY seat)
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A class as a round finds it: slots, what is held by scope, what is in flight by tenant, and who waits, in ring order."""
+
+    slots: int
+    held: Mapping[HoldScope, frozenset[str]]
+    in_flight: Counter[UUID]
+    waiting: Sequence[UUID]
+
+    @property
+    def free(self) -> int:
+        return max(0, self.slots - self.in_flight.total())
+
+
+def scene(priority_class: str, *, after: UUID, most: int, now: datetime) -> Scene:
+    """Look at a class; `most` tenants that wait, from behind `after`."""
+    [(slots, held, flying, ring)] = statements.rows(SCENE, {"class": str(priority_class), "after": after, "most": most, "now": now})
+    return Scene(
+        slots=int(slots),
+        held={scope: frozenset((held or {}).get(scope, ())) for scope in HoldScope},
+        in_flight=Counter({UUID(tenant): jobs for tenant, jobs in (flying or {}).items()}),
+        waiting=ring[:most],
+    )
 
 
 def live_slots(*, now: datetime) -> Counter[str]:
     """Return the slots of living, undrained workers by priority class."""
     rows = Process.objects.filter(lease_until__gt=now, is_draining=False).values_list("priority_class").annotate(Sum("slots"))
     return Counter(dict(rows))
-
-
-def in_flight(priority_class: str) -> Counter[UUID]:
-    """Return the jobs dispatched or at work in a class, by tenant."""
-    rows = Job.objects.filter(priority_class=priority_class, state__in=IN_FLIGHT).values_list("tenant_id").annotate(Count("id"))
-    return Counter(dict(rows))
-
-
-def waiting_tenants(priority_class: str, *, after: UUID, most: int) -> list[UUID]:
-    """Return up to `most` tenants with queued jobs, in ring order from behind `after`."""
-    with connection.cursor() as cursor:
-        cursor.execute(WAITING_TENANTS, {"class": priority_class, "after": after, "most": most})
-        return [row[0] for row in cursor.fetchall()]
 
 
 def open_turns() -> int:

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from django.db import connection
-from django.db.models import Count, F, Min
 
-from invocation.domain.batches import BATCH_OPEN, ShardState
-from invocation.domain.jobs import HELD_BY_A_WORKER, JobState
-from invocation.domain.modes import Mode, policy
+from invocation.domain.modes import Mode
 from invocation.domain.outcomes import RunOutcome
-from invocation.domain.turns import TurnState
-from invocation.models import Job, Shard, Turn
-from invocation.selectors.admission import live_slots
+from invocation.domain.slo import Sample, eta
+from invocation.selectors import depth, slo
 from quota.domain.classes import PriorityClass
 
 FAILED = [str(RunOutcome.FAILED)]
 """The outcomes of a run that did not end as it should; one that an agent declined or a person stopped did."""
+LATELY = timedelta(hours=1)
 
 RUNS = """
 SELECT mode, count(*) AS runs, count(*) FILTER (WHERE outcome = ANY(%(failed)s)) AS failures, sum(cost_usd) AS cost,
@@ -65,13 +62,19 @@ class ModeFigures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassFigures:
-    """What waits and what is at work in one priority class."""
+    """What waits and what is at work in one priority class, and how it was in the last hour, minute by minute, the newest last."""
 
     priority_class: PriorityClass
     depth: int
     oldest_at: datetime | None
     slots: int
     used: int
+    lately: Sequence[Sample]
+
+    @property
+    def eta(self) -> timedelta | None:
+        """When what waits now would be done at the pace of the last ten minutes."""
+        return eta(self.lately, depth=self.depth)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,48 +100,21 @@ def hours(*, since: datetime, now: datetime) -> Mapping[str, Mapping[datetime, H
 
 
 def classes(*, now: datetime) -> list[ClassFigures]:
-    """Return every class's queue and slots now."""
-    waiting, used, slots = _waiting(), _used(), live_slots(now=now)
+    """Return every class's queue and slots now, and its last hour."""
+    waiting = {line.priority_class: line for line in depth.depths()}
+    slots = {line.priority_class: line for line in depth.slots(now=now)}
+    lately = slo.history(since=now - LATELY)
     return [
         ClassFigures(
             priority_class=each,
-            depth=sum(depth for depth, _ in waiting[each]),
-            oldest_at=min((oldest for _, oldest in waiting[each]), default=None),
-            slots=slots[each],
-            used=used[each],
+            depth=waiting[each].waiting,
+            oldest_at=waiting[each].oldest_at,
+            slots=slots[each].slots,
+            used=slots[each].in_use,
+            lately=lately.get(each, ()),
         )
         for each in PriorityClass
     ]
-
-
-def _waiting() -> Mapping[str, Sequence[tuple[int, datetime]]]:
-    found: defaultdict[str, list[tuple[int, datetime]]] = defaultdict(list)
-    jobs = Job.objects.filter(state=JobState.QUEUED).values_list("priority_class")
-    turns = Turn.objects.filter(state=TurnState.QUEUED).values_list("mode")
-    shards = Shard.objects.filter(state=ShardState.QUEUED, batch__state__in=BATCH_OPEN).values_list("batch__mode")
-    for name, depth, oldest in jobs.annotate(Count("id"), Min("queued_at")):
-        found[name].append((depth, oldest))
-    for mode, depth, oldest in [*turns.annotate(Count("id"), Min("received_at")), *shards.annotate(Count("id"), Min("batch__created_at"))]:
-        found[_class_of(mode)].append((depth, oldest))
-    return found
-
-
-def _used() -> Counter[str]:
-    jobs = Job.objects.filter(state__in=HELD_BY_A_WORKER).values_list("priority_class").annotate(Count("id"))
-    turns = Turn.objects.filter(state=TurnState.WORKING).values_list("mode").annotate(Count("id"))
-    shards = Shard.objects.filter(state=ShardState.WORKING).values_list(F("batch__mode")).annotate(Count("id"))
-    return Counter(dict(jobs)) + _by_class(turns) + _by_class(shards)
-
-
-def _by_class(counted: Iterable[tuple[str, int]]) -> Counter[str]:
-    found: Counter[str] = Counter()
-    for mode, count in counted:
-        found[_class_of(mode)] += count
-    return found
-
-
-def _class_of(mode: str) -> str:
-    return str(policy(Mode(mode)).priority_class)
 
 
 def _mode_figures(mode: Mode, row: Mapping[str, Any] | None) -> ModeFigures:

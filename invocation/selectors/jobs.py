@@ -8,9 +8,9 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
-from invocation.domain.errors import NoResult, NotFound, ResultNotReady
-from invocation.domain.jobs import TERMINAL, JobState
-from invocation.models import Job, JobEvent, Result, RunRecord, StepRecord
+from invocation.domain.errors import NotFound
+from invocation.domain.jobs import TERMINAL
+from invocation.models import Job, JobEvent, RunRecord, StepRecord
 
 ENDED_TYPES = frozenset(f"job.{state}" for state in TERMINAL)
 
@@ -28,16 +28,6 @@ def owned_job(tenant_id: UUID, job_id: UUID) -> Job:
     return found
 
 
-def result_of(job: Job) -> Result:
-    """Return a completed job's result. Raises ResultNotReady before the end, NoResult after another end."""
-    found = Result.objects.filter(job=job).first()
-    if found is not None:
-        return found
-    if job.state in TERMINAL and job.state != JobState.COMPLETED:
-        raise NoResult(f"Job {job.pk} is {job.state}.", state=job.state, error=job.error, reason=job.reason)
-    raise ResultNotReady(f"Job {job.pk} is {job.state}.", state=job.state)
-
-
 def events_after(job_id: UUID, seq: int) -> list[JobEvent]:
     return list(JobEvent.objects.filter(job_id=job_id, seq__gt=seq).order_by("seq")[:500])
 
@@ -47,7 +37,12 @@ def has_ended(job_id: UUID) -> bool:
 
 
 def steps_of(job: Job) -> QuerySet[StepRecord]:
-    return StepRecord.objects.filter(job=job).order_by("pk")
+    return StepRecord.objects.filter(job=job).select_related("value").order_by("pk")
+
+
+def step_result(step: StepRecord) -> Any:
+    """Return what the step came to, from wherever it is kept."""
+    return step.value.content if step.value else step.result
 
 
 def runs_of(tenant_id: UUID, filters: Mapping[str, Any]) -> QuerySet[RunRecord]:

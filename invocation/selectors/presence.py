@@ -16,8 +16,8 @@ SELECT FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted
 
 
 def lives(priority_class: str, *, host: str, now: datetime) -> bool:
-    """Tell whether a worker of this class on this machine keeps its lease."""
-    return Process.objects.filter(priority_class=priority_class, host=host, lease_until__gt=now).exists()
+    """Tell whether a worker of this class on this machine that takes messages keeps its lease."""
+    return Process.objects.filter(priority_class=priority_class, host=host, slots__gt=0, lease_until__gt=now).exists()
 
 
 def is_locked(number: int) -> bool:

@@ -1,46 +1,53 @@
-"""Admission: late, as far as live slots allow, and fair between tenants."""
+"""Admission: late, as far as live slots allow, and fair between tenants. Its cost does not grow with the backlog."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from django.db import connection, transaction
-
-from invocation.domain.jobs import Move
 from invocation.domain.rounds import START, Place, Room, shares
 from invocation.models.admission import HoldScope
 from invocation.selectors import admission as seen
+from invocation.selectors.admission import Scene
 from invocation.services import lifecycle
 from quota.domain.callers import PlanTerms
 from quota.domain.classes import PriorityClass
 
 DISPATCHED_CLASSES = (PriorityClass.P1, PriorityClass.P2)
 TENANTS_A_ROUND = 64
+MOST_A_ROUND = 256
+FAR = 10_000
+"""How far a tenant's queue is searched behind jobs that are held; without a hold nothing is searched."""
 
-# The oldest jobs of each tenant, as many as its share; in ring order, as many of each as its weight, before it is anybody's second turn.
+# The first jobs of each tenant, as many as its share; in ring order, as many of each as its weight, before it is anybody's second turn.
 PICK = """
-SELECT picked.id, picked.attempt, share.tenant_id
+SELECT picked.id, picked.attempt, share.tenant_id, picked.is_alone
 FROM unnest(%(tenants)s::uuid[], %(shares)s::int[], %(weights)s::int[], %(had)s::int[]) WITH ORDINALITY
     AS share (tenant_id, most, weight, had, seat)
 CROSS JOIN LATERAL (
-    SELECT job.id, job.attempt, row_number() OVER (ORDER BY job.id) AS place FROM invocation_job AS job
-    WHERE job.state = 'queued' AND job.priority_class = %(class)s AND job.tenant_id = share.tenant_id
-      AND NOT job.endpoint = ANY(%(endpoints)s) AND NOT job.agent = ANY(%(agents)s)
-      AND (job.ordering_key IS NULL OR NOT EXISTS (
-        SELECT FROM invocation_job AS ahead
-        WHERE ahead.tenant_id = job.tenant_id AND ahead.ordering_key = job.ordering_key AND ahead.id < job.id
-          AND ahead.state NOT IN ('completed', 'failed', 'cancelled')))
-    ORDER BY job.id LIMIT share.most
+    SELECT job.id, job.attempt, job.is_alone, row_number() OVER () AS place FROM (
+        SELECT near.id, near.attempt, near.is_alone, near.endpoint, near.agent FROM invocation_job AS near
+        WHERE near.state = 'queued' AND NOT near.is_behind
+          AND near.priority_class = %(class)s AND near.tenant_id = share.tenant_id
+        ORDER BY near.rank, near.id LIMIT share.most + %(far)s
+    ) AS job
+    WHERE NOT job.endpoint = ANY(%(endpoints)s::text[]) AND NOT job.agent = ANY(%(agents)s::text[])
+    LIMIT share.most
 ) AS picked
 ORDER BY (share.had + picked.place - 1) / share.weight, share.seat, picked.place LIMIT %(most)s
 """
 
 
-Picked = tuple[UUID, int, UUID]
-"""A job, its attempt, and whose it is."""
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """A job that was admitted, in which attempt, whose it is, and whether it must run alone in its process."""
+
+    job_id: UUID
+    attempt: int
+    tenant: UUID
+    is_alone: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,88 +57,107 @@ class _Seat:
     tenant: UUID
     most: int
     weight: int
-    had: int
+    had: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """One class's jobs that may run now, and where the ring goes on."""
+    """One class's jobs that may run now, where the ring goes on, and whether another round might admit more at once."""
 
     priority_class: PriorityClass
-    claims: list[tuple[UUID, int]]
-    place: Place
+    picked: Sequence[Picked] = ()
+    place: Place = START
+    more: bool = field(default=False)
+
+    @property
+    def claims(self) -> list[tuple[UUID, int]]:
+        return [(each.job_id, each.attempt) for each in self.picked if not each.is_alone]
+
+    @property
+    def alone(self) -> list[tuple[UUID, int]]:
+        """Those whose worker vanished before: each runs in a process of its own."""
+        return [(each.job_id, each.attempt) for each in self.picked if each.is_alone]
 
 
-def admit(priority_class: PriorityClass, *, terms: Mapping[UUID, PlanTerms], place: Place, free: int, now: datetime) -> Admitted:
-    """Admit up to `free` jobs of a class, round-robin over tenants from where the last round ended, each up to its weight.
+def look(priority_class: PriorityClass, *, place: Place, now: datetime) -> Scene:
+    """Return what a round needs to know of a class: free slots, holds, what is in flight, and who waits."""
+    return seen.scene(priority_class, after=place.behind, most=TENANTS_A_ROUND, now=now)
 
-    Where slots ran out the ring goes on with whoever was next; so nobody is passed over
-    for ever, and one slot at a time is shared as fairly as a hundred.
+
+def admit(
+    priority_class: PriorityClass,
+    scene: Scene,
+    *,
+    terms: Mapping[UUID, PlanTerms],
+    place: Place,
+    now: datetime,
+    fresh: Sequence[UUID] = (),
+) -> Admitted:
+    """Admit as many jobs of a class as slots are free, round-robin over tenants from where the last round ended, each up to its weight.
+
+    Where slots ran out the ring goes on with whoever was next; so nobody is passed over for
+    ever, and one slot at a time is shared as fairly as a hundred. `fresh` are tenants that
+    have just submitted: those of them that have nothing in flight come first with one job
+    each, in at most half of the slots, so that a newcomer need not wait for the ring.
     """
-    tenants = _ring(priority_class, after=place.behind)
-    in_flight = seen.in_flight(priority_class)
-    held_tenants = set(seen.held(HoldScope.TENANT))
-    rooms = [
-        _room(tenant, priority_class, terms[tenant], in_flight[tenant])
-        for tenant in tenants
-        if tenant in terms and str(tenant) not in held_tenants
-    ]
+    free = min(scene.free, MOST_A_ROUND)
+    if free == 0 or priority_class in scene.held[HoldScope.CLASS]:
+        return Admitted(priority_class, place=place)
+    rooms = [_room(tenant, priority_class, terms[tenant], scene) for tenant in scene.waiting if _may_run(tenant, scene, terms)]
     given = shares(rooms, free=free)
-    seats = [_Seat(tenant, most, terms[tenant].weight, place.had if tenant == place.tenant else 0) for tenant, most in given.items()]
-    picked = _take(priority_class, seats, free=free, now=now) if seats else []
-    claims = [(job_id, attempt) for job_id, attempt, _ in picked]
-    went_round = Place(tenants[-1]) if tenants else START
-    return Admitted(priority_class, claims, went_round if len(picked) < free else _stopped(picked, seats))
+    ring = [_Seat(tenant, most, terms[tenant].weight, place.had if tenant == place.tenant else 0) for tenant, most in given.items()]
+    early = [tenant for tenant in fresh if _is_new(tenant, scene, terms)][: max(1, free // 2)]
+    seats = [_Seat(tenant, given.get(tenant, 1), 1) for tenant in early] + [seat for seat in ring if seat.tenant not in early]
+    picked = _take(priority_class, seats, scene, free=free, now=now) if seats else []
+    more = len(picked) < scene.free and (len(picked) == free or len(scene.waiting) == TENANTS_A_ROUND or _cut(picked, seats))
+    return Admitted(priority_class, picked, _went_to(picked, ring, scene, place, free=free), more=more)
 
 
-def free_slots(priority_class: PriorityClass, *, slots: int) -> int:
-    """Return how many jobs more the class's live workers can take; none while the class is held."""
-    if priority_class in seen.held(HoldScope.CLASS):
-        return 0
-    return max(0, slots - sum(seen.in_flight(priority_class).values()))
+def _may_run(tenant: UUID, scene: Scene, terms: Mapping[UUID, PlanTerms]) -> bool:
+    return tenant in terms and str(tenant) not in scene.held[HoldScope.TENANT]
 
 
-def _ring(priority_class: PriorityClass, *, after: UUID) -> list[UUID]:
-    found = seen.waiting_tenants(priority_class, after=after, most=TENANTS_A_ROUND)
-    if len(found) < TENANTS_A_ROUND and after != START.tenant:
-        again = seen.waiting_tenants(priority_class, after=START.tenant, most=TENANTS_A_ROUND - len(found))
-        found += [tenant for tenant in again if tenant not in found]
-    return found
+def _is_new(tenant: UUID, scene: Scene, terms: Mapping[UUID, PlanTerms]) -> bool:
+    return _may_run(tenant, scene, terms) and scene.in_flight[tenant] == 0
 
 
-def _stopped(picked: list[Picked], seats: list[_Seat]) -> Place:
-    """Return where slots ran out: at the last tenant served, with what it has had of its weight."""
-    last = picked[-1][2]
-    seat = next(seat for seat in seats if seat.tenant == last)
-    return Place(last, (seat.had + sum(tenant == last for _, _, tenant in picked)) % seat.weight)
+def _went_to(picked: Sequence[Picked], ring: Sequence[_Seat], scene: Scene, place: Place, *, free: int) -> Place:
+    """Return where slots ran out: at the ring's last tenant served, with what it has had of its weight."""
+    if len(picked) < free:
+        return Place(scene.waiting[-1]) if scene.waiting else START
+    seats = {seat.tenant: seat for seat in ring}
+    last = next((seats[each.tenant] for each in reversed(picked) if each.tenant in seats), None)
+    if last is None:
+        return place
+    return Place(last.tenant, (last.had + sum(each.tenant == last.tenant for each in picked)) % last.weight)
 
 
-def _room(tenant: UUID, priority_class: PriorityClass, terms: PlanTerms, in_flight: int) -> Room:
+def _cut(picked: Sequence[Picked], seats: Sequence[_Seat]) -> bool:
+    """Say whether somebody took all of its share, so that slots nobody else wanted may go to it in another round."""
+    got = [each.tenant for each in picked]
+    return any(got.count(seat.tenant) >= seat.most for seat in seats)
+
+
+def _room(tenant: UUID, priority_class: PriorityClass, terms: PlanTerms, scene: Scene) -> Room:
     cap = terms.in_flight[priority_class]
-    return Room(tenant, terms.weight, None if cap is None else max(0, cap - in_flight))
+    return Room(tenant, terms.weight, None if cap is None else max(0, cap - scene.in_flight[tenant]))
 
 
-@transaction.atomic
-def _take(priority_class: PriorityClass, seats: list[_Seat], *, free: int, now: datetime) -> list[Picked]:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            PICK,
-            {
-                "tenants": [seat.tenant for seat in seats],
-                "shares": [seat.most for seat in seats],
-                "weights": [seat.weight for seat in seats],
-                "had": [seat.had for seat in seats],
-                "class": priority_class,
-                "endpoints": seen.held(HoldScope.ENDPOINT),
-                "agents": seen.held(HoldScope.AGENT),
-                "most": free,
-            },
-        )
-        picked: list[Picked] = cursor.fetchall()
-    moved = lifecycle.move(
-        Move.ADMIT,
-        [lifecycle.of(job_id, attempt=attempt) for job_id, attempt, _ in picked],
+def _take(priority_class: PriorityClass, seats: Sequence[_Seat], scene: Scene, *, free: int, now: datetime) -> list[Picked]:
+    endpoints, agents = scene.held[HoldScope.ENDPOINT], scene.held[HoldScope.AGENT]
+    found = lifecycle.admit(
+        PICK,
+        {
+            "tenants": [seat.tenant for seat in seats],
+            "shares": [seat.most for seat in seats],
+            "weights": [seat.weight for seat in seats],
+            "had": [seat.had for seat in seats],
+            "class": str(priority_class),
+            "endpoints": list(endpoints),
+            "agents": list(agents),
+            "far": FAR if endpoints or agents else 0,
+            "most": free,
+        },
         now=now,
-        right=lifecycle.SAME_ATTEMPT,
     )
-    return [each for each in picked if each[0] in moved]
+    return [Picked(*row) for row in found]

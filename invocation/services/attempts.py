@@ -1,4 +1,4 @@
-"""The database side of a job's attempt: claim, journal, finish; each grouped over the jobs of a process."""
+"""The end of a job's attempt: completed, failed, handed back or cancelled; completions grouped over the jobs of a process."""
 
 from __future__ import annotations
 
@@ -9,111 +9,43 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import IntegrityError, connection, transaction
-from django.db.models import F
+from django.db import transaction
 
-from agents.domain.errors import RunError
-from agents.domain.run import Question, Step, StepKey
-from invocation.domain.errors import StaleMove
+from agents.domain.errors import Cause, RunError
 from invocation.domain.jobs import Fault, Fence, JobState, Move, Next, judge
-from invocation.domain.schedules import FiringMove
-from invocation.models import Job, Result, StepRecord
-from invocation.services import firings, lifecycle, records
+from invocation.models import Job
+from invocation.services import endings, lifecycle, records, results
+from invocation.services.charges import charge
 from invocation.services.records import Finished
+from invocation.services.results import Kept
 from quota.domain.ledger import LedgerLine
-from quota.services import ledger
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """A message's word: this job, in this attempt, for this process."""
+class Completion:
+    """A run that gave its output: whose attempt it was, and its record."""
 
-    job_id: UUID
-    attempt: int
-    owner: UUID
-
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """A job that this process holds, and the steps that earlier attempts finished."""
-
-    job: Job
-    steps: Mapping[StepKey, Step]
-
-    @property
-    def fence(self) -> Fence:
-        return Fence(str(self.job.id), self.job.attempt, str(self.job.owner))
+    fence: Fence
+    output: Kept
+    run: Finished
 
 
-def claim(claims: Sequence[Claim]) -> Sequence[Claimed | None]:
-    """Take the jobs of these messages; None for a message that came twice or too late."""
-    given = [lifecycle.of(each.job_id, attempt=each.attempt, owner=str(each.owner)) for each in claims]
-    moved = lifecycle.move(Move.CLAIM, given, now=datetime.now(UTC), right=lifecycle.SAME_ATTEMPT)
-    jobs = Job.objects.in_bulk(moved)
-    resumed = [job.id for job in jobs.values() if job.attempt > 1]
-    steps = _steps(resumed) if resumed else {}
-    taken = [jobs.pop(each.job_id, None) for each in claims]
-    return [Claimed(job, steps.get(job.id, {})) if job else None for job in taken]
-
-
-def _steps(job_ids: Sequence[UUID]) -> dict[UUID, dict[StepKey, Step]]:
-    found: dict[UUID, dict[StepKey, Step]] = {}
-    for record in StepRecord.objects.filter(job_id__in=job_ids):
-        found.setdefault(record.job_id, {})[StepKey(record.name, record.occurrence)] = Step(record.result, record.fingerprint)
-    return found
-
-
-def record_step(fence: Fence, key: StepKey, step: Step, lines: Sequence[LedgerLine]) -> None:
-    """Keep a finished step and what it cost, in one transaction. Raises StaleMove if the attempt no longer holds the job."""
-    now = datetime.now(UTC)
-    try:
-        with transaction.atomic():
-            _must_hold(fence)
-            StepRecord.objects.create(
-                job_id=fence.job_id,
-                name=key.name,
-                occurrence=key.occurrence,
-                fingerprint=step.fingerprint,
-                result=step.result,
-                attempt=fence.attempt,
-                at=now,
-            )
-            _charge(fence, lines)
-    except IntegrityError:
-        raise StaleMove(f"Step {key.name} of job {fence.job_id} was recorded by another attempt.") from None
-
-
-def _must_hold(fence: Fence) -> None:
-    """Lock the job's row for this attempt, so that no rescue can come between. Raises StaleMove."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT FROM invocation_job WHERE id = %s AND attempt = %s AND owner = %s FOR UPDATE",
-            [fence.job_id, fence.attempt, fence.owner],
-        )
-        if not cursor.rowcount:
-            raise StaleMove(f"Attempt {fence.attempt} no longer holds job {fence.job_id}.")
-
-
-def _charge(fence: Fence, lines: Sequence[LedgerLine]) -> None:
-    """Book the calls, and take them off what the job's later attempts may spend."""
-    if lines:
-        ledger.append(lines)
-        Job.objects.filter(pk=fence.job_id).update(spent_usd=F("spent_usd") + sum(line.cost_usd for line in lines))
-
-
-def _write(fence: Fence, run: Finished, *, now: datetime) -> None:
-    records.write([run], now=now)
-    _charge(fence, run.lines)
-
-
-def complete(fence: Fence, output: Mapping[str, Any], run: Finished) -> None:
-    """Store the result and end the job. Raises StaleMove if the attempt no longer holds it, and then nothing is kept."""
+def complete(completions: Sequence[Completion]) -> Sequence[bool]:
+    """Store the results and end the jobs, in one transaction; False for an attempt that holds its job no more, of which nothing is kept."""
     now = datetime.now(UTC)
     with transaction.atomic():
-        lifecycle.move_one(Move.COMPLETE, lifecycle.held(fence), now=now, right=lifecycle.HOLDER)
-        Result.objects.create(job_id=fence.job_id, output=dict(output), at=now)
-        _write(fence, run, now=now)
-        firings.follow(UUID(fence.job_id), FiringMove.COMPLETE, now=now)
+        given = [lifecycle.held(each.fence) for each in completions]
+        ended = {job.id for job in endings.end(Move.COMPLETE, given, now=now, right=lifecycle.HOLDER)}
+        kept = [each for each in completions if UUID(each.fence.job_id) in ended]
+        results.keep([(UUID(each.fence.job_id), each.output) for each in kept], now=now)
+        _write([(each.fence, each.run) for each in kept], now=now)
+    return [UUID(each.fence.job_id) in ended for each in completions]
+
+
+def _write(runs: Sequence[tuple[Fence, Finished]], *, now: datetime) -> None:
+    records.write([run for _, run in runs], now=now)
+    for fence, run in runs:
+        charge(fence, run.lines)
 
 
 def fail(fence: Fence, error: RunError, *, failures: int, tries: int, run: Finished) -> None:
@@ -126,37 +58,39 @@ def fail(fence: Fence, error: RunError, *, failures: int, tries: int, run: Finis
             lifecycle.move_one(Move.RETRY, lifecycle.held(fence, due_at=verdict.due_at, error=fault), now=now, right=lifecycle.HOLDER)
         else:
             _bury(fence, fault, now=now)
-        _write(fence, run, now=now)
+        _write([(fence, run)], now=now)
+
+
+def fail_undeclared(endpoint: str, fence: Fence) -> None:
+    """Bury a job whose endpoint is declared no more: no process could run it, and trying again cures nothing. Raises StaleMove."""
+    fault = Fault(
+        code="endpoint_undeclared",
+        sentence=f"{endpoint} is not declared in this deployment any more.",
+        cause=Cause.BAD_CODE,
+        remedy="Declare it again (a retired version stays declared, with its successor), then redrive.",
+    ).as_json()
+    with transaction.atomic():
+        _bury(fence, fault, now=datetime.now(UTC))
 
 
 def _bury(fence: Fence, fault: Mapping[str, str], *, now: datetime) -> None:
     facts = {"error": fault, "cause": fault["cause"], "reason": fault["code"], "charged": 1}
-    lifecycle.move_one(Move.BURY, lifecycle.held(fence, **facts), now=now, right=lifecycle.HOLDER)
-    firings.follow(UUID(fence.job_id), FiringMove.FAIL, now=now)
-
-
-def park(fence: Fence, question: Question, lines: Sequence[LedgerLine]) -> None:
-    """Give the slot back until a person has answered. Raises StaleMove."""
-    asked = {"key": question.key, "sentence": question.sentence, "schema": dict(question.schema)}
-    with transaction.atomic():
-        lifecycle.move_one(Move.ASK, lifecycle.held(fence, question=asked), now=datetime.now(UTC), right=lifecycle.HOLDER)
-        _charge(fence, lines)
+    endings.end_one(Move.BURY, lifecycle.held(fence, **facts), now=now, right=lifecycle.HOLDER)
 
 
 def hand_back(fence: Fence, lines: Sequence[LedgerLine]) -> None:
     """Return a job unfinished because the process drains; charged to nobody. Raises StaleMove."""
     with transaction.atomic():
         lifecycle.move_one(Move.HAND_BACK, lifecycle.held(fence), now=datetime.now(UTC), right=lifecycle.HOLDER)
-        _charge(fence, lines)
+        charge(fence, lines)
 
 
 def confirm_cancel(fence: Fence, run: Finished) -> None:
     """End a job whose run was stopped. Raises StaleMove."""
     now = datetime.now(UTC)
     with transaction.atomic():
-        lifecycle.move_one(Move.CONFIRM_CANCEL, lifecycle.held(fence), now=now, right=lifecycle.HOLDER)
-        _write(fence, run, now=now)
-        firings.follow(UUID(fence.job_id), FiringMove.CANCEL, now=now)
+        endings.end_one(Move.CONFIRM_CANCEL, lifecycle.held(fence), now=now, right=lifecycle.HOLDER)
+        _write([(fence, run)], now=now)
 
 
 def tell_progress(fence: Fence, progress: Mapping[str, Any]) -> None:
@@ -178,9 +112,7 @@ def return_broken_off(fences: Sequence[Fence]) -> int:
     given, now = [lifecycle.held(fence) for fence in fences], datetime.now(UTC)
     with transaction.atomic():
         returned = lifecycle.move(Move.HAND_BACK, given, now=now, right=lifecycle.HOLDER)
-        stopped = lifecycle.move(Move.CONFIRM_CANCEL, given, now=now, right=lifecycle.HOLDER)
-        for job_id in stopped:
-            firings.follow(job_id, FiringMove.CANCEL, now=now)
+        stopped = endings.end(Move.CONFIRM_CANCEL, given, now=now, right=lifecycle.HOLDER)
     return len(returned) + len(stopped)
 
 

@@ -30,6 +30,7 @@ from invocation.domain.endpoints import Endpoint, narrowed
 from invocation.domain.errors import StaleMove, TooManyItems
 from invocation.gateways import dispatch, objects, parquet
 from invocation.models import Batch, Outbox, Process, Shard
+from invocation.selectors import canaries
 from invocation.selectors.admission import hold_on, live_slots
 from invocation.services import manifests
 from quota.domain.classes import PriorityClass
@@ -87,7 +88,7 @@ def _insert(opening: BatchOpening, checked: manifests.Checked, *, now: datetime)
         id=batch_id,
         tenant_id=opening.tenant_id,
         endpoint=endpoint.label,
-        agent=endpoint.agent_label,
+        agent=canaries.agent_for(endpoint, batch_id),
         mode=str(endpoint.mode),
         traceparent=opening.traceparent or traces.new(),
         state=BatchState.PLANNED,
@@ -109,7 +110,7 @@ def next_wave(batch_id: UUID, *, now: datetime) -> int:
     """
     with transaction.atomic():
         batch = Batch.objects.select_for_update().get(pk=batch_id)
-        if batch.state not in BATCH_OPEN or _is_held(batch):
+        if batch.state not in BATCH_OPEN or is_held(batch):
             return 0
         _move(batch, BatchMove.START, started_at=now)
         left = list(batch.shards.filter(state=ShardState.QUEUED).order_by("index").values_list("pk", flat=True)[:SHARDS_OF_A_WAVE])
@@ -229,7 +230,8 @@ def _cancel_shards(batch: Batch, *, now: datetime) -> None:
     batch.shards.filter(state__in=edge.sources).update(state=edge.target, owner=None, finished_at=now)
 
 
-def _is_held(batch: Batch) -> bool:
+def is_held(batch: Batch) -> bool:
+    """Say whether an operator holds admission for the batch: its rows wait."""
     return hold_on(endpoint=batch.endpoint, agent=batch.agent, tenant_id=batch.tenant_id, priority_class=P3) is not None
 
 

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from invocation.domain.errors import StaleMove
 from invocation.domain.turns import ENDED, EventType, TurnMove, TurnState
-from invocation.gateways.presence import STOP_CHANNEL
+from invocation.gateways.presence import say_stop
 from invocation.models import Session, Turn
 from invocation.services import turns
 from invocation.services.turns import Ending, failure_event
@@ -25,12 +25,6 @@ def stop_turn(turn_id: UUID, *, now: datetime) -> None:
         elif turn.state not in ENDED:
             Turn.objects.filter(pk=turn_id).update(stop_requested_at=now)
             say_stop(turn_id)
-
-
-def say_stop(run_id: UUID) -> None:
-    """Tell every worker; the one that holds it acts when the transaction commits."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_notify(%s, %s)", [STOP_CHANNEL, str(run_id)])
 
 
 def stopping_turns(owner: UUID) -> list[str]:

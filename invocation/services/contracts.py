@@ -10,7 +10,8 @@ import orjson
 from django.conf import settings
 
 from agents.domain import registry
-from invocation.domain.endpoints import Endpoint, breaks, contract
+from agents.domain.contract import AgentSpec
+from invocation.domain.endpoints import Canary, Endpoint, breaks, contract
 from invocation.domain.errors import ContractBroken
 from invocation.domain.modes import Transport
 from invocation.gateways import declared, objects
@@ -64,6 +65,8 @@ def _unsound(endpoint: Endpoint, agents: set[str]) -> Iterator[str]:
     label = endpoint.label
     if endpoint.agent_label not in agents:
         yield f"{label}: no agent {endpoint.agent_label} is registered; there are {', '.join(sorted(agents))}."
+    elif endpoint.canary is not None:
+        yield from (f"{label}: {why}" for why in canary_faults(endpoint, endpoint.canary))
     beyond = endpoint.may_wait - endpoint.policy.may_wait
     if beyond:
         yield f"{label}: a {endpoint.mode} endpoint cannot wait for {', '.join(sorted(beyond))}."
@@ -72,3 +75,30 @@ def _unsound(endpoint: Endpoint, agents: set[str]) -> Iterator[str]:
         target = declared.book().by_label.get(name)
         if target is None or target.policy.transport is not Transport.JOB:
             yield f"{label}: {name} is no job endpoint that could take over."
+
+
+def canary_faults(endpoint: Endpoint, canary: Canary) -> list[str]:
+    """Return why this version cannot take a part of the endpoint's runs; the endpoint's own version is registered."""
+    declared.load_agents()
+    if canary.agent_version == endpoint.agent_version:
+        return [f"{endpoint.agent_label} takes all of its runs already."]
+    specs = {spec.version: spec for spec in registry.every() if spec.name == endpoint.agent}
+    if canary.agent_version not in specs:
+        known = ", ".join(spec.label for spec in specs.values())
+        return [f"no agent {endpoint.agent}@{canary.agent_version} is registered to be its canary; there are {known}."]
+    return _differences(specs[endpoint.agent_version], specs[canary.agent_version])
+
+
+def _differences(own: AgentSpec, canary: AgentSpec) -> list[str]:
+    """Two versions can stand for one another if they are judged by the same rubric, and the canary guards all that the own one guards."""
+    found = []
+    if (canary.rubric.name, canary.rubric.version) != (own.rubric.name, own.rubric.version):
+        found.append(f"{canary.label} is judged by another rubric than {own.label}: their scores could not be compared.")
+    missing = {_name(verifier) for verifier in own.verifiers} - {_name(verifier) for verifier in canary.verifiers}
+    if missing:
+        found.append(f"{canary.label} lacks verifiers of {own.label}: {', '.join(sorted(missing))}.")
+    return found
+
+
+def _name(verifier: Any) -> str:
+    return str(getattr(verifier, "__name__", verifier))

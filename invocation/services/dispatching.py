@@ -1,10 +1,10 @@
-"""The dispatcher: one leader that admits what fits and mends what is broken, woken by a word or by the clock."""
+"""The dispatcher: one leader that admits what fits and mends what is broken, woken by a hint or by the clock."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -12,12 +12,10 @@ import psycopg
 import structlog
 from django.db import DatabaseError, connections
 
-from invocation.domain.rounds import START, Place
-from invocation.gateways import dispatch
+from invocation.domain.rounds import START, Pace, Place
+from invocation.gateways import dispatch, hints, statements
 from invocation.gateways.presence import own_connection
-from invocation.selectors.admission import live_slots
-from invocation.services import admission, jobs, overdue, processes, rescue, turns
-from invocation.services.submission import CHANNEL
+from invocation.services import admission, children, jobs, overdue, processes, rescue, turns
 from quota.domain.callers import PlanTerms
 from quota.domain.classes import PriorityClass
 from quota.selectors import terms_of_tenants
@@ -29,7 +27,11 @@ LEADER = 0x6765_6172
 POLL_S = 0.25
 SWEEP_S = 0.5
 TERMS_S = 2.0
+NEWCOMER_TERMS_S = 0.1
 STANDBY_S = 0.5
+A_MESSAGE = 32
+A_WHOLE_RING = 16
+"""Rounds in a row that may find only tenants at their cap before the ring is left until the next tick."""
 
 
 class Dispatcher:
@@ -68,42 +70,44 @@ class Dispatcher:
             self._stopping.wait(STANDBY_S)
 
     def _lead(self, session: psycopg.Connection) -> None:
-        session.execute(f"LISTEN {CHANNEL}")
+        session.execute(f"LISTEN {hints.CHANNEL}")
+        statements.prefer_indexes()
+        pace, heard = Pace(), _nothing_heard()
         while not self._stopping.is_set():
-            self.round()
-            connections.close_all()
-            for _ in session.notifies(timeout=POLL_S, stop_after=1):
-                break
+            self._stopping.wait(pace.wait(now=time.monotonic()))
+            heard = _merged([heard, _heard(session, timeout=0.0)])
+            pace.went(self.round(heard), now=time.monotonic())
+            heard = _heard(session, timeout=POLL_S)
 
-    def round(self) -> None:
-        """Mend what is due, then admit until slots or jobs run out."""
+    def round(self, heard: Mapping[str, set[UUID]] | None = None) -> int:
+        """Mend what is due, then admit, in the classes that were heard of or in all, until slots or jobs run out; return how many."""
         if time.monotonic() - self._swept > SWEEP_S:
-            self._swept = time.monotonic()
+            self._swept, heard = time.monotonic(), None
             self._sweep()
-        slots = live_slots(now=datetime.now(UTC))
-        for priority_class in admission.DISPATCHED_CLASSES:
-            self._admit(priority_class, slots[priority_class])
+        classes = [each for each in admission.DISPATCHED_CLASSES if not heard or each in heard]
+        return sum(self._admit(each, heard[each] if heard else set()) for each in classes)
 
-    def _admit(self, priority_class: PriorityClass, slots: int) -> None:
-        while free := admission.free_slots(priority_class, slots=slots):
-            admitted = admission.admit(
-                priority_class,
-                terms=self._known_terms(),
-                place=self._places.get(priority_class, START),
-                free=free,
-                now=datetime.now(UTC),
-            )
+    def _admit(self, priority_class: PriorityClass, fresh: set[UUID]) -> int:
+        count, fruitless, more = 0, 0, True
+        while more and fruitless < A_WHOLE_RING:
+            now, place = datetime.now(UTC), self._places.get(priority_class, START)
+            scene = admission.look(priority_class, place=place, now=now)
+            terms = self._known_terms([*scene.waiting, *fresh])
+            admitted = admission.admit(priority_class, scene, terms=terms, place=place, now=now, fresh=sorted(fresh))
             self._places[priority_class] = admitted.place
-            if not admitted.claims:
-                return
             self._send(admitted)
+            count, more, fresh = count + len(admitted.picked), admitted.more, set()
+            fruitless = 0 if admitted.picked else fruitless + 1
+        return count
 
     def _send(self, admitted: admission.Admitted) -> None:
         """After commit. A message that cannot be sent is not lost: the sweep recalls the jobs."""
         try:
-            dispatch.wake_jobs(admitted.priority_class, admitted.claims)
+            for start in range(0, len(admitted.claims), A_MESSAGE):
+                dispatch.wake_jobs(admitted.priority_class, admitted.claims[start : start + A_MESSAGE])
+            dispatch.wake_alone(admitted.priority_class, admitted.alone)
         except dispatch.BrokerGone as gone:
-            log.warning("broker_gone", error=str(gone), jobs=len(admitted.claims))
+            log.warning("broker_gone", error=str(gone), jobs=len(admitted.picked))
 
     def _sweep(self) -> None:
         for process_id in self._deaths.look(now=datetime.now(UTC)):
@@ -121,10 +125,30 @@ class Dispatcher:
             except dispatch.BrokerGone as gone:
                 log.warning("broker_gone", error=str(gone), turns=len(turn_ids))
 
-    def _known_terms(self) -> Mapping[UUID, PlanTerms]:
-        if time.monotonic() - self._terms_read > TERMS_S:
+    def _known_terms(self, tenants: Iterable[UUID]) -> Mapping[UUID, PlanTerms]:
+        """Return every plan's terms, read again now and then, and sooner for the sake of a tenant that is not known yet."""
+        age = time.monotonic() - self._terms_read
+        if age > TERMS_S or (age > NEWCOMER_TERMS_S and any(tenant not in self._terms for tenant in tenants)):
             self._terms, self._terms_read = terms_of_tenants(), time.monotonic()
         return self._terms
+
+
+def _nothing_heard() -> dict[str, set[UUID]]:
+    return {}
+
+
+def _heard(session: psycopg.Connection, *, timeout: float) -> dict[str, set[UUID]]:
+    """Return, by class, who is said to have submitted: what waits already, or the first word within `timeout` seconds."""
+    words = [hints.read(word.payload) for word in session.notifies(timeout=timeout, stop_after=1)]
+    return _merged([{hint.priority_class: set(hint.tenants)} for hint in words])
+
+
+def _merged(all_heard: Iterable[Mapping[str, set[UUID]]]) -> dict[str, set[UUID]]:
+    merged: dict[str, set[UUID]] = {}
+    for heard in all_heard:
+        for priority_class, tenants in heard.items():
+            merged.setdefault(priority_class, set()).update(tenants)
+    return merged
 
 
 def rescue_jobs(now: datetime) -> int:
@@ -143,6 +167,10 @@ def expire_queued(now: datetime) -> int:
     return jobs.expire_due(now=now)
 
 
+def wake_forgotten_parents(now: datetime) -> int:
+    return children.wake_forgotten(now=now)
+
+
 def end_overdue_turns(now: datetime) -> int:
     return overdue.end_overdue_turns(now=now)
 
@@ -151,6 +179,7 @@ _MENDS: tuple[Callable[[datetime], int], ...] = (
     rescue_jobs,
     recall_lost_messages,
     wake_waiting,
+    wake_forgotten_parents,
     expire_queued,
     end_overdue_turns,
 )

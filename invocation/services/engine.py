@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
@@ -10,25 +12,25 @@ from uuid import UUID
 
 import structlog
 
-from agents.domain.errors import RunError, WaitUnavailable
-from agents.domain.run import Parked, Question, Step, StepKey
-from agents.domain.values import Json, Progress, Request, Terms
-from invocation.domain.endpoints import Endpoint
+from agents.domain.errors import PlatformError, RunError
+from agents.domain.steps import Step, StepKey
+from agents.domain.values import Progress, Request, Terms
+from agents.domain.waits import Parked, Wait
 from invocation.domain.errors import StaleMove
 from invocation.domain.jobs import Fence
-from invocation.domain.modes import WaitKind
 from invocation.domain.outcomes import RunOutcome, outcome_of
-from invocation.gateways import declared
+from invocation.gateways import declared, hints
 from invocation.gateways.announcing import Announcer
-from invocation.gateways.database import off_loop
+from invocation.gateways.database import is_away, off_loop
 from invocation.gateways.grouping import Grouper
-from invocation.models import Job
-from invocation.services import attempts, records, targets
-from invocation.services.attempts import Claim, Claimed
+from invocation.services import attempts, claims, journals, parking, records, results, targets
+from invocation.services.attempts import Completion
 from invocation.services.calls import Bill, own_budget
+from invocation.services.claims import Claim, Claimed, HeldJob
 from invocation.services.records import Finished
 from invocation.services.running import Running, uncancel
 from invocation.services.runs import Assignment, Carried, Clock, Interrupted, Silent, Surroundings, carry_out
+from invocation.services.waits import JobWaits
 from quota.domain.ledger import ParentKind
 
 log = structlog.get_logger()
@@ -38,9 +40,9 @@ STOP_AGAIN_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Parking:
-    """The run asked a person and gave its slot back."""
+    """The run waits and gave its slot back."""
 
-    question: Question
+    wait: Wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +53,25 @@ class Stopped:
 Outcome = Carried | Parking | Stopped
 
 
+class OutcomeNotKept(PlatformError):
+    """The run came to its end and that could not be stored, for a reason that is not the database's absence. A failure like any other."""
+
+    code = "outcome_not_kept"
+    remedy = "Read the traceback in the worker's log: without this failure the job would be given back and run for ever."
+
+
 class JobEngine:
     """Holds the runs of this process. `accept` may be called on the loop only."""
 
-    def __init__(self, *, owner: UUID, announcer: Announcer) -> None:
+    def __init__(self, *, owner: UUID, announcer: Announcer, slots: int = sys.maxsize) -> None:
         self._owner = owner
         self._announcer = announcer
-        self._claims: Grouper[Claim, Claimed | None] = Grouper(attempts.claim)
+        self._slots = slots
+        self._promised = 0
+        self._finishing = 0
+        self._lock = threading.Lock()
+        self._claims: Grouper[Claim, Claimed | None] = Grouper(claims.claim)
+        self._completions: Grouper[Completion, bool] = Grouper(attempts.complete)
         self._running = Running()
         self._draining = False
 
@@ -68,6 +82,22 @@ class JobEngine:
     @property
     def running(self) -> frozenset[str]:
         return self._running.ids
+
+    def take(self, wakes: Sequence[tuple[UUID, int]], loop: asyncio.AbstractEventLoop) -> Sequence[tuple[UUID, int]]:
+        """Take as many jobs of a message as slots are free, and return the others. May be called from any thread."""
+        with self._lock:
+            busy = self._running.count - self._finishing + self._promised
+            room = 0 if self._draining else max(0, self._slots - busy)
+            taken, rest = wakes[:room], wakes[room:]
+            self._promised += len(taken)
+        if taken:
+            loop.call_soon_threadsafe(self._accept_promised, taken)
+        return rest
+
+    def _accept_promised(self, wakes: Sequence[tuple[UUID, int]]) -> None:
+        self.accept(wakes)
+        with self._lock:
+            self._promised -= len(wakes)
 
     def accept(self, wakes: Sequence[tuple[UUID, int]]) -> None:
         """Start each job of a message. A draining process leaves them to the sweep."""
@@ -92,37 +122,55 @@ class JobEngine:
         claimed = await self._claims.do(Claim(job_id, attempt, self._owner))
         if claimed is None:
             return
+        if claimed.job.endpoint not in declared.book().by_label:
+            await off_loop(attempts.fail_undeclared, claimed.job.endpoint, claimed.fence)
+            return
         self._announcer.started(claimed.job.id, claimed.job.agent, claimed.job.endpoint)
         work = _Work(claimed)
         outcome: Outcome = Stopped()
         try:
             with self._running.stoppable(work.fence.job_id):
                 outcome = await work.outcome()
-            await _apply(work, outcome)
+            await self._apply(work, outcome)
         except StaleMove as stale:
             log.warning("fenced_out", job_id=str(job_id), attempt=attempt, detail=stale.detail)
         finally:
             self._announcer.ended(claimed.job.id, _word(outcome))
+            hints.wake(claimed.job.priority_class)
 
+    async def _apply(self, work: _Work, outcome: Outcome) -> None:
+        """Apply what came of the run. Where somebody asked to cancel meanwhile, that is what counts. Raises StaleMove."""
+        run = work.finished(outcome)
+        try:
+            await self._applied(work, outcome, run)
+        except StaleMove:
+            cancelled = replace(run, outcome=RunOutcome.CANCELLED, error_code="", evidence=None)
+            await off_loop(attempts.confirm_cancel, work.fence, cancelled)
+        except Exception as defect:
+            if is_away(defect):
+                raise
+            log.exception("outcome_not_kept", job_id=work.fence.job_id)
+            unkept = OutcomeNotKept(f"What came of the run could not be stored: {type(defect).__name__}: {defect}"[:500])
+            await work.fail(unkept, replace(run, outcome=outcome_of(unkept), error_code=unkept.code, evidence=None))
 
-async def _apply(work: _Work, outcome: Outcome) -> None:
-    """Apply what came of the run. Where somebody asked to cancel meanwhile, that is what counts. Raises StaleMove."""
-    run = work.finished(outcome)
-    try:
-        await _applied(work, outcome, run)
-    except StaleMove:
-        await off_loop(attempts.confirm_cancel, work.fence, replace(run, outcome=RunOutcome.CANCELLED, error_code="", evidence=None))
+    async def _applied(self, work: _Work, outcome: Outcome, run: Finished) -> None:
+        if isinstance(outcome, Parking):
+            await off_loop(parking.park, work.fence, outcome.wait, run.lines)
+        elif isinstance(outcome, Stopped) or isinstance(outcome.error, Interrupted):
+            await off_loop(attempts.hand_back, work.fence, run.lines)
+        elif outcome.error:
+            await work.fail(outcome.error, run)
+        else:
+            await self._complete(await work.completion(outcome, run))
 
-
-async def _applied(work: _Work, outcome: Outcome, run: Finished) -> None:
-    if isinstance(outcome, Parking):
-        await off_loop(attempts.park, work.fence, outcome.question, run.lines)
-    elif isinstance(outcome, Stopped) or isinstance(outcome.error, Interrupted):
-        await off_loop(attempts.hand_back, work.fence, run.lines)
-    elif outcome.error:
-        await work.fail(outcome.error, run)
-    else:
-        await work.complete(outcome, run)
+    async def _complete(self, completion: Completion) -> None:
+        self._finishing += 1
+        try:
+            kept = await self._completions.do(completion)
+        finally:
+            self._finishing -= 1
+        if not kept:
+            raise StaleMove(f"Attempt {completion.fence.attempt} no longer holds job {completion.fence.job_id}.")
 
 
 class _Work:
@@ -135,24 +183,31 @@ class _Work:
         self.bill = Bill()
         self.journal = JobJournal(claimed, self.bill)
         self.clock = Clock()
+        self.budget = own_budget(self.job.cost_cap_usd - self.job.spent_usd - self.job.lent_usd)
 
     async def outcome(self) -> Outcome:
         """Run to an end of any kind; a person's or a drain's cancellation is an outcome, too."""
         try:
             return await carry_out(self._assignment(), self._surroundings())
         except Parked as parked:
-            return Parking(parked.question)
+            return Parking(parked.wait)
         except asyncio.CancelledError:
             uncancel()
             return Stopped()
 
-    async def complete(self, carried: Carried, run: Finished) -> None:
+    async def completion(self, carried: Carried, run: Finished) -> Completion:
+        """Write the output to its target, where there is one beside the result store, and return what ends the job."""
         performance = carried.performance
         if performance is None:
-            raise AssertionError("complete is called with a performance")
+            raise AssertionError("a run without an error has a performance")
         output = dict(performance.output.value)
-        await off_loop(targets.write, self.job, output)
-        await off_loop(attempts.complete, self.fence, output, run)
+        write = targets.writer_of(self.endpoint)
+        if write is not None:
+            await off_loop(write, self.job, output)
+        content = results.written(output)
+        if not results.is_large(content):
+            return Completion(self.fence, results.in_row(content), run)
+        return Completion(self.fence, await off_loop(results.stow, self.fence, self.job.tenant_id, content), run)
 
     async def fail(self, error: RunError, run: Finished) -> None:
         await off_loop(attempts.fail, self.fence, error, failures=self.job.failures, tries=self.job.tries, run=run)
@@ -174,13 +229,13 @@ class _Work:
             tenant_id=job.tenant_id,
             parent_kind=ParentKind.JOB,
             parent_id=str(job.id),
-            budgets=(own_budget(job.cost_cap_usd - job.spent_usd),),
+            budgets=(self.budget,),
             patience=timedelta(milliseconds=job.latency_budget_ms),
         )
 
     def _surroundings(self) -> Surroundings:
         watcher = JobWatcher(self.fence)
-        waits = JobWaits(self.job, self.endpoint)
+        waits = JobWaits(self.job, self.fence, self.endpoint, self.budget)
         return Surroundings(journal=self.journal, sink=Silent(), watcher=watcher, waits=waits, bill=self.bill, clock=self.clock)
 
 
@@ -196,7 +251,7 @@ class JobJournal:
         return self._steps.get(key)
 
     async def record(self, key: StepKey, step: Step) -> None:
-        await off_loop(attempts.record_step, self._fence, key, step, self._bill.take())
+        await off_loop(journals.record_step, self._fence, key, step, self._bill.take())
         self._steps[key] = step
 
 
@@ -210,22 +265,7 @@ class JobWatcher:
         await off_loop(attempts.tell_progress, self._fence, asdict(progress))
 
 
-class JobWaits:
-    """What a job may wait for, by its endpoint's contract."""
-
-    def __init__(self, job: Job, endpoint: Endpoint) -> None:
-        self._answers = job.answers
-        self._may_wait = endpoint.may_wait & endpoint.policy.may_wait
-
-    def answer(self, question: Question) -> Json:
-        if question.key in self._answers:
-            return self._answers[question.key]
-        if WaitKind.PERSON not in self._may_wait:
-            raise WaitUnavailable(f"Here nobody can be asked {question.key!r}.")
-        raise Parked(question)
-
-
-def _terms(job: Job) -> Terms:
+def _terms(job: HeldJob) -> Terms:
     return Terms(
         tenant=str(job.tenant_id),
         subject=job.subject,

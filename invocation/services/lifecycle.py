@@ -13,12 +13,15 @@ import orjson
 from django.db import connection, transaction
 
 from invocation.domain.errors import StaleMove
-from invocation.domain.jobs import EDGES, Fence, Move
+from invocation.domain.jobs import EDGES, Fence, JobState, Move
+from invocation.gateways import statements
 
 # What each move sets beside the state. `given` is the caller's row, `now` the moment of the move.
-FREE = "owner = NULL"
-DONE = "owner = NULL, finished_at = now.at, question = NULL, due_at = NULL"
-READY = "owner = NULL, queued_at = now.at, question = NULL, due_at = NULL, dispatched_at = NULL"
+# A run that came as far as this by itself did not end its process: it need not be alone any more.
+FREE = "owner = NULL, is_alone = FALSE"
+DONE = "owner = NULL, finished_at = now.at, questions = NULL, awaiting = NULL, due_at = NULL"
+# What has run before goes before what has not (rank 0): a parent that resumes cannot wait behind its own tenant's backlog.
+READY = "owner = NULL, queued_at = now.at, questions = NULL, awaiting = NULL, due_at = NULL, dispatched_at = NULL, rank = 0"
 
 FACTS: Mapping[Move, str] = MappingProxyType(
     {
@@ -31,10 +34,13 @@ FACTS: Mapping[Move, str] = MappingProxyType(
         Move.BURY: DONE
         + ", failures = job.failures + given.charged, losses = job.losses + 1 - given.charged"
         + ", error = given.error, cause = given.cause, reason = given.reason",
-        Move.ASK: FREE + ", question = given.question, reason = 'person'",
+        Move.ASK: FREE + ", questions = given.questions, due_at = given.due_at, reason = 'person'",
         Move.ANSWER: READY + ", answers = job.answers || given.answers, reason = 'answered'",
+        Move.TIME_OUT: READY + ", reason = 'unanswered'",
+        Move.WAIT: FREE + ", awaiting = given.awaiting, due_at = given.due_at, reason = given.reason",
         Move.HAND_BACK: READY + ", reason = 'drained'",
-        Move.RESCUE: READY + ", losses = job.losses + 1, reason = 'lost_worker'",
+        # Whoever lost a worker runs next alone; only who was alone with it is charged with the loss (1).
+        Move.RESCUE: READY + ", losses = job.losses + given.charged, is_alone = TRUE, reason = 'lost_worker'",
         Move.RECALL: READY + ", reason = 'lost_message'",
         Move.CANCEL: DONE + ", reason = given.reason",
         Move.EXPIRE: DONE + ", reason = 'expired'",
@@ -54,13 +60,14 @@ WITH now AS (SELECT %(now)s::timestamptz AS at),
 given AS (
     SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb) AS row (
         id uuid, attempt int, owner uuid, due_at timestamptz, error jsonb, cause text,
-        charged int, reason text, question jsonb, answers jsonb)
+        charged int, reason text, questions jsonb, answers jsonb, awaiting jsonb)
 ),
 moved AS (
-    UPDATE invocation_job AS job SET state = %(target)s, event_seq = job.event_seq + 1, {facts}
+    UPDATE invocation_job AS job SET state = %(target)s::text, event_seq = job.event_seq + 1, {facts}
     FROM given, now
-    WHERE job.id = given.id AND job.state = ANY(%(sources)s) AND {right}
-    RETURNING job.id, job.event_seq, job.state, job.attempt, job.reason, job.error, job.question
+    WHERE job.id = given.id AND job.state = ANY(%(sources)s::text[]) AND {right}
+    RETURNING job.id, job.event_seq, job.state, job.attempt, job.reason, job.error, job.questions, job.tenant_id, job.priority_class,
+        job.parent_id, job.ordering_key, job.webhook_id, job.context_key, job.owner
 ),
 noted AS (
     INSERT INTO invocation_jobevent (job_id, seq, type, at, data)
@@ -68,13 +75,51 @@ noted AS (
         jsonb_strip_nulls(jsonb_build_object(
             'move', %(move)s::text, 'attempt', moved.attempt, 'reason', nullif(moved.reason, ''),
             'error', CASE WHEN {tells_error} THEN moved.error END,
-            'question', moved.question))
+            'questions', moved.questions))
     FROM moved, now
 )
-SELECT id FROM moved
+"""
+ANSWER = "SELECT id, tenant_id, state, reason, priority_class, parent_id, ordering_key, webhook_id, context_key FROM moved"
+
+# Admission picks and moves in one statement; `picked` has id and attempt, and keeps its order and its other columns.
+ADMISSION = """
+WITH now AS (SELECT %(now)s::timestamptz AS at),
+picked AS ({picked}),
+moved AS (
+    UPDATE invocation_job AS job SET state = 'dispatched', event_seq = job.event_seq + 1, {facts}
+    FROM picked, now
+    WHERE job.id = picked.id AND job.state = 'queued' AND job.attempt = picked.attempt
+    RETURNING job.id, job.event_seq, job.attempt
+),
+noted AS (
+    INSERT INTO invocation_jobevent (job_id, seq, type, at, data)
+    SELECT moved.id, moved.event_seq, 'job.dispatched', now.at, jsonb_build_object('move', 'admit', 'attempt', moved.attempt)
+    FROM moved, now
+)
+SELECT picked.* FROM picked JOIN moved ON moved.id = picked.id
+"""
+
+# A claim answers with what the attempt must know of its job, so that nothing is asked a second time.
+CLAIMING = """
+SELECT {told} FROM moved JOIN invocation_job AS job ON job.id = moved.id
 """
 
 TELLS_ERROR = frozenset({Move.RETRY, Move.BURY})
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A job that took an edge, with what those who follow its moves need to know of it."""
+
+    id: UUID
+    tenant_id: UUID
+    state: JobState
+    reason: str
+    priority_class: str
+    parent_id: UUID | None
+    ordering_key: str | None
+    webhook_id: UUID | None
+    context_key: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,31 +142,50 @@ def held(fence: Fence, **facts: Any) -> Given:
 def move(kind: Move, given: Sequence[Given], *, now: datetime, right: str = ANYONE) -> set[UUID]:
     """Take one edge for a group of jobs and return the ids that moved; the others were not where they should be.
 
+    Terminal edges are taken by services/endings.py, which does what follows an end. Joins the caller's transaction.
+    """
+    return {each.id for each in take(kind, given, now=now, right=right)}
+
+
+def take(kind: Move, given: Sequence[Given], *, now: datetime, right: str = ANYONE) -> list[Moved]:
+    """Take one edge for a group of jobs and return those that moved.
+
     Source state and right stand in the UPDATE's own WHERE: of two that race for the same move one wins.
     The history row is written by the same statement. Joins the caller's transaction.
     """
     if not given:
-        return set()
+        return []
+    moved = _moved(STATEMENT + ANSWER, kind, given, now=now, right=right)
+    return [Moved(row[0], row[1], EDGES[kind].target, *row[3:]) for row in moved]
+
+
+def claim(given: Sequence[Given], *, told: str, now: datetime) -> list[statements.Row]:
+    """Give these jobs to their owners and return, of each that moved, the columns `told` of its row and its new attempt and owner."""
+    return _moved(STATEMENT + CLAIMING.format(told=told), Move.CLAIM, given, now=now, right=SAME_ATTEMPT)
+
+
+def _moved(statement: str, kind: Move, given: Sequence[Given], *, now: datetime, right: str) -> list[statements.Row]:
     edge = EDGES[kind]
-    statement = STATEMENT.format(facts=FACTS[kind], right=right, tells_error="TRUE" if kind in TELLS_ERROR else "FALSE")
-    with connection.cursor() as cursor:
-        cursor.execute(
-            statement,
-            {
-                "now": now,
-                "rows": orjson.dumps([{"id": each.job_id, **each.facts} for each in given], default=str).decode(),
-                "target": str(edge.target),
-                "sources": [str(state) for state in edge.sources],
-                "move": str(kind),
-            },
-        )
-        return {row[0] for row in cursor.fetchall()}
+    statement = statement.format(facts=FACTS[kind], right=right, tells_error="TRUE" if kind in TELLS_ERROR else "FALSE")
+    given_rows = orjson.dumps([{"id": each.job_id, **each.facts} for each in given], default=str).decode()
+    sources = [str(state) for state in edge.sources]
+    return statements.rows(statement, {"now": now, "rows": given_rows, "target": str(edge.target), "sources": sources, "move": str(kind)})
+
+
+def admit(picked: str, given: Mapping[str, Any], *, now: datetime) -> list[statements.Row]:
+    """Let the jobs that a query picks go to a worker, and return the query's rows of those that moved."""
+    return statements.rows(ADMISSION.format(picked=picked, facts=FACTS[Move.ADMIT]), {**given, "now": now})
 
 
 def move_one(kind: Move, given: Given, *, now: datetime, right: str = ANYONE) -> None:
     """Take one edge for one job. Raises StaleMove and changes nothing if it is not where it should be."""
-    if not move(kind, [given], now=now, right=right):
-        raise StaleMove(f"Job {given.job_id} cannot {kind.replace('_', ' ')}: it is in another state, or held by another attempt.")
+    if not take(kind, [given], now=now, right=right):
+        raise stale(kind, given)
+
+
+def stale(kind: Move, given: Given) -> StaleMove:
+    """Say that a job is not where the move begins, or is another's."""
+    return StaleMove(f"Job {given.job_id} cannot {kind.replace('_', ' ')}: it is in another state, or held by another attempt.")
 
 
 def note(job_id: UUID | str, kind: str, data: Mapping[str, Any], *, now: datetime) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import orjson
 from uuid6 import uuid7
 
-from invocation.models import Outbox, RunRecord
+from invocation.gateways import statements
 from invocation.services.runs import Carried
 from quota.domain.ledger import LedgerLine
 
@@ -75,38 +76,56 @@ def finished(carried: Carried, *, row: Any, source: str, outcome: str, since: da
     )
 
 
-def write(runs: list[Finished], *, now: datetime) -> None:
+WRITE = """
+WITH given AS (
+    SELECT * FROM jsonb_to_recordset(%(runs)s::jsonb) AS row (
+        id uuid, run_id uuid, source text, source_id uuid, tenant_id uuid, endpoint text, agent text, mode text, attempt int,
+        traceparent text, outcome text, error_code text, waited_ms bigint, started_at timestamptz, first_delta_ms bigint,
+        duration_ms bigint, models_used jsonb, input_tokens bigint, output_tokens bigint, cost_usd numeric, told jsonb)
+),
+told AS (
+    INSERT INTO invocation_outbox (topic, run_id, data, at)
+    SELECT %(topic)s, run_id, told, %(now)s::timestamptz FROM given WHERE told IS NOT NULL
+)
+INSERT INTO invocation_runrecord (
+    id, tenant_id, endpoint, agent, mode, traceparent, source, source_id, attempt, outcome, error_code, started_at, finished_at,
+    waited_ms, first_delta_ms, duration_ms, models_used, input_tokens, output_tokens, cost_usd)
+SELECT id, tenant_id, endpoint, agent, mode, traceparent, source, source_id, attempt, outcome, error_code, started_at, %(now)s,
+    waited_ms, first_delta_ms, duration_ms, models_used, input_tokens, output_tokens, cost_usd
+FROM given
+"""
+
+
+def write(runs: Sequence[Finished], *, now: datetime) -> None:
     """Write record and outbox of each run, inside the caller's transaction; the ledger's lines are the caller's to book."""
-    RunRecord.objects.bulk_create([_record(run, now=now) for run in runs])
-    Outbox.objects.bulk_create(
-        [
-            Outbox(topic=FINISHED, run_id=run.run_id, data={**run.evidence, "agent": run.agent, "mode": run.mode}, at=now)
-            for run in runs
-            if run.evidence is not None
-        ]
-    )
+    if runs:
+        given = orjson.dumps([_columns(run) for run in runs], default=str).decode()
+        statements.rows(WRITE, {"runs": given, "topic": FINISHED, "now": now})
 
 
-def _record(run: Finished, *, now: datetime) -> RunRecord:
-    return RunRecord(
-        id=uuid7(),
-        tenant_id=run.tenant_id,
-        endpoint=run.endpoint,
-        agent=run.agent,
-        mode=run.mode,
-        traceparent=run.traceparent,
-        source=run.source,
-        source_id=run.source_id,
-        attempt=run.attempt,
-        outcome=run.outcome,
-        error_code=run.error_code,
-        started_at=run.started_at,
-        finished_at=now,
-        waited_ms=max(0, round(run.waited.total_seconds() * 1000)),
-        first_delta_ms=run.first_delta_ms,
-        duration_ms=run.duration_ms,
-        models_used=list(run.models_used),
-        input_tokens=run.input_tokens,
-        output_tokens=run.output_tokens,
-        cost_usd=run.cost_usd,
-    )
+def _columns(run: Finished) -> dict[str, Any]:
+    """Return the run as WRITE reads it. `told` is what a judge needs, where there is something to judge."""
+    told = None if run.evidence is None else {**run.evidence, "agent": run.agent, "mode": run.mode}
+    return {
+        "id": uuid7(),
+        "run_id": run.run_id,
+        "source": run.source,
+        "source_id": run.source_id,
+        "tenant_id": run.tenant_id,
+        "endpoint": run.endpoint,
+        "agent": run.agent,
+        "mode": run.mode,
+        "attempt": run.attempt,
+        "traceparent": run.traceparent,
+        "outcome": run.outcome,
+        "error_code": run.error_code,
+        "waited_ms": max(0, round(run.waited.total_seconds() * 1000)),
+        "started_at": run.started_at,
+        "first_delta_ms": run.first_delta_ms,
+        "duration_ms": run.duration_ms,
+        "models_used": run.models_used,
+        "input_tokens": run.input_tokens,
+        "output_tokens": run.output_tokens,
+        "cost_usd": run.cost_usd,
+        "told": told,
+    }

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 
 from agents.domain.errors import Cause
 from invocation.domain.jobs import Fault, JobState, Move, is_poison
-from invocation.domain.schedules import FiringMove
 from invocation.models import Job, Process, Shard, Turn
-from invocation.services import firings, lifecycle
+from invocation.services import endings, lifecycle
+from invocation.services.lifecycle import Moved
 
 MESSAGE_TRUSTED = timedelta(seconds=5)
 """A job admitted longer ago that no worker has claimed has lost its message."""
@@ -25,13 +24,13 @@ MESSAGE_LOST = "job.attempt = given.attempt AND job.dispatched_at < given.due_at
 
 def rescue_jobs(*, now: datetime) -> int:
     """Queue again what dead processes held; a job that cancels is cancelled, one that killed three workers is buried."""
-    orphans = list(Job.objects.filter(_orphaned(now), owner__isnull=False).only("id", "state", "losses"))
+    orphans = list(Job.objects.filter(_orphaned(now), owner__isnull=False).only("id", "state", "losses", "is_alone"))
     with transaction.atomic():
-        rescued = lifecycle.move(Move.RESCUE, [lifecycle.of(job.id) for job in orphans if not _kills(job)], now=now, right=LEASE_ENDED)
+        rescued = lifecycle.move(
+            Move.RESCUE, [lifecycle.of(job.id, charged=int(job.is_alone)) for job in orphans if not _kills(job)], now=now, right=LEASE_ENDED
+        )
         buried = _bury([job for job in orphans if _kills(job)], now=now)
-        stopped = lifecycle.move(Move.CONFIRM_CANCEL, [lifecycle.of(job.id) for job in orphans], now=now, right=LEASE_ENDED)
-        for job_id in stopped:
-            firings.follow(job_id, FiringMove.CANCEL, now=now)
+        stopped = endings.end(Move.CONFIRM_CANCEL, [lifecycle.of(job.id) for job in orphans], now=now, right=LEASE_ENDED)
     return len(rescued) + len(buried) + len(stopped)
 
 
@@ -53,10 +52,10 @@ def forget_the_dead(*, now: datetime) -> int:
 
 
 def _kills(job: Job) -> bool:
-    return is_poison(job.losses + 1)
+    return job.is_alone and is_poison(job.losses + 1)
 
 
-def _bury(poison: Sequence[Job], *, now: datetime) -> set[UUID]:
+def _bury(poison: Sequence[Job], *, now: datetime) -> list[Moved]:
     fault = Fault(
         code="lost_worker",
         sentence="Three workers vanished while they ran this job.",
@@ -64,10 +63,7 @@ def _bury(poison: Sequence[Job], *, now: datetime) -> set[UUID]:
         remedy="Look for what ends the process (memory, a crash in native code); then redrive.",
     ).as_json()
     given = [lifecycle.of(job.id, error=fault, cause=fault["cause"], reason=fault["code"], charged=0) for job in poison]
-    buried = lifecycle.move(Move.BURY, given, now=now, right=LEASE_ENDED)
-    for job_id in buried:
-        firings.follow(job_id, FiringMove.FAIL, now=now)
-    return buried
+    return endings.end(Move.BURY, given, now=now, right=LEASE_ENDED)
 
 
 def _orphaned(now: datetime) -> Q:

@@ -11,7 +11,9 @@ from uuid import UUID
 from invocation.domain.turns import LAST_EVENTS, EventType
 from invocation.gateways.database import off_loop
 from invocation.gateways.streams import Event
+from invocation.models import JobEvent
 from invocation.selectors.chat import is_at_rest
+from invocation.selectors.contexts import relevance_of_id
 from invocation.selectors.jobs import ENDED_TYPES, events_after, has_ended
 from invocation.services.following import HEARTBEAT_S, follow
 
@@ -31,18 +33,29 @@ async def follow_to_rest(session_id: UUID, *, after: int) -> AsyncIterator[Event
 
 
 async def follow_job(job_id: UUID, *, after: int) -> AsyncIterator[Event]:
-    """Yield a job's history behind `after` up to its end, with a heartbeat in silence that carries the last seq."""
+    """Yield a job's history behind `after` up to its end, with a heartbeat in silence that carries the last seq.
+
+    The last event says whether the job's context has moved on.
+    """
     clock = asyncio.get_running_loop().time
     last, heard_at, began_at = after, clock(), clock()
     while True:
+        # Asked before the events are read: what ended by now has its last event among them.
+        is_over = last == after and await off_loop(has_ended, job_id)
         for row in await off_loop(events_after, job_id, last):
             last, heard_at = row.seq, clock()
-            yield Event(row.seq, row.type, row.at.isoformat(), row.data)
             if row.type in ENDED_TYPES:
+                yield await off_loop(_last, row)
                 return
-        if last == after and await off_loop(has_ended, job_id):
+            yield Event(row.seq, row.type, row.at.isoformat(), row.data)
+        if is_over:
             return
         if clock() - heard_at >= HEARTBEAT_S:
             heard_at = clock()
             yield Event(last, str(EventType.HEARTBEAT), datetime.now(UTC).isoformat(), {"waited_ms": round((heard_at - began_at) * 1000)})
         await asyncio.sleep(POLL_S)
+
+
+def _last(row: JobEvent) -> Event:
+    relevance = relevance_of_id(row.job_id)
+    return Event(row.seq, row.type, row.at.isoformat(), {**row.data, "relevance": relevance} if relevance else row.data)

@@ -15,15 +15,18 @@ import structlog
 
 from agents.domain import registry
 from agents.domain.contract import Finding
-from agents.domain.errors import OutputInvalid, PlatformError, RunError, WaitUnavailable
+from agents.domain.errors import OutputInvalid, PlatformError, RunError
 from agents.domain.providers import Provider
-from agents.domain.run import Journal, Question, Run, Step, StepKey, Waits, Watcher
-from agents.domain.values import Json, Plan, Request, Terms, Verification
+from agents.domain.run import Run, Watcher
+from agents.domain.steps import Journal, Step, StepKey
+from agents.domain.values import Plan, Request, Terms, Verification
+from agents.domain.waits import Waits, leading
 from agents.services import providers
 from agents.services.execution import Performance, perform
 from invocation.domain.endpoints import Endpoint
 from invocation.gateways import declared, schemas
 from invocation.gateways.database import is_away
+from invocation.services import results
 from invocation.services.calls import Bill, PaidModels, Payer
 from quota.domain.budgets import Budget
 from quota.domain.ledger import ParentKind
@@ -44,6 +47,14 @@ class Interrupted(PlatformError):
     code = "interrupted"
     retryable = True
     remedy = "Nothing needs to be done: it runs again."
+
+
+class RunTimedOut(PlatformError):
+    """The agent did not end within its mode's ceiling: it was stopped where it waited."""
+
+    code = "run_timed_out"
+    retryable = True
+    remedy = "Look in the journal for the step after which it hangs; give every call of the agent's own a time limit."
 
 
 class Sink(Protocol):
@@ -118,7 +129,7 @@ async def carry_out(assignment: Assignment, around: Surroundings) -> Carried:
     """
     bill, clock = around.bill, around.clock
     try:
-        performance = await _perform(assignment, around)
+        performance = await _perform_as_one(assignment, around)
     except RunError as error:
         return Carried(None, error, bill, clock)
     except Exception as crash:
@@ -127,6 +138,27 @@ async def carry_out(assignment: Assignment, around: Surroundings) -> Carried:
         log.exception("agent_crashed", agent=assignment.agent, run_id=str(assignment.run_id))
         return Carried(None, AgentCrashed(f"{type(crash).__name__}: {crash}"[:500]), bill, clock)
     return Carried(performance, None, bill, clock)
+
+
+async def _perform_as_one(assignment: Assignment, around: Surroundings) -> Performance:
+    """Perform; of what came out of several branches of the agent at once, raise what counts."""
+    try:
+        return await _perform_in_time(assignment, around)
+    except BaseExceptionGroup as group:
+        raise leading(group) from group
+
+
+async def _perform_in_time(assignment: Assignment, around: Surroundings) -> Performance:
+    """Perform up to the mode's ceiling. Raises RunTimedOut there; an agent's own TimeoutError is its own."""
+    ceiling = assignment.endpoint.policy.ceiling
+    limit = asyncio.timeout(ceiling.total_seconds())
+    try:
+        async with limit:
+            return await _perform(assignment, around)
+    except TimeoutError:
+        if limit.expired():
+            raise RunTimedOut(f"The run had not ended after {ceiling}.") from None
+        raise
 
 
 async def _perform(assignment: Assignment, around: Surroundings) -> Performance:
@@ -183,6 +215,7 @@ def _check_output(endpoint: Endpoint, value: Mapping[str, Any]) -> None:
         schemas.check(value, endpoint.output_schema)
     except schemas.Unfit as unfit:
         raise OutputInvalid(f"{endpoint.label}: output{unfit.pointer}: {unfit.wanted}.") from None
+    results.check_size(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,13 +250,6 @@ class Silent:
 
     async def progress(self, progress: object) -> None:
         return
-
-
-class NoWaits:
-    """Nobody can be asked while a person waits for words, or for a row."""
-
-    def answer(self, question: Question) -> Json:
-        raise WaitUnavailable(f"Here nobody can be asked {question.key!r}.")
 
 
 class AttemptJournal:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -25,10 +26,11 @@ from invocation.domain.errors import StaleMove
 from invocation.domain.outcomes import outcome_of
 from invocation.gateways import declared, parquet
 from invocation.gateways.database import off_loop
-from invocation.models import BatchRow
-from invocation.services import manifests, shards
+from invocation.models import Batch, BatchRow
+from invocation.services import batches, manifests, shards
 from invocation.services.calls import Bill, own_budget
-from invocation.services.runs import Assignment, AttemptJournal, Carried, Clock, NoWaits, Silent, Surroundings, carry_out, is_retryable
+from invocation.services.no_waits import NoWaits
+from invocation.services.runs import Assignment, AttemptJournal, Carried, Clock, Silent, Surroundings, carry_out, is_retryable
 from invocation.services.shards import Checkpoint, ShardClaimed
 from quota.domain.budgets import Budget
 from quota.domain.ledger import ParentKind
@@ -37,6 +39,7 @@ log = structlog.get_logger()
 ROWS_AT_ONCE = 16
 ROWS_OF_A_BLOCK = 64
 RETRY_WAIT_S = 0.5
+HOLD_LOOK_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,7 @@ class ShardEngine:
         work = _Shard(claimed, is_draining=lambda: self._draining)
         while block := work.next_rows():
             await work.finish(block)
-            if self._draining:
+            if self._draining or work.is_held:
                 await off_loop(shards.hand_back, claimed.shard)
                 return "handed_back"
         await off_loop(shards.complete, claimed.shard)
@@ -134,6 +137,9 @@ class _Shard:
         self.shard = claimed.shard
         self.batch = claimed.batch
         self.endpoint = declared.book().by_label[claimed.batch.endpoint]
+        self.is_held = False
+        self._looking = asyncio.Lock()
+        self._looked = time.monotonic()
         self._rows = manifests.read(Path(claimed.batch.manifest), claimed.slice, skip=claimed.shard.position)
 
     def next_rows(self) -> list[Row]:
@@ -142,8 +148,8 @@ class _Shard:
     async def finish(self, block: Sequence[Row]) -> None:
         """Run a block's rows and make them count. Raises StaleMove if the shard was taken from us.
 
-        When the process drains, rows that have not begun are left out; rows begin in
-        order, so that what was run is the block's beginning and stays paid for once.
+        When the process drains, or admission is held, rows that have not begun are left out; rows
+        begin in order, so that what was run is the block's beginning and stays paid for once.
         """
         allowance = own_budget(await off_loop(shards.reserve, self.shard))
         slots = asyncio.Semaphore(ROWS_AT_ONCE)
@@ -168,7 +174,7 @@ class _Shard:
 
     async def _row(self, row: Row, slots: asyncio.Semaphore, allowance: Budget) -> FinishedRow | None:
         async with slots:
-            if self._is_draining():
+            if not await self._may_begin():
                 return None
             bill, run_id = Bill(), uuid7()
             budgets = (own_budget(self.endpoint.budgets.cost_usd), allowance)
@@ -179,6 +185,14 @@ class _Shard:
                     break
                 await asyncio.sleep(_wait(carried.error, number))
             return FinishedRow(row, run_id, carried, bill, number)
+
+    async def _may_begin(self) -> bool:
+        """Rows ask one after another: none begins once one before it was told to wait. A hold is looked for twice a second."""
+        async with self._looking:
+            if not self.is_held and time.monotonic() - self._looked > HOLD_LOOK_S:
+                self.is_held = await off_loop(_is_held, self.batch)
+                self._looked = time.monotonic()
+            return not self.is_held and not self._is_draining()
 
     async def _carried(self, row: Row, run_id: UUID, bill: Bill, budgets: tuple[Budget, ...]) -> Carried:
         around = Surroundings(journal=AttemptJournal(), sink=Silent(), watcher=Silent(), waits=NoWaits(), bill=bill, clock=Clock())
@@ -241,6 +255,14 @@ class _Shard:
             duration_ms=done.carried.clock.elapsed_ms(),
             at=now,
         )
+
+
+def _is_held(batch: Batch) -> bool:
+    """A database that is away holds nothing: what was paid for is still to be committed."""
+    try:
+        return batches.is_held(batch)
+    except DatabaseError:
+        return False
 
 
 def _wait(error: RunError, number: int) -> float:

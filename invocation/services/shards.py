@@ -47,14 +47,16 @@ class Checkpoint:
 
 
 def claim(shard_id: int, *, owner: UUID) -> ShardClaimed | None:
-    """Take a shard for a process; None if it is taken, done or cancelled."""
+    """Take a shard for a process; None if it is taken, done, cancelled or held."""
     edge = SHARD_EDGES[ShardMove.CLAIM]
     now = datetime.now(UTC)
     free = Shard.objects.filter(pk=shard_id, state__in=edge.sources)
+    batch = Batch.objects.filter(shards=shard_id).first()
+    if batch is None or batches.is_held(batch):
+        return None
     if not free.update(state=edge.target, owner=owner, attempt=F("attempt") + 1, started_at=Coalesce("started_at", now)):
         return None
-    shard = Shard.objects.select_related("batch").get(pk=shard_id)
-    return ShardClaimed(shard, shard.batch)
+    return ShardClaimed(Shard.objects.get(pk=shard_id), batch)
 
 
 def checkpoint(shard: Shard, block: Checkpoint) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -11,36 +11,28 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from django.db import connection, transaction
+from django.db import transaction
 from uuid6 import uuid7
 
 from invocation.domain import traces
+from invocation.domain.contexts import Context
 from invocation.domain.endpoints import Endpoint, check_estimate, narrowed
-from invocation.domain.errors import IdempotencyConflict, InputInvalid
-from invocation.domain.jobs import JobState
-from invocation.gateways import schemas
+from invocation.domain.errors import IdempotencyConflict, InputInvalid, InvocationError, LaneBusy
+from invocation.domain.jobs import OrderingPolicy
+from invocation.gateways import hints, schemas
 from invocation.models import Job
+from invocation.selectors import canaries
+from invocation.services import acceptance, endings, lanes
 
-CHANNEL = "gearbox_jobs"
 
-STATEMENT = """
-WITH accepted AS (
-    INSERT INTO invocation_job (
-        id, tenant_id, endpoint, agent, mode, traceparent, attempt, owner, priority_class, state, reason, event_seq,
-        input, subject, locale, metadata, ordering_key, idempotency_key, fingerprint, latency_budget_ms, cost_cap_usd,
-        tries, failures, losses, spent_usd, answers, cause, redrive_of_id, created_at, queued_at, expires_at)
-    VALUES (
-        %(id)s, %(tenant_id)s, %(endpoint)s, %(agent)s, %(mode)s, %(traceparent)s, 0, NULL, %(priority_class)s, %(state)s, '', 1,
-        %(input)s, %(subject)s, %(locale)s, %(metadata)s, %(ordering_key)s, %(idempotency_key)s, %(fingerprint)s,
-        %(latency_budget_ms)s, %(cost_cap_usd)s, %(tries)s, 0, 0, 0, '{}', '', %(redrive_of)s, %(now)s, %(now)s, %(expires_at)s)
-    ON CONFLICT (tenant_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
-    RETURNING id
-), noted AS (
-    INSERT INTO invocation_jobevent (job_id, seq, type, at, data)
-    SELECT id, 1, 'job.queued', %(now)s, '{"move": "submit"}' FROM accepted
-)
-SELECT id, pg_notify(%(channel)s, %(priority_class)s) FROM accepted
-"""
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """A spawned job's place: its parent, the root of the tree, how deep it lies, and the spawn that made it (once for each key)."""
+
+    parent_id: UUID
+    root_id: UUID
+    depth: int
+    child_key: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +52,13 @@ class Submission:
     expires_at: datetime | None = None
     redrive_of: UUID | None = None
     traceparent: str = ""
+    ordering_policy: OrderingPolicy = OrderingPolicy.ENQUEUE
+    agent: str = ""
+    """An agent version to pin, such as that of the job that is redriven; the endpoint's own where empty."""
+    webhook_id: UUID | None = None
+    context: Context | None = None
+    lineage: Lineage | None = None
+    """Where the job descends from, if another job spawned it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +91,78 @@ def submit(submission: Submission, *, now: datetime) -> Accepted:
     when the key came with another body. Joins the caller's transaction.
     """
     check_input(submission.endpoint, submission.input)
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(STATEMENT, _columns(submission, now=now))
-        row = cursor.fetchone()
-        if row:
-            return Accepted(row[0], is_replay=False)
+    if submission.ordering_key is not None:
+        return _into_lane(submission, now=now)
+    accepted = _insert(submission, now=now, is_behind=False)
+    hints.wake(str(submission.endpoint.policy.priority_class), submission.tenant_id)
+    return accepted
+
+
+def _into_lane(submission: Submission, *, now: datetime) -> Accepted:
+    """Queue behind what is open in the lane, be refused because of it, or replace it: by the submission's policy."""
+    tenant_id, key = submission.tenant_id, str(submission.ordering_key)
+    with transaction.atomic():
+        if _was_made(submission):
+            return _earlier(submission)
+        if submission.ordering_policy is OrderingPolicy.REPLACE:
+            endings.stop(lanes.open_jobs(tenant_id, key), reason="replaced", now=now)
+        ahead = lanes.enter(tenant_id, key)
+        if ahead and submission.ordering_policy is OrderingPolicy.REJECT:
+            raise _busy(submission, ahead)
+        accepted = _insert(submission, now=now, is_behind=bool(ahead))
+    hints.wake(str(submission.endpoint.policy.priority_class), submission.tenant_id)
+    return accepted
+
+
+def submit_many(submissions: Sequence[Submission], *, now: datetime) -> list[Accepted | InvocationError]:
+    """Accept many jobs in one statement, each on its own terms: an answer for each in order, its job or its refusal.
+
+    None of them may name an ordering_key: a lane is entered by `submit`.
+    """
+    answers: list[Accepted | InvocationError] = [_checked(each) or Accepted(uuid7(), is_replay=False) for each in submissions]
+    fit = [(at, each) for at, each in enumerate(submissions) if isinstance(answers[at], Accepted)]
+    rows = [_columns(each, now=now) for _, each in fit]
+    made = acceptance.insert_many(rows)
+    for (at, each), row in zip(fit, rows, strict=True):
+        answers[at] = Accepted(row["id"], is_replay=False) if row["id"] in made else _replayed(each)
+    for priority_class, tenant_id in {(row["priority_class"], row["tenant_id"]) for row in rows}:
+        hints.wake(priority_class, tenant_id)
+    return answers
+
+
+def _checked(submission: Submission) -> InvocationError | None:
+    try:
+        check_input(submission.endpoint, submission.input)
+    except InvocationError as refusal:
+        return refusal
+    return None
+
+
+def _replayed(submission: Submission) -> Accepted | InvocationError:
+    try:
         return _earlier(submission)
+    except IdempotencyConflict as conflict:
+        return conflict
+
+
+def _insert(submission: Submission, *, now: datetime, is_behind: bool) -> Accepted:
+    row = {**_columns(submission, now=now), "is_behind": is_behind}
+    return Accepted(row["id"], is_replay=False) if acceptance.insert(row) else _earlier(submission)
+
+
+def _was_made(submission: Submission) -> bool:
+    """Say whether an earlier call with the same key made its job: a replay replaces nothing and is not refused."""
+    key = submission.idempotency_key
+    return key is not None and Job.objects.filter(tenant_id=submission.tenant_id, idempotency_key=key).exists()
+
+
+def _busy(submission: Submission, ahead: Sequence[UUID]) -> LaneBusy:
+    return LaneBusy(
+        f"Job {ahead[0]} of ordering_key {submission.ordering_key!r} is still open, and this submission's policy is to be refused.",
+        field="ordering_key",
+        found=submission.ordering_key,
+        job_id=str(ahead[0]),
+    )
 
 
 def _earlier(submission: Submission) -> Accepted:
@@ -114,19 +179,19 @@ def _earlier(submission: Submission) -> Accepted:
 def _columns(submission: Submission, *, now: datetime) -> dict[str, Any]:
     endpoint = submission.endpoint
     budgets, terms = endpoint.budgets, endpoint.policy
+    job_id, context, lineage = uuid7(), submission.context, submission.lineage
     return {
-        "id": uuid7(),
+        "id": job_id,
         "tenant_id": submission.tenant_id,
         "endpoint": endpoint.label,
-        "agent": endpoint.agent_label,
+        "agent": submission.agent or canaries.agent_for(endpoint, job_id),
         "mode": str(endpoint.mode),
         "traceparent": submission.traceparent or traces.new(),
         "priority_class": str(terms.priority_class),
-        "state": str(JobState.QUEUED),
-        "input": orjson.dumps(submission.input).decode(),
+        "input": orjson.dumps(submission.input),
         "subject": submission.subject,
         "locale": submission.locale,
-        "metadata": orjson.dumps(submission.metadata).decode(),
+        "metadata": orjson.dumps(submission.metadata),
         "ordering_key": submission.ordering_key,
         "idempotency_key": submission.idempotency_key,
         "fingerprint": submission.fingerprint,
@@ -136,7 +201,15 @@ def _columns(submission: Submission, *, now: datetime) -> dict[str, Any]:
         "redrive_of": submission.redrive_of,
         "now": now,
         "expires_at": submission.expires_at,
-        "channel": CHANNEL,
+        "parent_id": lineage and lineage.parent_id,
+        "root_id": lineage and lineage.root_id,
+        "depth": lineage.depth if lineage else 0,
+        "child_key": lineage.child_key if lineage else "",
+        "webhook_id": submission.webhook_id,
+        "context_key": context and context.key,
+        "context_version": context and context.version,
+        "relevance": str(context.policy) if context else "",
+        "is_behind": False,
     }
 
 

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
 import orjson
 
+from invocation.domain.endpoints import Endpoint
 from invocation.domain.modes import Delivery
-from invocation.gateways import declared, objects
-from invocation.models import Firing, Job
+from invocation.gateways import objects
+from invocation.models import Firing
+from invocation.services.claims import HeldJob
+
+Writer = Callable[[HeldJob, Mapping[str, Any]], None]
 
 
-def write(job: Job, output: Mapping[str, Any]) -> None:
-    """Deliver the output before the job is completed; a second attempt writes the same file again."""
-    delivery = declared.book().by_label[job.endpoint].policy.delivery
-    _WRITERS[delivery](job, output)
+def writer_of(endpoint: Endpoint) -> Writer | None:
+    """Return what delivers an output before its job is completed; None where the result store is enough.
+
+    A second attempt writes the same file again.
+    """
+    return _WRITERS[endpoint.policy.delivery]
 
 
 def target_of(firing: Firing) -> str:
@@ -24,22 +31,19 @@ def target_of(firing: Firing) -> str:
     return f"schedules/{firing.schedule_id}/{firing.due_at:%Y-%m-%dT%H%M%S}Z.json"
 
 
-def _to_object_store(job: Job, output: Mapping[str, Any]) -> None:
-    firing = Firing.objects.filter(job=job).first()
+def remove_of(job_ids: Sequence[UUID]) -> None:
+    """Remove what these jobs wrote to their targets; what is gone already stays gone."""
+    for firing in Firing.objects.filter(job__in=job_ids).select_related("job"):
+        objects.remove(objects.inside(firing.job.tenant_id, target_of(firing)))
+
+
+def _to_object_store(job: HeldJob, output: Mapping[str, Any]) -> None:
+    firing = Firing.objects.filter(job_id=job.id).first()
     if firing is not None:
         path = objects.inside(job.tenant_id, target_of(firing))
         objects.write_whole(path, orjson.dumps({"job": str(job.id), "output": dict(output)}))
 
 
-def _result_store_is_enough(job: Job, output: Mapping[str, Any]) -> None:
-    return
-
-
-_WRITERS: Mapping[Delivery, Callable[[Job, Mapping[str, Any]], None]] = MappingProxyType(
-    {
-        Delivery.STREAM: _result_store_is_enough,
-        Delivery.RESULT_STORE: _result_store_is_enough,
-        Delivery.TARGET: _to_object_store,
-        Delivery.DATASET: _result_store_is_enough,
-    }
+_WRITERS: Mapping[Delivery, Writer | None] = MappingProxyType(
+    {Delivery.STREAM: None, Delivery.RESULT_STORE: None, Delivery.TARGET: _to_object_store, Delivery.DATASET: None}
 )

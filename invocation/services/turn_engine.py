@@ -25,9 +25,10 @@ from invocation.gateways.grouping import Grouper
 from invocation.gateways.streams import Event, StreamWriter, client, read_after
 from invocation.services import records, turns
 from invocation.services.calls import Bill, own_budget
+from invocation.services.no_waits import NoWaits
 from invocation.services.pens import Pen
 from invocation.services.running import Running, uncancel
-from invocation.services.runs import Assignment, AttemptJournal, Carried, Clock, NoWaits, Surroundings, carry_out, is_retryable
+from invocation.services.runs import Assignment, AttemptJournal, Carried, Clock, Surroundings, carry_out, is_retryable
 from invocation.services.turns import Ending, TurnClaimed, escape_of, failure_event
 from quota.domain.ledger import ParentKind
 

@@ -11,6 +11,7 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.db.models.functions import Greatest
+from uuid6 import uuid7
 
 from agents.domain.values import Exchange
 from invocation.domain import traces
@@ -19,6 +20,7 @@ from invocation.domain.errors import AdmissionHeld, NotFound, Saturated, Session
 from invocation.domain.turns import SEQS_OF_A_CLAIM, TURN_EDGES, TurnMove, TurnState
 from invocation.models import Process, Session, Turn
 from invocation.selectors import admission as seen
+from invocation.selectors import canaries
 from invocation.selectors.chat import history
 from invocation.services import records
 from invocation.services.records import Finished
@@ -83,11 +85,13 @@ def open_turn(opening: Opening, *, now: datetime) -> Opened:
     once, with Retry-After, Saturated or AdmissionHeld: a chat never waits for a slot.
     """
     check_input(opening.endpoint, opening.input)
-    _must_be_free(opening, now=now)
+    session_id = opening.session_id or uuid7()
+    agent = canaries.agent_for(opening.endpoint, session_id)
+    _must_be_free(opening, agent, now=now)
     try:
         with transaction.atomic():
-            session = _session(opening, now=now)
-            turn = _insert(opening, session, now=now)
+            session = _session(opening, session_id, now=now)
+            turn = _insert(opening, session, agent, now=now)
     except IntegrityError:
         raise SessionBusy(
             f"Session {opening.session_id} still answers: wait for its last turn.", retry_after=timedelta(seconds=1)
@@ -95,10 +99,10 @@ def open_turn(opening: Opening, *, now: datetime) -> Opened:
     return Opened(turn.id, session.id, session.reserved_seq, turn.deadline)
 
 
-def _must_be_free(opening: Opening, *, now: datetime) -> None:
+def _must_be_free(opening: Opening, agent: str, *, now: datetime) -> None:
     endpoint = opening.endpoint
     priority_class = str(endpoint.policy.priority_class)
-    hold = seen.hold_on(endpoint=endpoint.label, agent=endpoint.agent_label, tenant_id=opening.tenant_id, priority_class=priority_class)
+    hold = seen.hold_on(endpoint=endpoint.label, agent=agent, tenant_id=opening.tenant_id, priority_class=priority_class)
     if hold is not None:
         raise AdmissionHeld(f"Admission is held for {hold}: {hold.reason}", retry_after=RETRY_HELD)
     slots = seen.live_slots(now=now)[priority_class]
@@ -106,23 +110,23 @@ def _must_be_free(opening: Opening, *, now: datetime) -> None:
         raise Saturated(f"All {slots} chat slots are taken: try again shortly.", retry_after=RETRY_SATURATED)
 
 
-def _session(opening: Opening, *, now: datetime) -> Session:
+def _session(opening: Opening, session_id: UUID, *, now: datetime) -> Session:
     if opening.session_id is None:
-        return Session.objects.create(tenant_id=opening.tenant_id, endpoint=opening.endpoint.label, created_at=now)
+        return Session.objects.create(id=session_id, tenant_id=opening.tenant_id, endpoint=opening.endpoint.label, created_at=now)
     found = Session.objects.select_for_update().filter(pk=opening.session_id, tenant_id=opening.tenant_id).first()
     if found is None:
         raise NotFound(f"There is no session {opening.session_id}: leave it out to begin a new one.", field="session")
     return found
 
 
-def _insert(opening: Opening, session: Session, *, now: datetime) -> Turn:
+def _insert(opening: Opening, session: Session, agent: str, *, now: datetime) -> Turn:
     endpoint, budgets = opening.endpoint, opening.endpoint.budgets
     return Turn.objects.create(
         session=session,
         number=session.turns.count() + 1,
         tenant_id=opening.tenant_id,
         endpoint=endpoint.label,
-        agent=endpoint.agent_label,
+        agent=agent,
         mode=str(endpoint.mode),
         traceparent=opening.traceparent or traces.new(),
         state=TurnState.QUEUED,

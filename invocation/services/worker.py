@@ -54,14 +54,19 @@ def slots_of(priority_class: str) -> int:
 class Worker:
     """Registers this process and keeps its lease; everything that it holds is held by that one lease."""
 
-    def __init__(self, priority_class: str, *, build: Callable[[UUID], Engine]) -> None:
-        self.id = uuid4()
+    def __init__(
+        self, priority_class: str, *, build: Callable[[UUID], Engine], slots: int | None = None, process_id: UUID | None = None
+    ) -> None:
+        """`slots` are those of the class unless the process takes no messages; `process_id` is given where another process must know it."""
+        self.id = process_id or uuid4()
         self.engine = build(self.id)
         self._class = priority_class
+        self._slots = slots_of(priority_class) if slots is None else slots
         self._presence = Presence()
         self._lease = timedelta(seconds=settings.LEASE_S)
         self._beat = timedelta(seconds=settings.HEARTBEAT_S)
         self._leaving = threading.Event()
+        self._row = threading.Lock()
         self._thread = threading.Thread(target=self._live, name="heartbeat", daemon=True)
 
     def start(self) -> None:
@@ -75,7 +80,7 @@ class Worker:
         processes.register(
             self.id,
             priority_class=self._class,
-            slots=slots_of(self._class),
+            slots=self._slots,
             presence=self._presence.number,
             now=now,
             lease=self._lease,
@@ -95,7 +100,8 @@ class Worker:
         processes.drain(self.id)
         runs.submit(self.engine.drain(grace)).result(timeout=grace.total_seconds() + 5)
         self._leaving.set()
-        processes.leave(self.id)
+        with self._row:
+            processes.leave(self.id)
         self._presence.leave()
 
     def _live(self) -> None:
@@ -114,12 +120,17 @@ class Worker:
     def _one_beat(self) -> None:
         self._must_run()
         self._presence.hold()
-        now = datetime.now(UTC)
-        if not processes.renew(self.id, now=now, lease=self._lease) and not processes.revive(self.id, now=now, lease=self._lease):
-            self._register(now=now)
+        with self._row:
+            if self._leaving.is_set():
+                return
+            self._keep_the_lease(now=datetime.now(UTC))
         self._return_what_broke_off()
         self._stop(attempts.cancelling(self.id) + cancelling.stopping_turns(self.id))
         self._stop(self._presence.heard(within=self._beat))
+
+    def _keep_the_lease(self, *, now: datetime) -> None:
+        if not processes.renew(self.id, now=now, lease=self._lease) and not processes.revive(self.id, now=now, lease=self._lease):
+            self._register(now=now)
 
     def _must_run(self) -> None:
         """End the process when its loop stands still: an agent that blocks it would else keep every lease for ever."""

@@ -15,11 +15,15 @@ from django.db import DatabaseError, connections
 
 from invocation.gateways.announcing import Announcer
 from invocation.gateways.loop import runs
-from invocation.services.worker import Engine, Worker
+from invocation.services.quarantine import Quarantine
+from invocation.services.worker import Engine, Worker, slots_of
 
 log = structlog.get_logger()
 _worker: Worker | None = None
+_quarantine: Quarantine | None = None
 EX_UNAVAILABLE = 69
+LAST_WORDS = timedelta(seconds=1)
+"""For what drained beside this process to store that it did."""
 
 
 class NotAWorker(RuntimeError):
@@ -38,6 +42,13 @@ def shards() -> Any:
     return _engine()
 
 
+def quarantine() -> Quarantine:
+    """Return what runs jobs alone beside this process's engine."""
+    if _quarantine is None:
+        raise NotAWorker("Start this worker with -Q p1 or p2: it serves no jobs.")
+    return _quarantine
+
+
 def _engine() -> Engine:
     if _worker is None:
         raise NotAWorker("Start this worker with -Q p0, p1, p2 or p3: it serves no priority class.")
@@ -47,13 +58,14 @@ def _engine() -> Engine:
 @worker_ready.connect
 def begin(sender: Any = None, **_: Any) -> None:
     """Register when Celery listens: a slot that is counted is a slot that answers."""
-    global _worker  # noqa: PLW0603  (one worker a process, made by Celery's signal)
+    global _worker, _quarantine  # noqa: PLW0603  (one worker a process, made by Celery's signal)
     queue = next(iter(sender.app.amqp.queues.consume_from))
     build = _BUILDERS.get(queue)
     if build is None:
         return
     announcer = Announcer(sender.hostname)
-    worker = Worker(queue, build=lambda owner: _on_loop(lambda: build(owner, announcer)))
+    worker = Worker(queue, build=lambda owner: _on_loop(lambda: build(owner, announcer, slots_of(queue))))
+    _quarantine = Quarantine(queue, hostname=sender.hostname, slots=slots_of(queue))
     _start(worker)
     _worker = worker
     log.info("worker_ready", priority_class=queue, process=str(worker.id))
@@ -71,9 +83,12 @@ def _start(worker: Worker) -> None:
 @worker_shutting_down.connect
 def end(**_: Any) -> None:
     """Drain within the grace; Celery's own shutdown waits for this."""
-    if _worker is not None:
-        _worker.end(timedelta(seconds=settings.DRAIN_S))
-        connections.close_all()
+    if _worker is None or _quarantine is None:
+        return
+    _quarantine.let_go()
+    _worker.end(timedelta(seconds=settings.DRAIN_S))
+    _quarantine.end(timedelta(seconds=settings.DRAIN_S) + LAST_WORDS)
+    connections.close_all()
 
 
 def _on_loop(build: Any) -> Engine:
@@ -85,19 +100,19 @@ def _on_loop(build: Any) -> Engine:
     return runs.submit(made()).result()
 
 
-def _job_engine(owner: UUID, announcer: Announcer) -> Engine:
+def _job_engine(owner: UUID, announcer: Announcer, slots: int) -> Engine:
     from invocation.services.engine import JobEngine  # noqa: PLC0415  (each class loads its own engine)
 
-    return JobEngine(owner=owner, announcer=announcer)
+    return JobEngine(owner=owner, announcer=announcer, slots=slots)
 
 
-def _turn_engine(owner: UUID, announcer: Announcer) -> Engine:
+def _turn_engine(owner: UUID, announcer: Announcer, slots: int) -> Engine:
     from invocation.services.turn_engine import TurnEngine  # noqa: PLC0415
 
     return TurnEngine(owner=owner, announcer=announcer)
 
 
-def _shard_engine(owner: UUID, announcer: Announcer) -> Engine:
+def _shard_engine(owner: UUID, announcer: Announcer, slots: int) -> Engine:
     from invocation.services.shard_engine import ShardEngine  # noqa: PLC0415
 
     return ShardEngine(owner=owner)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any
 from uuid import UUID
 
 from celery import shared_task
@@ -11,12 +13,27 @@ from invocation.gateways.loop import runs
 from invocation.services import batches
 from invocation.tasks import process
 
+PASS_ON_S = 0.01
 
-@shared_task(name=dispatch.RUN_JOBS, send_events=False)
-def run_jobs(wakes: list[tuple[str, int]]) -> None:
-    """Hand the jobs over and return: early acknowledgement, the dispatcher admitted only what fits."""
-    engine = process.jobs()
-    runs.loop.call_soon_threadsafe(engine.accept, [(UUID(job_id), attempt) for job_id, attempt in wakes])
+
+@shared_task(bind=True, name=dispatch.RUN_JOBS, send_events=False)
+def run_jobs(self: Any, wakes: list[tuple[str, int]]) -> None:
+    """Hand over what fits into this process's slots, pass on the rest, and return: the message is acknowledged already.
+
+    The dispatcher admits no more than all processes together have room for, so that
+    another one has it; the short wait lets that one come first.
+    """
+    rest = process.jobs().take([(UUID(job_id), attempt) for job_id, attempt in wakes], runs.loop)
+    if rest:
+        time.sleep(PASS_ON_S)
+        dispatch.wake_jobs(self.request.delivery_info["routing_key"], rest)
+    process.quarantine().warm()
+
+
+@shared_task(name=dispatch.RUN_ALONE, send_events=False)
+def run_alone(job_id: str, attempt: int) -> None:
+    """Let the job run alone in a process of its own, and return."""
+    process.quarantine().take(UUID(job_id), attempt)
 
 
 @shared_task(name=dispatch.RUN_TURNS, send_events=False)

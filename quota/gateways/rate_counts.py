@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +28,17 @@ def take(tenant_id: UUID, *, limit: int, now: datetime) -> Taking:
     with connection.answering():
         answer = connection.in_threads().register_script(_TAKE)(keys=keys, args=[limit, passed])
     return _taking(answer, passed)
+
+
+def take_many(asked: Sequence[tuple[UUID, int]], *, now: datetime) -> list[Taking]:
+    """Count one request for each (tenant, limit), in one exchange. Raises QuotaStoreUnavailable."""
+    with connection.answering():
+        pipeline = connection.in_threads().pipeline(transaction=False)
+        script, places = pipeline.register_script(_TAKE), [(_place(tenant_id, now), limit) for tenant_id, limit in asked]
+        for (keys, passed), limit in places:
+            script(keys=keys, args=[limit, passed], client=pipeline)
+        answers = pipeline.execute()
+    return [_taking(answer, passed) for answer, ((_, passed), _) in zip(answers, places, strict=True)]
 
 
 async def atake(tenant_id: UUID, *, limit: int, now: datetime) -> Taking:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from quota.domain.callers import Caller
@@ -19,6 +20,20 @@ def take(caller: Caller, *, now: datetime) -> Rate:
     except QuotaStoreUnavailable:
         return _unknown(limit)
     return _judge(taking, limit)
+
+
+def take_many(callers: Sequence[Caller], *, now: datetime) -> list[Rate | RateExceeded]:
+    """Count one request of each caller, in one exchange; a refusal stands in the place of its rate."""
+    limits = [caller.plan.requests_per_minute for caller in callers]
+    try:
+        asked = [(caller.tenant_id, limit) for caller, limit in zip(callers, limits, strict=True)]
+        takings = rate_counts.take_many(asked, now=now)
+    except QuotaStoreUnavailable:
+        return [_unknown(limit) for limit in limits]
+    return [
+        taking.counts.rate(limit) if taking.is_allowed else RateExceeded(taking.counts.rate(limit))
+        for taking, limit in zip(takings, limits, strict=True)
+    ]
 
 
 async def atake(caller: Caller, *, now: datetime) -> Rate:

@@ -37,7 +37,7 @@ def endpoints() -> str:
     rows = []
     for _, endpoint in sorted(book().by_label.items()):
         told = shown(endpoint)
-        needs = ", ".join(f"`{name}`" for name in told["input_schema"]["required"]) or "any of the four"
+        needs = ", ".join(f"`{name}`" for name in told["input_schema"].get("required", ())) or "any of them"
         budgets, limits = told["budgets"], told["limits"]
         spends = f"{budgets['first_delta_ms']} ms, {budgets['whole_ms']} ms, {budgets['cost_usd']} USD"
         takes = f"{limits['items']:,} items, {limits['tokens']:,} tokens, {limits['body_bytes']:,} bytes"

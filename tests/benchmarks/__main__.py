@@ -34,4 +34,5 @@ def _show(name: str) -> bool:
     return found.ok
 
 
-sys.exit(main(sys.argv[1:]))
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

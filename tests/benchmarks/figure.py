@@ -5,26 +5,42 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from rich.console import Console
 from rich.table import Table
 
 
+class Bound(StrEnum):
+    """Which way a target binds: less is better, or more."""
+
+    AT_MOST = "≤"
+    AT_LEAST = "≥"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One measured value. Less is better; without a target it is there to compare with."""
+    """One measured value. Without a target it is there to compare with; without a unit it has the figure's."""
 
     what: str
     value: float
     target: float | None = None
+    bound: Bound = Bound.AT_MOST
+    unit: str = ""
 
     @property
     def holds(self) -> bool:
-        return self.target is None or self.value <= self.target
+        if self.target is None:
+            return True
+        return self.value <= self.target if self.bound is Bound.AT_MOST else self.value >= self.target
 
     @property
     def verdict(self) -> str:
         return "" if self.target is None else "ok" if self.holds else "missed"
+
+    @property
+    def wanted(self) -> str:
+        return "" if self.target is None else f"{self.bound} {self.target:g}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,22 +57,23 @@ class Figure:
         """Every row with a target holds it."""
         return all(row.holds for row in self._rows)
 
+    @property
+    def line(self) -> str:
+        """The figure as one line of JSON."""
+        value = {"name": self.name, "value": round(self.main.value, 3), "unit": self.unit, "target": self.main.target, "ok": self.ok}
+        return json.dumps(value)
+
     def show(self, console: Console) -> None:
         """Print the table, then one JSON line."""
         console.print(self._table())
-        line = {"name": self.name, "value": round(self.main.value, 3), "unit": self.unit, "target": self.main.target, "ok": self.ok}
-        print(json.dumps(line), flush=True)
+        print(self.line, flush=True)
 
     @property
     def _rows(self) -> Sequence[Row]:
         return (self.main, *self.beside)
 
     def _table(self) -> Table:
-        table = Table("what", *self._numbers(), "", title=self.name)
+        table = Table("what", "value", "unit", "target", "", title=self.name)
         for row in self._rows:
-            target = "" if row.target is None else f"{row.target:g}"
-            table.add_row(row.what, f"{row.value:,.2f}", target, row.verdict)
+            table.add_row(row.what, f"{row.value:,.2f}", row.unit or self.unit, row.wanted, row.verdict)
         return table
-
-    def _numbers(self) -> Sequence[str]:
-        return (self.unit, "target")

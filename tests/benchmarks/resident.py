@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 
 import psutil
 
@@ -12,9 +11,9 @@ from config.supervisor.identity import Identity
 from config.supervisor.roster import Roster
 from tests.benchmarks.figure import Figure, Row
 from tests.benchmarks.installed import DidNotAnswer, Installed, installed
+from tests.benchmarks.staging.memory import proportional_mb, resident_mb, tree
 
 TARGET_MB = 1_500.0
-MEGABYTE = 1_000_000
 
 
 def run() -> Figure:
@@ -22,7 +21,7 @@ def run() -> Figure:
     with installed() as ours:
         ours.manage("up", "--detach")
         ours.chat(ours.make_key())
-        return _figure({name: _sizes(processes) for name, processes in _trees(ours).items()})
+        return _figure({name: (resident_mb(found), proportional_mb(found)) for name, found in _trees(ours).items()})
 
 
 def _figure(sizes: Mapping[str, tuple[float, float]]) -> Figure:
@@ -53,20 +52,4 @@ def _tree(identity: Identity) -> list[psutil.Process]:
     process = identity.find()
     if process is None:
         raise DidNotAnswer(f"process {identity.pid} is gone")
-    return [process, *process.children(recursive=True)]
-
-
-def _sizes(processes: Sequence[psutil.Process]) -> tuple[float, float]:
-    """Return megabytes of RSS and of PSS."""
-    resident = sum(process.memory_info().rss for process in processes)
-    proportional = sum(_proportional(process) for process in processes)
-    return resident / MEGABYTE, proportional / MEGABYTE
-
-
-def _proportional(process: psutil.Process) -> int:
-    """Return PSS where the system tells it, RSS elsewhere."""
-    rollup = Path(f"/proc/{process.pid}/smaps_rollup")
-    if not rollup.exists():
-        return int(process.memory_info().rss)
-    line = next(line for line in rollup.read_text().splitlines() if line.startswith("Pss:"))
-    return int(line.split()[1]) * 1024
+    return tree(process)

@@ -11,6 +11,7 @@ from rest_framework import serializers
 
 from invocation.api.bodies import Shape
 from invocation.api.cursors import MOST, USUAL
+from invocation.domain.redrives import AgentChoice
 
 LABEL: dict[str, Any] = {"max_length": 120, "help_text": "An endpoint's label: `name@version`."}
 
@@ -72,6 +73,14 @@ class Moment(serializers.DateTimeField):
         if timezone.is_naive(value):
             raise serializers.ValidationError("A moment needs its offset, such as 2026-11-20T09:00:00Z.")
         return super().enforce_timezone(value)
+
+
+class AgentChosen(serializers.ChoiceField):
+    """Which agent version runs what is redriven."""
+
+    def __init__(self, **terms: Any) -> None:
+        told = "`original` is the version that the old job pinned, `current` the endpoint's own of today."
+        super().__init__(choices=[str(choice) for choice in AgentChoice], help_text=told, **terms)
 
 
 class Budget(Shape):

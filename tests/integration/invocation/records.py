@@ -8,9 +8,11 @@ from uuid import UUID, uuid4
 
 from invocation.domain.batches import BatchState, ShardState
 from invocation.domain.jobs import JobState
+from invocation.domain.redrives import Match
 from invocation.gateways import declared
-from invocation.models import Batch, DeadLetter, Job, Result, RunRecord, Schedule, Shard, StepRecord
-from invocation.services import schedules
+from invocation.models import Batch, DeadLetter, Job, Redrive, Result, RunRecord, Schedule, Shard, StepRecord
+from invocation.services import redrives, schedules
+from invocation.services.redrives import Opening
 from quota.models import Plan
 from quota.services import keys
 from tests.integration.invocation.rows import NOW, TRACE, a_job
@@ -29,6 +31,12 @@ def a_dead_letter(**columns: Any) -> DeadLetter:
     StepRecord.objects.create(job=job, name="search_catalog", occurrence=0, fingerprint="f", result=["monster"], attempt=1, at=NOW)
     a_run(source_id=job.pk, tenant_id=job.tenant_id, outcome="failed", error_code="provider_down")
     return DeadLetter.objects.get(pk=job.pk)
+
+
+def a_redrive(*, tenant_id: UUID | None = None, **terms: Any) -> Redrive:
+    """Open a tenant's redrive of all its dead letters, or one of an operator's for other terms."""
+    wanted = {"by": "a test", "reason": "the provider is back", "tenant_id": tenant_id, "match": Match(), **terms}
+    return redrives.open_redrive(Opening(**wanted), now=NOW)
 
 
 def a_completed_job(**columns: Any) -> Job:

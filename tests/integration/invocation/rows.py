@@ -19,7 +19,7 @@ from quota.models import Plan, Tenant
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 LEASE = timedelta(seconds=10)
 TRACE = "00-" + "1" * 32 + "-" + "2" * 16 + "-01"
-QUESTION: Mapping[str, Any] = MappingProxyType({"key": "agreed", "sentence": "Agreed?", "schema": {"type": "boolean"}})
+QUESTIONS: Mapping[str, Any] = MappingProxyType({"agreed": {"sentence": "Agreed?", "schema": {"type": "boolean"}}})
 PLANS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "free": {"in_flight_p0": 2, "in_flight_p1": 2, "in_flight_p2": 2, "in_flight_p3": 2, "requests_per_minute": 120, "weight": 1},
@@ -39,8 +39,11 @@ def a_job(state: JobState = JobState.QUEUED, *, tenant_id: UUID | None = None, *
     """Make a job in a state, with what each state's constraints ask for and one event of history."""
     columns.setdefault("owner", uuid4() if state in HELD_BY_A_WORKER else None)
     columns.setdefault("attempt", 1 if state in HELD_BY_A_WORKER | TERMINAL | PARKED else 0)
+    tenant_id = tenant_id or uuid4()
+    lane = Job.objects.filter(tenant_id=tenant_id, ordering_key=columns.get("ordering_key")).exclude(state__in=TERMINAL)
+    columns.setdefault("is_behind", "ordering_key" in columns and lane.exists())
     job = Job.objects.create(
-        tenant_id=tenant_id or uuid4(),
+        tenant_id=tenant_id,
         state=state,
         **{
             "endpoint": "personalize@1",
@@ -59,7 +62,7 @@ def a_job(state: JobState = JobState.QUEUED, *, tenant_id: UUID | None = None, *
             "started_at": NOW if state in HELD_BY_A_WORKER else None,
             "finished_at": NOW if state in TERMINAL else None,
             "due_at": NOW if state is JobState.WAITING else None,
-            "question": dict(QUESTION) if state is JobState.INPUT_REQUIRED else None,
+            "questions": dict(QUESTIONS) if state is JobState.INPUT_REQUIRED else None,
             "cause": "provider" if state is JobState.FAILED else "",
             **columns,
         },

@@ -9,13 +9,17 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 
 from invocation.admin import charts
 from invocation.admin.dashboard import figures
 from invocation.domain.jobs import JobState
 from invocation.domain.modes import Mode
+from invocation.domain.slo import Sample
 from invocation.domain.turns import TurnState
+from invocation.models import Alert
 from invocation.selectors import dashboard, dead_letters
+from invocation.services import slo
 from tests.integration.invocation.records import a_batch, a_dead_letter, a_run
 from tests.integration.invocation.rows import NOW, a_job, a_process, a_turn
 
@@ -107,13 +111,64 @@ def test_without_jobs_the_objective_holds(db: None) -> None:
     assert figures(now=NOW)["dead"]["holds"] is True
 
 
+def test_a_class_says_when_its_queue_is_done_and_how_its_slots_were_used(db: None) -> None:
+    a_process("p1", slots=4, lease=timedelta(hours=1))
+    for minutes in (3, 2, 1):
+        slo.keep(now=NOW - timedelta(minutes=minutes))
+        a_run(at=NOW - timedelta(minutes=minutes, seconds=-30))
+    for _ in range(6):
+        a_job()
+    found = of_class("p1")
+    shown = next(each for each in figures(now=NOW)["classes"] if each["name"] == "p1")
+
+    assert found.eta == timedelta(minutes=6)
+    assert (shown["eta"], shown["mean"], len(shown["chart"])) == ("6 min", "—", 3)
+
+
+def test_the_use_of_slots_is_drawn_by_minute_inside_or_outside_the_band() -> None:
+    samples = [a_sample(NOW - timedelta(minutes=minutes), busy=busy) for minutes, busy in ((61, 9), (59, 5), (1, 7), (0, 10))]
+    bars = charts.by_minute(samples, now=NOW)
+
+    assert [(bar.x, bar.height, bar.tone) for bar in bars] == [(0, 20, "calm"), (232, 28, "good"), (236, 40, "bad")]
+    assert charts.band() == pytest.approx((10, 4))
+
+
+def a_sample(at: datetime, *, busy: int) -> Sample:
+    zeros = dict.fromkeys(("depth", "admitted", "finished", "dead", "volume", "holds"), 0)
+    return Sample(at=at, oldest=timedelta(), slots=10, busy=busy, is_led=True, **zeros)
+
+
+def test_open_alerts_stand_on_the_overview_and_in_a_list_of_their_own(admin_client: Client) -> None:
+    job = a_job(queued_at=NOW - timedelta(minutes=9))
+    slo.keep(now=NOW)
+    alert = Alert.objects.get(kind="oldest_age")
+    page = admin_client.get(reverse("admin:index")).content.decode()
+    its_list = admin_client.get(reverse("admin:invocation_alert_changelist")).content.decode()
+    its_page = admin_client.get(reverse("admin:invocation_alert_change", args=[alert.pk])).content.decode()
+    assert all(alert.sentence in shown for shown in (page, its_list, its_page))
+
+    job.delete()
+    slo.keep(now=NOW + timedelta(minutes=1))
+    slo.keep(now=NOW + timedelta(minutes=2))
+    assert alert.sentence not in admin_client.get(reverse("admin:index")).content.decode()
+    assert alert.sentence in admin_client.get(reverse("admin:invocation_alert_changelist")).content.decode()
+
+
 def test_the_overview_asks_a_fixed_number_of_questions(admin_client: Client) -> None:
+    def questions() -> tuple[int, str]:
+        with CaptureQueriesContext(connection) as asked:
+            page = admin_client.get(reverse("admin:index")).content.decode()
+        return len(asked), page
+
+    questions()
+    few, _ = questions()
     for _ in range(5):
         a_dead_letter()
         a_process()
         a_batch()
-    with CaptureQueriesContext(connection) as asked:
-        page = admin_client.get(reverse("admin:index")).content.decode()
+        a_job(queued_at=NOW - timedelta(days=1))
+    slo.keep(now=timezone.now())
+    many, page = questions()
 
-    assert len(asked) <= 16
+    assert few == many <= 25
     assert all(mode in page for mode in Mode)

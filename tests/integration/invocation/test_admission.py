@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -14,8 +15,9 @@ from invocation.domain.jobs import JobState
 from invocation.domain.rounds import START, Place
 from invocation.models import Job
 from invocation.models.admission import HoldScope
-from invocation.selectors.admission import live_slots
-from invocation.services import admission, holds
+from invocation.selectors.admission import Scene, live_slots
+from invocation.services import admission, holds, lanes
+from invocation.services.lifecycle import Moved
 from quota.domain.classes import PriorityClass
 from quota.selectors import terms_of_tenants
 from tests.integration.invocation.rows import LEASE, NOW, a_job, a_process, a_tenant
@@ -24,8 +26,21 @@ pytestmark = pytest.mark.django_db
 P1 = PriorityClass.P1
 
 
-def admitted(free: int, *, place: Place = START) -> admission.Admitted:
-    return admission.admit(P1, terms=terms_of_tenants(), place=place, free=free, now=NOW)
+def admitted(free: int, *, place: Place = START, fresh: Sequence[UUID] = ()) -> admission.Admitted:
+    """Admit as if just so many slots were free."""
+    scene = admission.look(P1, place=place, now=NOW)
+    scene = replace(scene, slots=free + scene.in_flight.total())
+    return admission.admit(P1, scene, terms=terms_of_tenants(), place=place, now=NOW, fresh=fresh)
+
+
+def free_slots(priority_class: PriorityClass = P1) -> int:
+    return admission.look(priority_class, place=START, now=NOW).free
+
+
+def leave_the_lane(job: Job) -> None:
+    """End a job, wherever it was, and let the next of its lane go first."""
+    Job.objects.filter(pk=job.pk).update(state="completed", owner=None, finished_at=NOW, questions=None)
+    lanes.promote([Moved(job.pk, job.tenant_id, JobState.COMPLETED, "", "p1", None, job.ordering_key, None, None)])
 
 
 def counted(found: admission.Admitted) -> Mapping[UUID, int]:
@@ -153,7 +168,7 @@ def test_an_open_job_keeps_its_lane_also_while_it_is_parked(state: JobState) -> 
     behind = a_job(tenant_id=tenant, ordering_key="r-001")
 
     assert behind.pk not in {job_id for job_id, _ in admitted(10).claims}
-    Job.objects.filter(pk=ahead.pk).update(state="completed", owner=None, finished_at=NOW)
+    leave_the_lane(ahead)
     assert [job_id for job_id, _ in admitted(10).claims] == [behind.pk]
 
 
@@ -185,21 +200,67 @@ def test_a_held_tenant_waits_and_the_others_go_on() -> None:
     assert counted(admitted(10)) == {free: 1}
 
 
-def test_a_held_class_has_no_free_slot() -> None:
-    assert admission.free_slots(P1, slots=4) == 4
-    holds.hold(HoldScope.CLASS, "p1", reason="the database is moved", by=None, now=NOW)
+def test_nothing_of_a_held_class_is_admitted() -> None:
+    job = a_job(tenant_id=a_tenant())
+    hold = holds.hold(HoldScope.CLASS, "p1", reason="the database is moved", by=None, now=NOW)
 
-    assert admission.free_slots(P1, slots=4) == 0
-    assert admission.free_slots(PriorityClass.P2, slots=4) == 4
+    assert admitted(4).claims == []
+    holds.release(hold.pk, by=None, now=NOW)
+    assert admitted(4).claims == [(job.pk, 0)]
 
 
 def test_what_is_in_flight_takes_slots_of_its_class() -> None:
+    a_process(slots=4)
+    a_process("p2", slots=4)
     for state in [JobState.DISPATCHED, JobState.WORKING, JobState.CANCELLING, JobState.WAITING, JobState.QUEUED]:
         a_job(state)
     a_job(JobState.WORKING, priority_class="p2")
 
-    assert admission.free_slots(P1, slots=4) == 1
-    assert admission.free_slots(P1, slots=2) == 0
+    assert (free_slots(), free_slots(PriorityClass.P2)) == (1, 3)
+    a_job(JobState.WORKING)
+    a_job(JobState.WORKING)
+    assert free_slots() == 0
+
+
+def test_a_newcomer_comes_before_the_ring_with_one_job() -> None:
+    crowd = [a_tenant("even", weight=1) for _ in range(5)]
+    newcomer = max([*crowd, a_tenant("even")])
+    for tenant in {*crowd, newcomer}:
+        for _ in range(3):
+            a_job(tenant_id=tenant)
+
+    assert counted(admitted(1, fresh=[newcomer])) == {newcomer: 1}
+    assert counted(admitted(1, fresh=[newcomer])) != {newcomer: 1}
+
+
+def test_newcomers_take_at_most_half_of_the_slots() -> None:
+    old = a_tenant("house")
+    fresh = [a_tenant("even", weight=1) for _ in range(8)]
+    for tenant in [old, *fresh]:
+        for _ in range(9):
+            a_job(tenant_id=tenant)
+    a_job(JobState.WORKING, tenant_id=old)
+    found = admission.admit(
+        P1, Scene(8, dict.fromkeys(HoldScope, frozenset()), Counter(), [old]), terms=terms_of_tenants(), place=START, now=NOW, fresh=fresh
+    )
+
+    assert counted(found)[old] == 4
+
+
+def test_a_job_that_lost_its_worker_is_told_apart() -> None:
+    tenant = a_tenant("house")
+    plain, lost = a_job(tenant_id=tenant), a_job(tenant_id=tenant, is_alone=True)
+    found = admitted(10)
+
+    assert (found.claims, found.alone) == ([(plain.pk, 0)], [(lost.pk, 0)])
+
+
+def test_what_has_run_before_goes_before_what_has_not() -> None:
+    tenant = a_tenant("house")
+    a_job(tenant_id=tenant)
+    resumed = a_job(tenant_id=tenant, rank=0)
+
+    assert admitted(1).claims == [(resumed.pk, 0)]
 
 
 def test_only_workers_that_live_and_do_not_drain_have_slots() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -13,16 +14,19 @@ from django.db import OperationalError
 from psycopg import errors as postgres_errors
 
 from agents.domain.errors import ProviderUnavailable
+from invocation.domain import modes
 from invocation.domain.errors import InputInvalid, NotWaiting
 from invocation.domain.jobs import JobState
+from invocation.domain.modes import Mode
 from invocation.gateways.database import is_away, off_loop
 from invocation.models import Job, RunRecord
-from invocation.services import attempts, jobs
+from invocation.services import attempts, claims, jobs
 from invocation.services.submission import submit
 from quota.models import LedgerEntry
 from tests.integration.invocation.conftest import OnLoop, until
 from tests.integration.invocation.rows import a_submission, a_tenant, told
 from tests.integration.invocation.trial import DONE, GATES
+from tests.integration.invocation.webhooks.rows import a_webhook
 from tests.integration.invocation.workers import job_worker, run, state_of, wakes
 
 pytestmark = [pytest.mark.usefixtures("tried"), pytest.mark.django_db(transaction=True)]
@@ -113,14 +117,14 @@ def test_an_output_that_cannot_be_stored_is_a_bad_output(on_loop: OnLoop[Any], t
 
 def test_a_parked_job_frees_its_slot_and_resumes_by_replay(on_loop: OnLoop[Any]) -> None:
     job = played(on_loop, queued({"steps": ["look"], "ask": True}))
-    assert (job.state, job.owner, (job.question or {})["key"]) == ("input_required", None, "agreed")
+    assert (job.state, job.owner, list(job.questions or {})) == ("input_required", None, ["agreed"])
 
     jobs.answer(job.pk, key="agreed", value={"yes": True}, now=datetime.now(UTC))
     again = played(on_loop, job.pk)
 
     assert (again.state, again.attempt, again.failures, again.losses) == ("completed", 2, 0, 0)
-    assert again.result.output["answer"] == {"yes": True}
-    assert again.result.output["counted"] == [1]
+    assert (again.result.output or {})["answer"] == {"yes": True}
+    assert (again.result.output or {})["counted"] == [1]
     assert DONE["look"] == 1
 
 
@@ -244,7 +248,7 @@ def test_what_a_process_holds_and_does_not_run_is_given_back(on_loop: OnLoop[Any
     broken, stopping, running = (queued({}) for _ in range(3))
     for job_id in (broken, stopping, running):
         [wake] = wakes([job_id])
-        attempts.claim([attempts.Claim(*wake, owner)])
+        claims.claim([claims.Claim(*wake, owner)])
     jobs.cancel(stopping, reason="not wanted", now=datetime.now(UTC))
     fences = [fence for fence in attempts.held_by(owner) if fence.job_id != str(running)]
 
@@ -253,6 +257,45 @@ def test_what_a_process_holds_and_does_not_run_is_given_back(on_loop: OnLoop[Any
     states = [Job.objects.get(pk=job_id).state for job_id in (broken, stopping, running)]
     assert states == ["queued", "cancelled", "working"]
     assert Job.objects.get(pk=broken).losses == 0
+
+
+@pytest.fixture
+def ceiling_of_200_ms(monkeypatch: pytest.MonkeyPatch) -> None:
+    brief = replace(modes.policy(Mode.ASYNC_QUEUE), ceiling=timedelta(milliseconds=200))
+    monkeypatch.setattr(modes, "POLICIES", {**modes.POLICIES, Mode.ASYNC_QUEUE: brief})
+
+
+@pytest.mark.usefixtures("ceiling_of_200_ms")
+def test_a_run_that_hangs_is_ended_at_its_modes_ceiling_and_fails_like_any_other(on_loop: OnLoop[Any]) -> None:
+    job_id = queued({"steps": ["look"], "wait": "never"})
+    job = played(on_loop, job_id)
+    assert (job.state, job.failures, fault(job)["code"]) == ("waiting", 1, "run_timed_out")
+
+    for _ in range(2):
+        GATES.clear()
+        jobs.wake_due(now=due(job))
+        job = played(on_loop, job_id)
+    assert (job.state, job.failures, job.cause, DONE["look"]) == ("failed", 3, "bad_code", 1)
+
+
+@pytest.mark.usefixtures("ceiling_of_200_ms")
+def test_a_drain_of_a_run_that_hangs_is_no_failure_of_it(on_loop: OnLoop[Any]) -> None:
+    job_id = queued({"wait": "never"})
+
+    async def story() -> None:
+        async with job_worker() as engine:
+            engine.accept(await off_loop(wakes, [job_id]))
+            await until(lambda: DONE["runs"] == 1)
+            await engine.drain(timedelta())
+
+    on_loop(story())
+    assert (Job.objects.get(pk=job_id).reason, Job.objects.get(pk=job_id).failures) == ("drained", 0)
+
+
+def test_a_timeout_of_the_agents_own_is_a_fault_of_its_code(on_loop: OnLoop[Any]) -> None:
+    job = played(on_loop, queued({"fails": "time"}))
+
+    assert (job.state, fault(job)["code"]) == ("failed", "agent_crashed")
 
 
 def test_a_job_that_spent_its_budget_fails_before_the_next_call(on_loop: OnLoop[Any]) -> None:
@@ -287,4 +330,20 @@ def test_a_run_that_lost_the_database_is_charged_to_nobody(on_loop: OnLoop[Any])
     assert (job.state, job.failures, job.losses) == ("queued", 0, 0)
 
     again = played(on_loop, job_id)
-    assert (again.state, again.attempt, again.result.output["counted"]) == ("completed", 2, [1])
+    assert (again.state, again.attempt, (again.result.output or {})["counted"]) == ("completed", 2, [1])
+
+
+def test_who_wants_to_know_is_told_that_a_person_is_asked(on_loop: OnLoop[Any]) -> None:
+    job_id = queued({"ask": True})
+    webhook = a_webhook(Job.objects.get(pk=job_id).tenant_id)
+    played(on_loop, job_id)
+
+    assert [(each.job_id, each.type) for each in webhook.deliveries] == [(job_id, "job.input_required")]
+
+
+def test_a_job_whose_endpoint_is_gone_is_a_dead_letter(on_loop: OnLoop[Any]) -> None:
+    job_id = queued({})
+    Job.objects.filter(pk=job_id).update(endpoint="bygone@1")
+    job = played(on_loop, job_id)
+
+    assert (job.state, job.cause, fault(job)["code"], job.failures) == ("failed", "bad_code", "endpoint_undeclared", 1)

@@ -13,7 +13,7 @@ from invocation.domain.errors import StaleMove
 from invocation.domain.jobs import EDGES, HELD_BY_A_WORKER, IN_FLIGHT, TERMINAL, JobState, Move
 from invocation.models import Job, JobEvent
 from invocation.services import lifecycle
-from tests.integration.invocation.rows import NOW, QUESTION, a_job, snapshot, told
+from tests.integration.invocation.rows import NOW, QUESTIONS, a_job, snapshot, told
 
 pytestmark = pytest.mark.django_db
 LATER = NOW + timedelta(seconds=5)
@@ -21,8 +21,10 @@ GIVEN: dict[Move, dict[str, Any]] = {
     Move.CLAIM: {"owner": str(uuid4())},
     Move.RETRY: {"due_at": LATER, "error": {"code": "provider_unavailable"}},
     Move.BURY: {"charged": 1, "error": {"code": "agent_crashed"}, "cause": "bad_code", "reason": "agent_crashed"},
-    Move.ASK: {"question": dict(QUESTION)},
+    Move.ASK: {"questions": dict(QUESTIONS)},
     Move.ANSWER: {"answers": {"agreed": True}},
+    Move.WAIT: {"due_at": LATER, "awaiting": {"callback": "paid"}, "reason": "callback"},
+    Move.RESCUE: {"charged": 1},
     Move.CANCEL: {"reason": "asked"},
     Move.REQUEST_CANCEL: {"reason": "asked"},
 }
@@ -75,7 +77,7 @@ def test_a_longer_life_has_a_history_without_a_gap() -> None:
     assert [seq for seq, _ in told(job)] == list(range(1, len(story) + 2))
     assert [event.data["move"] for event in job.events.order_by("seq")] == ["submit", *story]
     assert (job.attempt, job.failures, job.losses, job.answers) == (3, 1, 0, {"agreed": True})
-    assert (job.error, job.owner, job.question, job.due_at, job.reason) == (None, None, None, None, "")
+    assert (job.error, job.owner, job.questions, job.due_at, job.reason) == (None, None, None, None, "")
 
 
 def test_losses_and_failures_are_counted_apart_and_the_attempt_only_grows() -> None:
@@ -85,6 +87,60 @@ def test_losses_and_failures_are_counted_apart_and_the_attempt_only_grows() -> N
     job.refresh_from_db()
 
     assert (job.attempt, job.failures, job.losses) == (3, 1, 1)
+
+
+RESTS = [Move.RETRY, Move.ASK, Move.WAIT]
+
+
+@pytest.mark.parametrize("move", RESTS)
+def test_a_run_that_came_to_rest_by_itself_need_not_be_alone_any_more(move: Move) -> None:
+    job = a_job(JobState.WORKING, is_alone=True)
+    lifecycle.move_one(move, lifecycle.of(job.pk, **GIVEN[move]), now=LATER)
+
+    assert not Job.objects.get(pk=job.pk).is_alone
+
+
+@pytest.mark.parametrize("move", [Move.HAND_BACK, Move.RECALL])
+def test_what_was_handed_back_unfinished_is_still_to_run_alone(move: Move) -> None:
+    [source] = EDGES[move].sources
+    job = a_job(source, is_alone=True, losses=1)
+    lifecycle.move_one(move, lifecycle.of(job.pk), now=LATER)
+    job.refresh_from_db()
+
+    assert (job.is_alone, job.losses, job.failures) == (True, 1, 0)
+
+
+READY = sorted(move for move, edge in EDGES.items() if edge.target is JobState.QUEUED)
+
+
+@pytest.mark.parametrize("move", READY)
+def test_whatever_ran_or_waited_before_goes_before_what_is_new(move: Move) -> None:
+    for source in EDGES[move].sources:
+        job = a_job(source, rank=1)
+        lifecycle.move_one(move, lifecycle.of(job.pk, **GIVEN.get(move, {})), now=LATER)
+        job.refresh_from_db()
+
+        assert (job.rank, job.queued_at, job.dispatched_at, job.owner) == (0, LATER, None, None)
+        assert (job.questions, job.awaiting, job.due_at) == (None, None, None)
+
+
+def test_what_a_job_waits_for_is_kept_with_it_until_it_goes_on() -> None:
+    job = a_job(JobState.WORKING)
+    lifecycle.move_one(Move.WAIT, lifecycle.of(job.pk, **GIVEN[Move.WAIT]), now=NOW)
+    job.refresh_from_db()
+    assert (job.state, job.reason, job.awaiting, job.due_at, job.owner) == ("waiting", "callback", {"callback": "paid"}, LATER, None)
+
+    lifecycle.move_one(Move.WAKE, lifecycle.of(job.pk), now=LATER)
+    job.refresh_from_db()
+    assert (job.state, job.reason, job.awaiting, job.due_at) == ("queued", "callback", None, None)
+
+
+def test_a_question_that_nobody_answered_in_time_queues_the_job_again() -> None:
+    job = a_job(JobState.INPUT_REQUIRED)
+    lifecycle.move_one(Move.TIME_OUT, lifecycle.of(job.pk), now=LATER)
+    job.refresh_from_db()
+
+    assert (job.state, job.reason, job.questions, job.answers) == ("queued", "unanswered", None, {})
 
 
 def test_a_burial_is_charged_to_the_job_or_to_the_worker_that_was_lost() -> None:
@@ -133,7 +189,9 @@ def test_the_database_refuses_an_end_that_is_none(state: JobState) -> None:
     [
         (JobState.QUEUED, {"state": "sleeping"}, "job_state_is_known"),
         (JobState.COMPLETED, {"cause": "provider"}, "job_has_a_cause_only_when_failed"),
-        (JobState.INPUT_REQUIRED, {"question": None}, "job_asks_a_question_when_input_is_required"),
+        (JobState.INPUT_REQUIRED, {"questions": None}, "job_asks_a_question_when_input_is_required"),
+        (JobState.QUEUED, {"is_behind": True}, "job_is_behind_only_in_a_lane"),
+        (JobState.QUEUED, {"context_key": "cart"}, "job_names_a_context_with_version_and_policy_or_none"),
     ],
 )
 def test_the_database_keeps_the_law_of_states(state: JobState, columns: dict[str, Any], rule: str) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -19,6 +20,7 @@ from invocation.services import jobs, lifecycle, processes, rescue
 from tests.integration.invocation.rows import LEASE, NOW, a_job, a_process, a_turn, snapshot
 
 LATER = NOW + 2 * LEASE
+SCHEDULED: dict[str, Any] = {"priority_class": "p2", "mode": "scheduled-trigger", "endpoint": "retention@1"}
 
 
 def a_firing(job: Job) -> Firing:
@@ -35,7 +37,16 @@ def test_what_a_dead_process_held_is_queued_again(db: None, gone: str) -> None:
 
     assert rescue.rescue_jobs(now=LATER) == 1
     job.refresh_from_db()
-    assert (job.state, job.owner, job.attempt, job.losses, job.failures, job.reason) == ("queued", None, 4, 1, 0, "lost_worker")
+    assert (job.state, job.owner, job.attempt, job.failures, job.reason) == ("queued", None, 4, 0, "lost_worker")
+
+
+@pytest.mark.parametrize(("was_alone", "losses"), [(False, 0), (True, 1)])
+def test_a_loss_is_charged_only_to_a_job_that_was_alone_with_its_worker(db: None, *, was_alone: bool, losses: int) -> None:
+    job = a_job(JobState.WORKING, owner=a_process().pk, is_alone=was_alone)
+
+    rescue.rescue_jobs(now=LATER)
+    job.refresh_from_db()
+    assert (job.state, job.losses, job.failures, job.is_alone) == ("queued", losses, 0, True)
 
 
 def test_a_living_process_keeps_its_jobs(db: None) -> None:
@@ -66,7 +77,7 @@ def test_a_job_that_wakes_after_the_sweep_looked_is_left_to_its_new_time(db: Non
 
 
 def test_a_job_that_cost_three_workers_is_poison(db: None) -> None:
-    job = a_job(JobState.WORKING, owner=a_process().pk, losses=2)
+    job = a_job(JobState.WORKING, owner=a_process("p2").pk, losses=2, is_alone=True, **SCHEDULED)
     firing = a_firing(job)
 
     assert rescue.rescue_jobs(now=LATER) == 1
@@ -76,8 +87,16 @@ def test_a_job_that_cost_three_workers_is_poison(db: None) -> None:
     assert firing.state == "failed"
 
 
+def test_whoever_ran_beside_the_crash_of_another_is_never_poison(db: None) -> None:
+    job = a_job(JobState.WORKING, owner=a_process().pk, losses=2)
+
+    assert rescue.rescue_jobs(now=LATER) == 1
+    job.refresh_from_db()
+    assert (job.state, job.losses, job.is_alone) == ("queued", 2, True)
+
+
 def test_a_job_that_was_to_stop_is_cancelled_when_its_worker_dies(db: None) -> None:
-    job = a_job(JobState.CANCELLING, owner=a_process().pk, losses=2, reason="not wanted")
+    job = a_job(JobState.CANCELLING, owner=a_process("p2").pk, losses=2, reason="not wanted", **SCHEDULED)
     firing = a_firing(job)
 
     assert rescue.rescue_jobs(now=LATER) == 1
@@ -105,7 +124,7 @@ def test_waiting_jobs_wake_when_they_are_due_and_not_before(db: None) -> None:
 
 
 def test_a_queued_job_that_nobody_wants_any_more_expires(db: None) -> None:
-    late, timely = a_job(expires_at=NOW), a_job(expires_at=LATER)
+    late, timely = a_job(expires_at=NOW, **SCHEDULED), a_job(expires_at=LATER)
     firing = a_firing(late)
 
     assert jobs.expire_due(now=NOW) == 1
@@ -254,8 +273,8 @@ def test_a_presence_that_lost_its_session_is_taken_again(transactional_db: None,
 
 
 def test_a_question_that_nobody_answered_expires_with_its_job(db: None) -> None:
-    asked = a_job(JobState.INPUT_REQUIRED, question={"key": "k"}, expires_at=NOW)
-    other = a_job(JobState.INPUT_REQUIRED, question={"key": "k"}, expires_at=NOW + timedelta(seconds=1))
+    asked = a_job(JobState.INPUT_REQUIRED, expires_at=NOW)
+    other = a_job(JobState.INPUT_REQUIRED, expires_at=NOW + timedelta(seconds=1))
 
     assert jobs.expire_due(now=NOW) == 1
     assert [Job.objects.get(pk=job.pk).state for job in (asked, other)] == ["cancelled", "input_required"]

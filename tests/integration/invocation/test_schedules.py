@@ -220,10 +220,10 @@ def test_a_forgotten_schedule_leaves_its_jobs(db: None) -> None:
 @pytest.mark.parametrize("move", FiringMove)
 def test_a_firing_ends_once_with_its_job(db: None, move: FiringMove) -> None:
     firing = schedules.fire(kept().pk, now=NOW)
-    firings.follow(firing.job_id, move, now=NOW)
+    firings.follow([firing.job_id], move, now=NOW)
     ended = Firing.objects.get(pk=firing.pk).state
     for later in FiringMove:
-        firings.follow(firing.job_id, later, now=NOW + timedelta(hours=1))
+        firings.follow([firing.job_id], later, now=NOW + timedelta(hours=1))
     firing.refresh_from_db()
 
     assert (firing.state, firing.finished_at) == (ended, NOW)
@@ -231,6 +231,6 @@ def test_a_firing_ends_once_with_its_job(db: None, move: FiringMove) -> None:
 
 
 def test_a_job_that_no_schedule_made_has_no_firing_to_end(db: None) -> None:
-    firings.follow(UUID(int=1), FiringMove.COMPLETE, now=NOW)
+    firings.follow([UUID(int=1)], FiringMove.COMPLETE, now=NOW)
 
     assert not Firing.objects.exists()

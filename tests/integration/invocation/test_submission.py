@@ -14,8 +14,9 @@ import pytest
 from django.db import connection
 
 from invocation.domain.errors import IdempotencyConflict, InputInvalid, InvocationError, TooManyItems, TooManyTokens
+from invocation.gateways.hints import CHANNEL
 from invocation.models import Job, JobEvent
-from invocation.services.submission import CHANNEL, Accepted, fingerprint, submit
+from invocation.services.submission import Accepted, fingerprint, submit
 from tests.integration.invocation.rows import NOW, TRACE, a_submission, told
 
 pytestmark = pytest.mark.usefixtures("tried")
@@ -138,7 +139,7 @@ def test_a_submission_wakes_the_dispatcher_when_it_commits(transactional_db: Non
         submit(a_submission(TENANT), now=NOW)
         heard = [word.payload for word in listening.notifies(timeout=10, stop_after=1)]
 
-    assert heard == ["p1"]
+    assert heard == [f"p1 {TENANT}"]
 
 
 def test_what_is_not_wanted_any_more_is_said_at_submission(db: None) -> None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
-from django.conf import settings
-from django.db import connection
 
-from invocation.models import Process
+from invocation.gateways import declared
+from invocation.models import Job, Process, RunRecord
+from invocation.services.submission import submit
 from invocation.services.worker import EX_SOFTWARE
 from invocation.tasks.process import EX_UNAVAILABLE
+from tests.integration.invocation.crew import DECLARED, ROOT, crew, environment, wait_until
+from tests.integration.invocation.rows import a_submission, a_tenant
 
-ROOT = Path(__file__).resolve().parents[3]
 BLOCKED = """
 import time, django
 django.setup()
@@ -32,15 +36,9 @@ worker._leaving.set()
 """
 
 
-def environment(**given: str) -> dict[str, str]:
-    found = connection.settings_dict
-    url = f"postgresql://{found['USER']}:{found['PASSWORD']}@{found['HOST']}:{found['PORT']}/{found['NAME']}"
-    quick = {"LEASE_S": "1", "HEARTBEAT_S": "0.3", "CELERY_SKIP_CHECKS": "1", "DJANGO_SETTINGS_MODULE": "config.settings"}
-    return {**os.environ, **quick, "DATABASE_URL": url, "BROKER_URL": settings.BROKER_URL, **given}
-
-
 def ended(words: list[str], **given: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(words, cwd=ROOT, env=environment(**given), capture_output=True, text=True, check=False, timeout=60)
+    quick = {"LEASE_S": "1", "HEARTBEAT_S": "0.3", **given}
+    return subprocess.run(words, cwd=ROOT, env=environment(**quick), capture_output=True, text=True, check=False, timeout=60)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -60,3 +58,34 @@ def test_a_worker_that_cannot_register_ends_instead_of_taking_messages() -> None
 
     assert process.returncode == EX_UNAVAILABLE, process.stderr
     assert "worker_cannot_register" in process.stdout + process.stderr
+
+
+@pytest.fixture
+def declares_harm(settings: Any) -> Iterator[None]:
+    settings.ENDPOINT_MODULES = tuple(DECLARED.split(","))
+    declared.book.cache_clear()
+    yield
+    declared.book.cache_clear()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("declares_harm")
+def test_a_frozen_worker_loses_its_jobs_with_its_lease_and_then_can_write_nothing(tmp_path: Path) -> None:
+    with crew(tmp_path, LEASE_S="2", HEARTBEAT_S="0.5") as staff:
+        staff.dispatcher()
+        frozen = staff.worker("frozen")
+        wait_until(lambda: Process.objects.count() == 1)
+        submission = a_submission(a_tenant("house"), endpoint="harmful-job@1", given={"takes_s": 3})
+        job_id = submit(submission, now=datetime.now(UTC)).job_id
+        wait_until(lambda: Job.objects.filter(pk=job_id, state="working").exists())
+        frozen.send_signal(signal.SIGSTOP)
+        staff.worker("awake")
+        wait_until(lambda: Job.objects.filter(pk=job_id, state="working", attempt=2).exists())
+        frozen.send_signal(signal.SIGCONT)
+        wait_until(lambda: Job.objects.filter(pk=job_id, state="completed").exists())
+        wait_until(lambda: "fenced_out" in staff.log("frozen"))
+
+        job = Job.objects.get(pk=job_id)
+        assert (job.attempt, job.losses, job.failures) == (2, 0, 0)
+        assert (job.result.output or {})["text"] != str(frozen.pid)
+        assert RunRecord.objects.filter(source_id=job_id).count() == 1

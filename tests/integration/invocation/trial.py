@@ -48,6 +48,8 @@ def fail(kind: str) -> None:
             raise ProviderUnavailable("The trial's provider is away.")
         case "decline":
             raise Declined("The trial declines.")
+        case "time":
+            raise TimeoutError("a call of the trial's own took too long")
         case "crash":
             raise RuntimeError("the trial crashed")
         case "database":

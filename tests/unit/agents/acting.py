@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from agents.domain.contract import AgentSpec, Finding, Rubric, Skill, skill
-from agents.domain.run import Question, Run, Step, StepKey
+from agents.domain.errors import WaitTimedOut
+from agents.domain.run import Run
+from agents.domain.steps import Step, StepKey
 from agents.domain.values import Delta, Json, Output, Piece, Plan, Progress, Reply, Request, Terms, Tier, Usage, Verification
+from agents.domain.waits import Child, ForAnswers, ForCallback, ForChildren, ForMoment, Outcome, Parked, Question, Spawn, Wait
 
 TERMS = Terms(tenant="tests", latency_budget_ms=1_000, cost_cap_usd=0.5)
 
@@ -65,8 +69,49 @@ class Audience:
     async def progress(self, progress: Progress) -> None:
         self.seen.append(progress)
 
-    def answer(self, question: Question) -> Json:
-        return {"to": question.key}
+
+class MemoryWaits:
+    """Is told what is there; parks for the rest, as an invocation that can wait does. `time` is its clock."""
+
+    def __init__(self) -> None:
+        self.time = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+        self.told: dict[str, Json] = {}
+        self.brought: dict[str, Json] = {}
+        self.spawned: dict[str, list[str]] = {}
+        self.ended: dict[str, Outcome] = {}
+
+    def now(self) -> datetime:
+        return self.time
+
+    async def answers(self, questions: Sequence[Question], *, until: datetime | None) -> Mapping[str, Json]:
+        open_ones = tuple(each for each in questions if each.key not in self.told)
+        if open_ones:
+            raise self._parked(ForAnswers(open_ones, until), until)
+        return {each.key: self.told[each.key] for each in questions}
+
+    async def open_callback(self, key: str) -> str:
+        return f"https://here.invalid/v1/callbacks/secret-{key}"
+
+    async def called(self, key: str, *, until: datetime | None) -> Json:
+        if key not in self.brought:
+            raise self._parked(ForCallback(key, until), until)
+        return self.brought[key]
+
+    async def reached(self, moment: datetime) -> None:
+        if self.time < moment:
+            raise Parked(ForMoment(moment))
+
+    async def spawn(self, spawn: Spawn) -> Sequence[str]:
+        return self.spawned.setdefault(spawn.place, [f"{spawn.place}/{number}" for number in range(len(spawn.inputs))])
+
+    async def joined(self, children: Sequence[Child], *, until: datetime | None) -> Sequence[Outcome]:
+        ids = tuple(child.id for child in children)
+        if any(child_id not in self.ended for child_id in ids):
+            raise self._parked(ForChildren(ids, until), until)
+        return [self.ended[child_id] for child_id in ids]
+
+    def _parked(self, wait: Wait, until: datetime | None) -> BaseException:
+        return WaitTimedOut("late") if until is not None and self.time >= until else Parked(wait)
 
 
 @skill
@@ -111,14 +156,15 @@ def spec_of(build: Callable[[], Any], *, skills: Sequence[Skill] = (double,)) ->
     )
 
 
-def run_of(spec: AgentSpec, *, journal: MemoryJournal | None = None, models: SpokenModels | None = None) -> Run:
-    audience = Audience()
+def run_of(
+    spec: AgentSpec, *, journal: MemoryJournal | None = None, models: SpokenModels | None = None, waits: MemoryWaits | None = None
+) -> Run:
     return Run(
         key="run-1",
         terms=TERMS,
         spec=spec,
         journal=journal or MemoryJournal(),
         models=models or SpokenModels("Good ", "day."),
-        watcher=audience,
-        waits=audience,
+        watcher=Audience(),
+        waits=waits or MemoryWaits(),
     )

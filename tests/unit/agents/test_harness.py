@@ -8,7 +8,7 @@ import pytest
 
 from agents.domain.errors import WaitUnavailable
 from agents.domain.registry import UnknownAgent
-from agents.domain.run import StepKey
+from agents.domain.steps import StepKey
 from agents.domain.values import Exchange, Verification
 from agents.harness import Harness, UnknownSkill
 from agents.mangaassist.agent import MangaAssist

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agents.domain.errors import ReplayDiverged, SkillCalledWhileStreaming, SkillNotDeclared
-from agents.domain.run import StepKey
+from agents.domain.steps import StepKey
 from agents.domain.values import Json
 from tests.unit.agents.acting import MemoryJournal, Speaker, SpokenModels, double, run_of, spec_of, undeclared
 
@@ -82,13 +82,6 @@ async def test_a_model_call_is_not_repeated_on_resume_and_streams_the_same_text(
 
     assert models.asked == 1
     assert first == again.text == "Good day."
-
-
-async def test_an_answer_is_asked_for_once() -> None:
-    journal = MemoryJournal()
-
-    assert await run_of(SPEC, journal=journal).ask("ok", "Is it?", schema={}) == {"to": "ok"}
-    assert list(journal.steps) == [StepKey("ask:ok", 1)]
 
 
 def test_an_effect_has_the_same_key_on_every_attempt() -> None:

@@ -68,7 +68,7 @@ def test_every_mode_has_a_value_of_the_right_kind_for_every_knob() -> None:
         assert terms.mode is mode
         assert all(getattr(terms, knob.name) is not None for knob in fields(ModePolicy))
         assert min(terms.slots, terms.tries) >= 1
-        assert timedelta(0) < terms.first_delta <= terms.whole
+        assert timedelta(0) < terms.first_delta <= terms.whole < terms.ceiling
         assert terms.cost_cap_usd > 0
         assert 0 < terms.eval_share <= 1
         assert "/" in terms.right_call

@@ -7,7 +7,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from invocation.domain.rounds import START, Place, Room, shares
+from invocation.domain.rounds import A_FULL_TICK, AT_ONCE, LONG_TICK_S, START, TICK_S, Pace, Place, Room, shares
 
 rooms = st.lists(st.tuples(st.integers(1, 100), st.none() | st.integers(0, 50)), max_size=70).map(
     lambda told: [Room(UUID(int=number + 1), weight, room) for number, (weight, room) in enumerate(told)]
@@ -57,3 +57,30 @@ def test_a_tenant_that_has_not_had_its_weight_is_the_next_again() -> None:
     assert Place(tenant, had=2).behind < tenant
     assert Place(tenant).behind == tenant
     assert START.behind == UUID(int=0)
+
+
+def rounds_until(end: float, *, admitted: int) -> list[float]:
+    """Play rounds that take no time, each as soon as it may begin."""
+    pace, now, began = Pace(), 100.0, []
+    while now < 100.0 + end:
+        began.append(now - 100.0)
+        pace.went(admitted, now=now)
+        now += max(pace.wait(now=now), 1e-6)
+    return began
+
+
+def test_after_a_rest_a_few_rounds_come_at_once_and_then_one_a_tick() -> None:
+    began = rounds_until(1.0, admitted=A_FULL_TICK)
+
+    assert began[AT_ONCE - 1] < TICK_S / 2
+    assert len(began) <= 1.0 / TICK_S + AT_ONCE + 1
+    assert len(rounds_until(1.0, admitted=1)) <= 1.0 / LONG_TICK_S + AT_ONCE + 1
+
+
+def test_a_rest_gives_the_burst_back() -> None:
+    pace = Pace()
+    for _ in range(50):
+        pace.went(1, now=10.0)
+
+    assert pace.wait(now=10.0) > 1.0
+    assert pace.wait(now=10.0 + 50 * LONG_TICK_S) == 0.0

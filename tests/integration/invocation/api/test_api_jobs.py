@@ -36,8 +36,8 @@ def complete(job_id: str, *, at: datetime) -> None:
 
 def ask(job_id: str, *, at: datetime) -> None:
     job = work_on(job_id, at=at)
-    question = {"key": "approve", "text": "Refund?", "schema": {"type": "object", "required": ["approved"]}}
-    lifecycle.move_one(Move.ASK, lifecycle.of(job.pk, attempt=1, owner=job.owner, question=question), now=at, right=lifecycle.HOLDER)
+    questions = {"approve": {"sentence": "Refund?", "schema": {"type": "object", "required": ["approved"]}}}
+    lifecycle.move_one(Move.ASK, lifecycle.of(job.pk, attempt=1, owner=job.owner, questions=questions), now=at, right=lifecycle.HOLDER)
 
 
 def test_a_submission_answers_202_at_once_with_its_place(account: Account) -> None:

@@ -10,6 +10,7 @@ from pytest_django import Settings
 
 from invocation.domain.jobs import JobState
 from invocation.gateways import reach
+from invocation.services import slo
 from quota.domain.callers import Scope
 from tests.integration.invocation.api.calling import Account, open_account, refusal
 from tests.integration.invocation.rows import a_job, a_process
@@ -75,6 +76,30 @@ def test_metrics_tell_depth_age_and_slots_by_class(db: None) -> None:
     assert figure(text, "gearbox_queue_depth", priority_class="p3", mode="batch-window") == 0
     assert figure(text, "gearbox_slots", priority_class="p1") == 4
     assert figure(text, "gearbox_slots_in_use", priority_class="p1") == 1
+
+
+def test_metrics_tell_every_alert_that_there_can_be_and_which_are_open(db: None) -> None:
+    now = datetime.now(UTC)
+    a_job(JobState.QUEUED, queued_at=now - timedelta(minutes=5))
+    slo.keep(now=now)
+    text = Client().get("/metrics").content.decode()
+
+    assert figure(text, "gearbox_alert", kind="oldest_age", priority_class="p1") == 1
+    assert figure(text, "gearbox_alert", kind="oldest_age", priority_class="p2") == 0
+    assert figure(text, "gearbox_alert", kind="dead_letter_share", priority_class="p1") == 0
+    assert figure(text, "gearbox_dead_letter_share", priority_class="p1") == 0
+
+
+def test_metrics_tell_how_slots_were_used_over_ten_minutes(db: None) -> None:
+    now = datetime.now(UTC)
+    a_process("p1", slots=4, now=now, lease=timedelta(hours=1))
+    for _ in range(3):
+        a_job(JobState.WORKING)
+    for minutes in reversed(range(10)):
+        slo.keep(now=now - timedelta(minutes=minutes))
+    text = Client().get("/metrics").content.decode()
+
+    assert figure(text, "gearbox_slot_utilisation", priority_class="p1") == 0.75
 
 
 def test_metrics_are_for_this_machine_or_a_key_that_may_read(account: Account) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -13,11 +14,19 @@ from django.urls import URLPattern
 from invocation.api.urls import urlpatterns
 from invocation.domain.jobs import JobState
 from invocation.domain.turns import TurnState
-from invocation.models import Batch, Job, Schedule, Session
+from invocation.models import Batch, Erasure, Job, Redrive, Schedule, Session, Webhook
 from tests.integration.invocation.api.calling import Account, post, refusal
 from tests.integration.invocation.rows import a_job, a_session, a_turn
 
-KINDS = {"job_id": "job", "session_id": "session", "batch_id": "batch", "schedule_id": "schedule"}
+KINDS = {
+    "job_id": "job",
+    "session_id": "session",
+    "batch_id": "batch",
+    "schedule_id": "schedule",
+    "redrive_id": "redrive",
+    "webhook_id": "webhook",
+    "erasure_id": "erasure",
+}
 
 
 def a_batch(account: Account) -> UUID:
@@ -36,13 +45,36 @@ def a_talk(account: Account) -> UUID:
     return session.pk
 
 
+def a_redrive(account: Account) -> UUID:
+    return UUID(post(account, "/v1/dead-letters/redrive", {"filter": {}, "reason": "the provider is back"}).json()["id"])
+
+
+def a_hook(account: Account) -> UUID:
+    return UUID(post(account, "/v1/webhooks", {"url": "https://hooks.example.com/"}).json()["id"])
+
+
+def an_erasure(account: Account) -> UUID:
+    return UUID(account.api.delete("/v1/subjects/reader-7").json()["id"])
+
+
 MAKERS: dict[str, Callable[[Account], UUID]] = {
     "job": lambda account: a_job(JobState.QUEUED, tenant_id=account.tenant_id).pk,
     "session": a_talk,
     "batch": a_batch,
     "schedule": a_schedule,
+    "redrive": a_redrive,
+    "webhook": a_hook,
+    "erasure": an_erasure,
 }
-TABLES: dict[str, Any] = {"job": Job, "session": Session, "batch": Batch, "schedule": Schedule}
+TABLES: dict[str, Any] = {
+    "job": Job,
+    "session": Session,
+    "batch": Batch,
+    "schedule": Schedule,
+    "redrive": Redrive,
+    "webhook": Webhook,
+    "erasure": Erasure,
+}
 
 
 def calls_by_id() -> list[tuple[str, str]]:
@@ -68,7 +100,8 @@ def body_for(method: str, route: str) -> Any:
 def place(route: str, key: UUID) -> tuple[str, str]:
     """Return what kind of thing the route names, and the address of this one."""
     name = route.split("<uuid:")[1].split(">", maxsplit=1)[0]
-    return KINDS[name], "/v1/" + route.replace(f"<uuid:{name}>", str(key))
+    here = route.replace(f"<uuid:{name}>", str(key))
+    return KINDS[name], "/v1/" + re.sub(r"<uuid:\w+>", str(uuid4()), here)
 
 
 SYNCHRONOUS = [(method, route) for method, route in calls_by_id() if not route.endswith("/events")]

@@ -173,6 +173,7 @@ def test_a_batch_is_gathered_by_one_process_at_a_time(workers: Workers) -> None:
         batches.gather(batch.pk, now=NOW)
         batch.refresh_from_db()
         assert batch.state == "running"
+        other.execute("SELECT pg_advisory_unlock(%s)", [batch.pk.int >> 65])
 
     batches.gather(batch.pk, now=NOW)
     batch.refresh_from_db()

@@ -1,0 +1,93 @@
+"""Steps: what a run has finished, by name and occurrence, so that no later attempt does it again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from agents.domain.errors import ReplayDiverged
+from agents.domain.values import Json
+
+
+@dataclass(frozen=True, slots=True)
+class StepKey:
+    """A step's place in the journal: its name and which time the name occurs."""
+
+    name: str
+    occurrence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A finished step: its result as JSON, and a fingerprint of what it was called with."""
+
+    result: Json
+    fingerprint: str
+
+
+class Journal(Protocol):
+    """Finished steps of one run. `record` returns only after the step is kept."""
+
+    def lookup(self, key: StepKey) -> Step | None: ...
+
+    async def record(self, key: StepKey, step: Step) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the execution stands: a step's key, what it is called with now, and the step if an earlier attempt finished it."""
+
+    key: StepKey
+    fingerprint: str
+    found: Step | None
+
+
+class Steps:
+    """One execution's way through the journal; every name's occurrences are counted."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._seen: Counter[str] = Counter()
+
+    def enter(self, name: str, arguments: Mapping[str, Json]) -> Place:
+        """Return the next place of this name. Raises ReplayDiverged if the journal holds other arguments there."""
+        self._seen[name] += 1
+        key = StepKey(name, self._seen[name])
+        fingerprint = _fingerprint(arguments)
+        found = self._journal.lookup(key)
+        if found and found.fingerprint != fingerprint:
+            raise ReplayDiverged(f"Step {name} (occurrence {key.occurrence}) was called with other arguments than before.")
+        return Place(key, fingerprint, found)
+
+    async def keep(self, place: Place, result: Json) -> Any:
+        """Finish the step and return its result as a resumed run will see it."""
+        kept = _as_json(result)
+        await self._journal.record(place.key, Step(kept, place.fingerprint))
+        return kept
+
+    async def once(self, name: str, fn: Callable[..., Awaitable[Json]], arguments: Mapping[str, Json]) -> Any:
+        """Return the step's result, calling `fn(**arguments)` only if no attempt finished it."""
+        place = self.enter(name, arguments)
+        return place.found.result if place.found else await self.keep(place, await fn(**arguments))
+
+    def noted(self, key: StepKey) -> Json:
+        """Return what was noted under this key, None for nothing."""
+        found = self._journal.lookup(key)
+        return found.result if found else None
+
+    async def note(self, key: StepKey, result: Json) -> None:
+        """Keep something beside the steps, under a key that nothing else has."""
+        await self._journal.record(key, Step(result, ""))
+
+
+def _as_json(value: Json) -> Json:
+    """Return the value as it will look after a resume, so that a first run and a replay see the same."""
+    return json.loads(json.dumps(value))
+
+
+def _fingerprint(arguments: Mapping[str, Json]) -> str:
+    return hashlib.sha256(json.dumps(arguments, sort_keys=True).encode()).hexdigest()[:16]

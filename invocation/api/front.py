@@ -1,0 +1,184 @@
+"""The front door of `POST /v1/jobs`: plain submissions that arrive together are accepted together, in one statement.
+
+Only what is well-formed, allowed and plain is answered here. Everything else, every refusal
+included, is passed on untouched to the view, so that each rule and each sentence has one home;
+a test holds the two answers against each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+from django.utils import timezone
+
+from invocation.api import bodies
+from invocation.api.jobs import told_of_accepted
+from invocation.api.problems import rate_headers
+from invocation.domain import traces
+from invocation.domain.endpoints import check_size
+from invocation.domain.errors import InvocationError
+from invocation.domain.modes import Transport
+from invocation.gateways.grouping import Grouper
+from invocation.selectors import endpoints
+from invocation.services import submission
+from invocation.services.submission import Accepted, Submission
+from quota.domain.callers import Caller, Scope
+from quota.domain.errors import QuotaError
+from quota.domain.rates import Rate
+from quota.services import keys, rates
+
+Message = Mapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Request = dict[str, Any]
+App = Callable[[Request, Receive, Send], Coroutine[Any, Any, None]]
+
+PATH = "/v1/jobs"
+PLAIN: Mapping[str, int] = {"endpoint": 120, "subject": 200, "locale": 16}
+"""The strings that a plain submission may bring beside its input, and the most characters of each."""
+MOST_BYTES = 65_536
+STANDING = [(b"content-type", b"application/json"), (b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"same-origin")]
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """A submission that needs no more than to be written."""
+
+    caller: Caller
+    submission: Submission
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An accepted job, as its caller is told."""
+
+    body: Mapping[str, Any]
+    rate: Rate
+
+
+class FrontDoor:
+    """An ASGI application in front of another one."""
+
+    def __init__(self, behind: App) -> None:
+        self._behind = behind
+        self._together: Grouper[Plain, Answer | None] = Grouper(accept)
+
+    async def __call__(self, scope: Request, receive: Receive, send: Send) -> None:
+        if scope.get("method") != "POST" or scope["path"] != PATH:
+            await self._behind(scope, receive, send)
+            return
+        heard, body = await _read(receive)
+        plain = _plain(scope, body, now=timezone.now()) if body is not None else None
+        answer = await self._together.do(plain) if plain else None
+        if answer is None:
+            await self._behind(scope, _again(heard, receive), send)
+        else:
+            await _send(answer, send)
+
+
+def accept(asked: Sequence[Plain]) -> Sequence[Answer | None]:
+    """Count and accept all in one exchange each; None for one that the view must answer."""
+    now = timezone.now()
+    counted = rates.take_many([each.caller for each in asked], now=now)
+    let_in = [(each, rate) for each, rate in zip(asked, counted, strict=True) if isinstance(rate, Rate)]
+    made = iter(submission.submit_many([each.submission for each, _ in let_in], now=now))
+    return [_answer(each, rate, next(made), now=now) if isinstance(rate, Rate) else None for each, rate in zip(asked, counted, strict=True)]
+
+
+def _answer(plain: Plain, rate: Rate, made: Accepted | InvocationError, *, now: datetime) -> Answer | None:
+    if not isinstance(made, Accepted):
+        return None
+    return Answer(told_of_accepted(made, plain.submission.endpoint, plain.caller.tenant_id, now=now), rate)
+
+
+async def _read(receive: Receive) -> tuple[list[Message], bytes | None]:
+    """Return what was received and the whole body, None for one that is not read to its end here."""
+    heard, body = [], b""
+    while True:
+        message = await receive()
+        heard.append(message)
+        if message["type"] != "http.request":
+            return heard, None
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            return heard, body
+        if len(body) > MOST_BYTES:
+            return heard, None
+
+
+def _again(heard: list[Message], receive: Receive) -> Receive:
+    """Let whoever is behind hear what was heard, and then what follows."""
+
+    async def again() -> Message:
+        return heard.pop(0) if heard else await receive()
+
+    return again
+
+
+def _plain(scope: Mapping[str, Any], body: bytes, *, now: datetime) -> Plain | None:
+    """Return the submission if nothing of it needs the view."""
+    headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+    told = _json(headers, body)
+    if told is None or scope.get("query_string"):
+        return None
+    try:
+        caller = _caller(headers.get(b"authorization", ""), now=now)
+        return _submission(headers, told, caller, body) if caller else None
+    except (InvocationError, QuotaError):
+        return None
+
+
+def _json(headers: Mapping[bytes, str], body: bytes) -> dict[str, Any] | None:
+    if headers.get(b"content-type") != "application/json" or b"\\u0000" in body:
+        return None
+    try:
+        told = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(told, dict) or not isinstance(told.get("input"), dict) or "endpoint" not in told:
+        return None
+    return told if all(name == "input" or _is_plain(value, PLAIN.get(name, 0)) for name, value in told.items()) else None
+
+
+def _is_plain(value: Any, most: int) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= most and value == value.strip()
+
+
+def _caller(header: str, *, now: datetime) -> Caller | None:
+    """Return the caller if this process knows the key; who is new is met by the view."""
+    scheme, _, key = header.strip().partition(" ")
+    caller = keys.recall(key.strip(), now=now) if scheme.lower() == "bearer" else None
+    if caller is not None:
+        caller.require(Scope.INVOKE)
+    return caller
+
+
+def _submission(headers: Mapping[bytes, str], told: dict[str, Any], caller: Caller, body: bytes) -> Plain:
+    endpoint = endpoints.callable_as(told["endpoint"], Transport.JOB)
+    check_size(endpoint, len(body))
+    caller.require_class(endpoint.policy.priority_class)
+    given = headers.get(b"idempotency-key")
+    key = None if given is None else bodies.unquoted_key(given)
+    wanted = Submission(
+        tenant_id=caller.tenant_id,
+        endpoint=endpoint,
+        input=told["input"],
+        subject=told.get("subject", ""),
+        locale=told.get("locale", "en"),
+        idempotency_key=key,
+        fingerprint=submission.fingerprint("POST", PATH, told) if key else "",
+        traceparent=traces.taken(headers.get(b"traceparent")),
+    )
+    return Plain(caller, wanted)
+
+
+async def _send(answer: Answer, send: Send) -> None:
+    body = orjson.dumps(answer.body, option=orjson.OPT_UTC_Z)
+    told = {"Location": answer.body["links"]["self"], "Content-Length": str(len(body)), **rate_headers(answer.rate)}
+    headers = [*STANDING, *((name.lower().encode(), value.encode()) for name, value in told.items())]
+    await send({"type": "http.response.start", "status": 202, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

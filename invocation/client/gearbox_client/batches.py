@@ -1,0 +1,51 @@
+"""Calls on batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Any
+
+from gearbox_client.calls import MOST_OF_A_PAGE, Call, Page, get, given, items_of, page_of, place, post
+from gearbox_client.groups import Group, W, exchange, pages
+from gearbox_client.reading import reader
+from gearbox_client.values.batches import Batch, Dataset, Shard
+
+
+class Batches(Group[W]):
+    """Open, watch, cancel."""
+
+    @exchange
+    def open(
+        self, endpoint: str, manifest: str | Iterable[Mapping[str, Any]], *, shards: int | None = None, budget: Decimal | None = None
+    ) -> Call[Batch]:
+        """Open a batch over a file of your folder in the object store, or over these rows; `budget` is in US dollars.
+
+        It is sent once: when it is Unreachable, look whether the batch is there before you open it again.
+        """
+        rows = manifest if isinstance(manifest, str) else {"rows": [dict(row) for row in manifest]}
+        told_budget = None if budget is None else {"cost_usd": f"{budget:f}"}
+        return post(place("batches"), reader(Batch), given(endpoint=endpoint, manifest=rows, shards=shards, budget=told_budget))
+
+    @exchange
+    def get(self, batch_id: str) -> Call[Batch]:
+        """Return the batch and how far it is."""
+        return get(place("batches", batch_id), reader(Batch))
+
+    @pages
+    def list(self, *, state: str | None = None, endpoint: str | None = None) -> Call[Page[Batch]]:
+        """Yield batches, newest first."""
+        return page_of(Batch, place("batches"), state=state, endpoint=endpoint, limit=MOST_OF_A_PAGE)
+
+    @exchange
+    def shards(self, batch_id: str) -> Call[tuple[Shard, ...]]:
+        return items_of(Shard, place("batches", batch_id, "shards"))
+
+    @exchange
+    def results(self, batch_id: str) -> Call[Dataset]:
+        """Return where the dataset lies. Raises ResultNotReady at once before the end."""
+        return get(place("batches", batch_id, "results"), reader(Dataset))
+
+    @exchange
+    def cancel(self, batch_id: str) -> Call[Batch]:
+        return post(place("batches", batch_id, "cancel"), reader(Batch))

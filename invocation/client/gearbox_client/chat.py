@@ -1,0 +1,57 @@
+"""Chat: one question, its answer as a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gearbox_client.calls import Streaming, get, given, place, post
+from gearbox_client.groups import Group, W, stream
+from gearbox_client.problems import UnreadableAnswer
+from gearbox_client.reading import nothing
+from gearbox_client.values.events import ENDED, LAST_OF_A_TURN
+
+SESSION = "x-gearbox-session"
+TURN = "x-gearbox-turn"
+
+
+class Chat(Group[W]):
+    """Ask."""
+
+    @stream
+    def send(
+        self,
+        endpoint: str,
+        input: Mapping[str, Any],  # noqa: A002  (the wire's own word)
+        *,
+        session: str | None = None,
+        subject: str | None = None,
+        locale: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Streaming:
+        """Yield one turn's events as they come, up to `turn.completed` or `turn.failed`.
+
+        Without a session a new one begins. The question is sent once: a connection that is
+        cut after the first answer is resumed, one that is cut before is Unreachable.
+        """
+        body = given(
+            endpoint=endpoint, input=dict(input), session=session, subject=subject, locale=locale, metadata=metadata and dict(metadata)
+        )
+        return Streaming(
+            opening=post(place("chat"), nothing, body),
+            after=0,
+            resumed_at=lambda told: place("sessions", _told(told, SESSION), "events"),
+            is_first=lambda event, told: event.data.get("turn") == _told(told, TURN),
+            is_last=lambda event, told: event.type in LAST_OF_A_TURN and event.data.get("turn") == _told(told, TURN),
+            is_over=lambda told, _: get(place("sessions", _told(told, SESSION)), lambda session: _is_over(session, _told(told, TURN))),
+        )
+
+
+def _told(headers: Mapping[str, str], name: str) -> str:
+    if name not in headers:
+        raise UnreadableAnswer(f"The answer has no {name}.")
+    return headers[name]
+
+
+def _is_over(session: Any, turn_id: str) -> bool:
+    return any(turn["id"] == turn_id and turn["state"] in ENDED for turn in session["turns"])

@@ -1,0 +1,67 @@
+"""Contracts, and what was used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    items: int
+    tokens: int
+    body_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budgets:
+    first_delta_ms: int
+    whole_ms: int
+    cost_usd: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One published contract. `endpoint` is its label, `name@version`."""
+
+    endpoint: str
+    name: str
+    version: int
+    agent: str
+    mode: str
+    transport: str
+    right_call: str
+    input_schema: Mapping[str, Any]
+    output_schema: Mapping[str, Any]
+    limits: Limits
+    budgets: Budgets
+    summary: str = ""
+    deadline: str = ""
+    verification: str = ""
+    may_wait: tuple[str, ...] = ()
+    escape: Mapping[str, Any] | None = None
+    sibling: str | None = None
+    successor: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageLine:
+    day: date
+    endpoint: str
+    mode: str
+    model: str
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    since: datetime
+    until: datetime
+    cost_usd: Decimal
+    items: tuple[UsageLine, ...]

@@ -1,0 +1,90 @@
+"""Claims: how the jobs of a message become held by this process, and what an attempt is told of its job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from agents.domain.steps import Step, StepKey
+from invocation.domain.jobs import Fence
+from invocation.services import journals, lifecycle
+
+TOLD = """
+moved.id, moved.attempt, moved.owner::text, job.tenant_id, job.endpoint, job.agent, job.mode, job.priority_class, job.traceparent,
+job.input, job.subject, job.locale, job.metadata, job.latency_budget_ms, job.cost_cap_usd, job.spent_usd, job.lent_usd,
+job.tries, job.failures, job.queued_at, job.answers, job.parent_id, job.root_id, job.depth
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A message's word: this job, in this attempt, for this process."""
+
+    job_id: UUID
+    attempt: int
+    owner: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class HeldJob:
+    """What an attempt knows of its job, as the row stood at the claim. In the order of TOLD."""
+
+    id: UUID
+    attempt: int
+    owner: str
+    tenant_id: UUID
+    endpoint: str
+    agent: str
+    mode: str
+    priority_class: str
+    traceparent: str
+    input: Mapping[str, Any]
+    subject: str
+    locale: str
+    metadata: Mapping[str, str]
+    latency_budget_ms: int
+    cost_cap_usd: Decimal
+    spent_usd: Decimal
+    lent_usd: Decimal
+    tries: int
+    failures: int
+    queued_at: datetime
+    answers: Mapping[str, Any]
+    parent_id: UUID | None
+    root_id: UUID | None
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A job that this process holds, and the steps that earlier attempts finished."""
+
+    job: HeldJob
+    steps: Mapping[StepKey, Step]
+
+    @property
+    def fence(self) -> Fence:
+        return Fence(str(self.job.id), self.job.attempt, self.job.owner)
+
+
+def claim(claims: Sequence[Claim]) -> Sequence[Claimed | None]:
+    """Take the jobs of these messages; None for a message that came twice or too late."""
+    given = [lifecycle.of(each.job_id, attempt=each.attempt, owner=str(each.owner)) for each in claims]
+    jobs = {job.id: job for job in map(_held, lifecycle.claim(given, told=TOLD, now=datetime.now(UTC)))}
+    resumed = [job.id for job in jobs.values() if job.attempt > 1]
+    steps = journals.steps_of(resumed) if resumed else {}
+    taken = [jobs.pop(each.job_id, None) for each in claims]
+    return [Claimed(job, steps.get(job.id, {})) if job else None for job in taken]
+
+
+JSON_COLUMNS = frozenset({9, 12, 20})
+
+
+def _held(row: tuple[Any, ...]) -> HeldJob:
+    return HeldJob(*(orjson.loads(value) if at in JSON_COLUMNS else value for at, value in enumerate(row)))

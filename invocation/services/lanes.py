@@ -1,0 +1,62 @@
+"""Lanes: the jobs of one ordering key run one after another; only the first of a lane may be admitted.
+
+Whoever joins a lane and whoever leaves it takes the lane's lock, for the rest of its transaction: so
+exactly one open job of a lane is not behind, and admission never looks at the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from django.db import connection
+
+from invocation.services.lifecycle import Moved
+
+LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(lane, 7)) FROM unnest(%s::text[]) AS lane"
+
+AHEAD = """
+SELECT id FROM invocation_job WHERE tenant_id = %s AND ordering_key = %s AND state NOT IN ('completed', 'failed', 'cancelled') ORDER BY id
+"""
+
+# The oldest open job of each lane goes first. Nothing is told: whoever ended the one before wakes the dispatcher.
+PROMOTE = """
+UPDATE invocation_job AS job SET is_behind = FALSE
+FROM unnest(%s::uuid[], %s::text[]) AS lane (tenant_id, ordering_key)
+CROSS JOIN LATERAL (
+    SELECT first.id FROM invocation_job AS first
+    WHERE first.tenant_id = lane.tenant_id AND first.ordering_key = lane.ordering_key
+      AND first.state NOT IN ('completed', 'failed', 'cancelled')
+    ORDER BY first.id LIMIT 1
+) AS head
+WHERE job.id = head.id AND job.is_behind
+"""
+
+
+def enter(tenant_id: UUID, ordering_key: str) -> list[UUID]:
+    """Lock the lane and return its open jobs, the first of them first. Joins the caller's transaction."""
+    with connection.cursor() as cursor:
+        cursor.execute(LOCK, [[_name(tenant_id, ordering_key)]])
+        cursor.execute(AHEAD, [tenant_id, ordering_key])
+        return [row[0] for row in cursor.fetchall()]
+
+
+def open_jobs(tenant_id: UUID, ordering_key: str) -> list[UUID]:
+    """Return the lane's open jobs as they are now, without its lock."""
+    with connection.cursor() as cursor:
+        cursor.execute(AHEAD, [tenant_id, ordering_key])
+        return [row[0] for row in cursor.fetchall()]
+
+
+def promote(ended: Sequence[Moved]) -> None:
+    """Let the next of each lane go first. Joins the caller's transaction, in which the one before has ended."""
+    lanes = sorted({(job.tenant_id, job.ordering_key) for job in ended if job.ordering_key is not None})
+    if not lanes:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(LOCK, [[_name(*lane) for lane in lanes]])
+        cursor.execute(PROMOTE, [[tenant for tenant, _ in lanes], [key for _, key in lanes]])
+
+
+def _name(tenant_id: UUID, ordering_key: str) -> str:
+    return f"{tenant_id} {ordering_key}"

@@ -1,0 +1,127 @@
+"""Spawning: a job's children come into being in one transaction, within the limits and the money of their tree, once for each spawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import orjson
+from django.db import transaction
+from django.db.models import F
+
+from agents.domain.errors import BudgetExceeded, ChildRefused, FanOutExceeded
+from agents.domain.waits import Spawn
+from invocation.domain import traces
+from invocation.domain.endpoints import Endpoint, check_size
+from invocation.domain.errors import InvocationError, StaleMove
+from invocation.domain.jobs import Fence
+from invocation.domain.modes import Transport
+from invocation.domain.waits import excess
+from invocation.gateways import declared, hints, schemas
+from invocation.models import Job
+from invocation.services.submission import Lineage, Submission, check_input, submit
+
+
+@dataclass(frozen=True, slots=True)
+class Spawned:
+    """The children's ids in the order of their inputs, and what they were lent now: nothing where an earlier attempt made them."""
+
+    ids: list[UUID]
+    lent_usd: Decimal
+
+
+def endpoint_of(spawn: Spawn) -> Endpoint:
+    """Return the endpoint that takes these children. Raises ChildRefused if none does, or if an input does not fit it."""
+    try:
+        endpoint = declared.book().find_for(spawn.endpoint, Transport.JOB)
+        for number, value in enumerate(spawn.inputs):
+            _check(endpoint, value, at=f"/inputs/{number}")
+    except InvocationError as refusal:
+        raise ChildRefused(f"{spawn.endpoint} was not spawned. {refusal.detail}") from refusal
+    return endpoint
+
+
+def spawn_children(fence: Fence, spawn: Spawn, endpoint: Endpoint, *, cap_usd: Decimal, now: datetime) -> Spawned:
+    """Make the children and lend each its cap; called again for the same place it returns those that are there.
+
+    Raises FanOutExceeded or BudgetExceeded, and StaleMove if the attempt no longer holds the job: then nothing is made.
+    """
+    with transaction.atomic():
+        parent, root = _locked(fence)
+        made = _made(parent, spawn)
+        if made:
+            return Spawned(made, Decimal(0))
+        _count(parent, root, len(spawn.inputs))
+        lent = _lend(parent, cap_usd * len(spawn.inputs))
+        children = _submissions(parent, root, spawn, endpoint, cap_usd)
+        ids = [submit(child, now=now).job_id for child in children]
+    hints.wake(str(endpoint.policy.priority_class), parent.tenant_id)
+    return Spawned(ids, lent)
+
+
+def _check(endpoint: Endpoint, value: Mapping[str, Any], *, at: str) -> None:
+    schemas.check_storable(value, at)
+    check_input(endpoint, value, at=at)
+    check_size(endpoint, len(orjson.dumps(value)))
+
+
+def _locked(fence: Fence) -> tuple[Job, Job | None]:
+    """Lock the job after the root of its tree, as everybody does who locks both. Raises StaleMove."""
+    root_id = Job.objects.values_list("root_id", flat=True).get(pk=fence.job_id)
+    tree = {fence.job_id, str(root_id or fence.job_id)}
+    jobs = {str(job.pk): job for job in Job.objects.select_for_update(of=["self"], no_key=True).filter(pk__in=tree).order_by("depth")}
+    parent = jobs[fence.job_id]
+    if (parent.attempt, str(parent.owner)) != (fence.attempt, fence.owner):
+        raise StaleMove(f"Attempt {fence.attempt} no longer holds job {fence.job_id}.")
+    return parent, jobs.get(str(root_id)) if root_id else parent
+
+
+def _made(parent: Job, spawn: Spawn) -> list[UUID]:
+    places = _places(spawn)
+    found = dict(Job.objects.filter(parent=parent, child_key__in=places).values_list("child_key", "pk"))
+    return [found[place] for place in places] if found else []
+
+
+def _count(parent: Job, root: Job | None, wanted: int) -> None:
+    """Count the children against the limits, on the root's row. Raises FanOutExceeded."""
+    if root is None:
+        raise FanOutExceeded("The root of this run's tree is gone, so nobody counts its children.")
+    siblings = Job.objects.filter(parent=parent).count()
+    too_much = excess(depth=parent.depth, siblings=siblings, descendants=root.descendants, wanted=wanted)
+    if too_much:
+        raise FanOutExceeded(too_much)
+    Job.objects.filter(pk=root.pk).update(descendants=F("descendants") + wanted)
+
+
+def _lend(parent: Job, lent_usd: Decimal) -> Decimal:
+    """Set the children's caps aside of what the parent may still spend. Raises BudgetExceeded."""
+    left = parent.cost_cap_usd - parent.spent_usd - parent.lent_usd
+    if lent_usd > left:
+        raise BudgetExceeded(f"The children could spend {lent_usd} USD; this run has {left} USD left.")
+    Job.objects.filter(pk=parent.pk).update(lent_usd=F("lent_usd") + lent_usd)
+    return lent_usd
+
+
+def _submissions(parent: Job, root: Job | None, spawn: Spawn, endpoint: Endpoint, cap_usd: Decimal) -> list[Submission]:
+    return [
+        Submission(
+            tenant_id=parent.tenant_id,
+            endpoint=endpoint,
+            input=value,
+            subject=parent.subject,
+            locale=parent.locale,
+            cost_usd=cap_usd,
+            traceparent=traces.taken(parent.traceparent),
+            lineage=Lineage(parent_id=parent.pk, root_id=root.pk if root else parent.pk, depth=parent.depth + 1, child_key=place),
+        )
+        for value, place in zip(spawn.inputs, _places(spawn), strict=True)
+    ]
+
+
+def _places(spawn: Spawn) -> Sequence[str]:
+    """Return what each child is known by under its parent: the spawn's place in the run, and which of its inputs."""
+    return [f"{spawn.place}/{number}" for number in range(len(spawn.inputs))]

@@ -1,0 +1,98 @@
+"""What a job may wait for, by its endpoint's contract."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from agents.domain.errors import BudgetExceeded, WaitTimedOut
+from agents.domain.values import Json
+from agents.domain.waits import Child, ForAnswers, ForCallback, ForChildren, ForMoment, Outcome, Parked, Question, Spawn, Wait
+from invocation.domain.endpoints import Endpoint
+from invocation.domain.jobs import Fence
+from invocation.domain.modes import WaitKind
+from invocation.domain.waits import LEAST_CAP, cap_of_each
+from invocation.gateways.database import off_loop
+from invocation.selectors.children import outcomes_of
+from invocation.services import callbacks, spawning
+from invocation.services.claims import HeldJob
+from invocation.services.no_waits import unavailable
+from quota.domain.budgets import Budget, Hold, Spending
+from quota.domain.errors import BudgetSpent
+
+
+class JobWaits:
+    """The waits of one attempt. Implements agents.domain.waits.Waits; `budget` is the run's own, of which children are lent."""
+
+    def __init__(self, job: HeldJob, fence: Fence, endpoint: Endpoint, budget: Budget) -> None:
+        self._job = job
+        self._fence = fence
+        self._may_wait = endpoint.may_wait & endpoint.policy.may_wait
+        self._budget = budget
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    async def answers(self, questions: Sequence[Question], *, until: datetime | None) -> Mapping[str, Json]:
+        self._must_allow(WaitKind.PERSON)
+        given = self._job.answers
+        open_ones = tuple(each for each in questions if each.key not in given)
+        if open_ones:
+            raise self._parked(ForAnswers(open_ones, until), until)
+        return {each.key: given[each.key] for each in questions}
+
+    async def open_callback(self, key: str) -> str:
+        self._must_allow(WaitKind.CALLBACK)
+        return await off_loop(callbacks.open_callback, self._fence, key)
+
+    async def called(self, key: str, *, until: datetime | None) -> Json:
+        self._must_allow(WaitKind.CALLBACK)
+        has_come, value = await off_loop(callbacks.called, self._job.id, key)
+        if not has_come:
+            raise self._parked(ForCallback(key, until), until)
+        return value
+
+    async def reached(self, moment: datetime) -> None:
+        self._must_allow(WaitKind.TIME)
+        if self.now() < moment:
+            raise Parked(ForMoment(moment))
+
+    async def spawn(self, spawn: Spawn) -> Sequence[str]:
+        """Make the children; this attempt's own budget shrinks with them, so that no call of it spends what was lent."""
+        self._must_allow(WaitKind.CHILDREN)
+        endpoint = spawning.endpoint_of(spawn)
+        left, count = self._budget.remaining.usd, len(spawn.inputs)
+        cap = cap_of_each(wish=spawn.cost_usd, ceiling=endpoint.budgets.cost_usd, left=left, count=count)
+        if cap < LEAST_CAP:
+            raise BudgetExceeded(f"{left} USD are left, which is too little for {count} children.")
+        hold = self._lent(Spending(cap * count))
+        try:
+            spawned = await off_loop(spawning.spawn_children, self._fence, spawn, endpoint, cap_usd=cap, now=self.now())
+        except BaseException:
+            self._budget.release(hold)
+            raise
+        self._budget.settle(hold, Spending(spawned.lent_usd))
+        return [str(child) for child in spawned.ids]
+
+    async def joined(self, children: Sequence[Child], *, until: datetime | None) -> Sequence[Outcome]:
+        self._must_allow(WaitKind.CHILDREN)
+        outcomes = await off_loop(outcomes_of, self._job.id, children)
+        if outcomes is None:
+            raise self._parked(ForChildren(tuple(child.id for child in children), until), until)
+        return outcomes
+
+    def _lent(self, amount: Spending) -> Hold:
+        try:
+            return self._budget.reserve(amount)
+        except BudgetSpent as spent:
+            raise BudgetExceeded(f"The children could spend {amount.usd} USD; {self._budget.remaining.usd} USD are left.") from spent
+
+    def _parked(self, wait: Wait, until: datetime | None) -> BaseException:
+        """Return what ends the attempt, or what the run is told once its patience is over."""
+        if until is not None and self.now() >= until:
+            return WaitTimedOut("Nothing came in time.")
+        return Parked(wait)
+
+    def _must_allow(self, kind: WaitKind) -> None:
+        if kind not in self._may_wait:
+            raise unavailable(kind)

@@ -1,0 +1,138 @@
+"""The front door of POST /v1/jobs answers as the view does, and leaves to the view what is not plain."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import pytest
+from channels.testing import HttpCommunicator
+from django.core.asgi import get_asgi_application
+from django.utils import timezone
+
+from invocation.api.front import FrontDoor
+from invocation.gateways.database import off_loop
+from invocation.models import Job
+from quota.domain.classes import PriorityClass
+from quota.services import keys
+from tests.integration.invocation.api.calling import Account, open_account
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("on_this_loop")]
+BODY = {"endpoint": "personalize@1", "input": {"text": "What is new?"}}
+RATES = {"ratelimit", "ratelimit-policy"}
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    status: int
+    headers: dict[str, str]
+    body: Any
+
+
+class Doors:
+    """The front door, the view behind it, and how often something was passed on."""
+
+    def __init__(self, account: Account) -> None:
+        self.account = account
+        self.passed_on = 0
+        self._view = get_asgi_application()
+        self.front = FrontDoor(self._behind)
+
+    async def _behind(self, scope: Any, receive: Any, send: Any) -> None:
+        self.passed_on += 1
+        await self._view(scope, receive, send)
+
+    async def post(self, body: Any, *, door: Any = None, **headers: str) -> Told:
+        raw = body if isinstance(body, bytes) else orjson.dumps(body)
+        given = {"authorization": f"Bearer {self.account.key}", "content-type": "application/json", "host": "localhost", **headers}
+        named = [(name.encode(), value.encode()) for name, value in given.items()]
+        call = HttpCommunicator(door or self.front, "POST", "/v1/jobs", body=raw, headers=named)
+        told = await call.get_response(timeout=10)
+        await call.wait(timeout=10)
+        answered = {name.decode().lower(): value.decode() for name, value in told["headers"]}
+        return Told(told["status"], answered, orjson.loads(told["body"]))
+
+    async def by_the_view(self, body: Any, **headers: str) -> Told:
+        return await self.post(body, door=self._view, **headers)
+
+
+@pytest.fixture
+async def doors() -> Doors:
+    """Both doors, for an account whose key this process knows by now."""
+    account = await off_loop(open_account)
+    await off_loop(keys.authenticate, account.key, now=timezone.now())
+    return Doors(account)
+
+
+def shape(told: Told) -> Any:
+    """Return what two answers to the same call must agree in: the fields, and the headers but for Django's own."""
+    return told.status, sorted(told.body), sorted(told.body["links"]), set(told.headers) >= RATES, told.headers["content-type"]
+
+
+async def test_a_plain_submission_is_answered_as_the_view_answers_it(doors: Doors) -> None:
+    front = await doors.post(BODY)
+    assert doors.passed_on == 0
+    view = await doors.by_the_view(BODY)
+
+    assert shape(front) == shape(view)
+    assert front.headers["location"] == front.body["links"]["self"] == f"/v1/jobs/{front.body['id']}"
+    assert front.body["created_at"].endswith("Z") is view.body["created_at"].endswith("Z") is True
+    rows = {str(job["id"]): job for job in await off_loop(lambda: list(Job.objects.values()))}
+    own = {"id", "traceparent", "created_at", "queued_at"}
+    first, second = ({name: value for name, value in rows[told.body["id"]].items() if name not in own} for told in (front, view))
+    assert first == second
+
+
+async def test_submissions_that_arrive_together_are_all_accepted_once(doors: Doors) -> None:
+    told = await asyncio.gather(*(doors.post({**BODY, "input": {"text": str(number)}}) for number in range(30)))
+
+    assert {each.status for each in told} == {202}
+    kept = await off_loop(lambda: {str(job.pk): job.input["text"] for job in Job.objects.all()})
+    assert kept == {each.body["id"]: str(number) for number, each in enumerate(told)}
+
+
+async def test_a_key_that_comes_twice_together_makes_one_job(doors: Doors) -> None:
+    told = await asyncio.gather(*(doors.post(BODY, **{"idempotency-key": "k-1"}) for _ in range(5)))
+
+    assert len({each.body["id"] for each in told}) == 1
+    assert await off_loop(Job.objects.count) == 1
+    other = await doors.post({**BODY, "input": {"text": "other"}}, **{"idempotency-key": "k-1"})
+    assert (other.status, other.body["code"]) == (422, "idempotency_conflict")
+    assert (await doors.by_the_view(BODY, **{"idempotency-key": '"k-1"'})).body["id"] == told[0].body["id"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({**BODY, "input": {"text": 5}}, 422, "input_invalid"),
+        ({**BODY, "endpoint": "nobody@1"}, 404, "unknown_endpoint"),
+        ({**BODY, "endpoint": "chat@1"}, 422, "mode_mismatch"),
+        ({**BODY, "colour": "red"}, 422, "input_invalid"),
+        ({**BODY, "subject": 5}, 422, "input_invalid"),
+        (b"{", 400, "bad_json"),
+    ],
+)
+async def test_what_is_refused_is_refused_by_the_view(doors: Doors, body: Any, status: int, code: str) -> None:
+    front, view = await doors.post(body), await doors.by_the_view(body)
+
+    assert (front.status, front.body["code"]) == (view.status, view.body["code"]) == (status, code)
+    assert doors.passed_on == 1
+    assert await off_loop(Job.objects.count) == 0
+
+
+async def test_what_needs_more_than_a_row_goes_to_the_view(doors: Doors) -> None:
+    for more in ({"ordering_key": "r-1"}, {"metadata": {"a": "b"}}, {"budget": {"cost_usd": "0.01"}}):
+        assert (await doors.post({**BODY, **more})).status == 202
+
+    assert doors.passed_on == 3
+
+
+async def test_a_stranger_and_a_key_without_the_class_are_refused(doors: Doors) -> None:
+    assert (await doors.post(BODY, authorization="Bearer gbx_nobody_nothing")).status == 401
+    assert (await doors.post(BODY, authorization="")).status == 401
+    low = await off_loop(open_account, highest=PriorityClass.P3)
+    await off_loop(keys.authenticate, low.key, now=timezone.now())
+    assert (await doors.post(BODY, authorization=low.bearer)).status == 403
+    assert await off_loop(Job.objects.count) == 0
