@@ -145,7 +145,12 @@ class Fault:
 
     @classmethod
     def of(cls, error: RunError) -> Fault:
-        return cls(code=error.code, sentence=error.sentence, cause=error.cause, remedy=error.remedy)
+        return cls(code=error.code, sentence=_storable(error.sentence), cause=error.cause, remedy=_storable(error.remedy))
 
     def as_json(self) -> dict[str, str]:
         return {"code": self.code, "sentence": self.sentence, "cause": str(self.cause), "remedy": self.remedy}
+
+
+def _storable(text: str) -> str:
+    """Return the text as PostgreSQL can keep it: whole Unicode without U+0000; an error says whatever the outside told."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")

@@ -15,6 +15,7 @@ import psycopg
 import structlog
 
 from invocation.gateways.presence import own_connection
+from quota.domain.classes import PriorityClass
 
 log = structlog.get_logger()
 
@@ -53,7 +54,15 @@ class Hinter:
                     self._tell(session)
             except psycopg.Error as gone:
                 log.warning("hints_wait_for_the_database", error=str(gone))
+                self._want_every_class()
                 time.sleep(AWAY_S)
+
+    def _want_every_class(self) -> None:
+        """What the lost session had taken and not said is not known any more, so the next one says every class."""
+        with self._lock:
+            for priority_class in PriorityClass:
+                self._wanted.setdefault(priority_class, set())
+        self._awake.set()
 
     def _tell(self, session: psycopg.Connection) -> None:
         while self._awake.wait():

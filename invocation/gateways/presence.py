@@ -13,32 +13,53 @@ import psycopg
 from django.db import connection
 
 STOP_CHANNEL = "gearbox_stop"
-KEEPALIVE: Mapping[str, Any] = MappingProxyType({"keepalives": 1, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 2})
+GONE_AFTER_MS = 9_000
+"""Five seconds of silence and two questions without an answer: then each side takes the other for gone."""
+OURS: Mapping[str, Any] = MappingProxyType(
+    {
+        "connect_timeout": 5,
+        "keepalives": 1,
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 2,
+        "tcp_user_timeout": GONE_AFTER_MS,
+    }
+)
+SERVERS = f"-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=2 -c tcp_user_timeout={GONE_AFTER_MS}"
+DJANGOS = frozenset({"pool", "assume_role", "isolation_level", "server_side_binding"})
+"""Options that Django keeps for itself; all others are the driver's."""
 
 
 def own_connection() -> psycopg.Connection:
-    """Open an autocommit connection outside the pool; TCP keepalives let the server notice a host that vanished."""
-    wanted = connection.settings_dict
-    return psycopg.connect(
-        host=wanted["HOST"],
-        port=wanted["PORT"] or None,
-        dbname=wanted["NAME"],
-        user=wanted["USER"],
-        password=wanted["PASSWORD"],
-        autocommit=True,
-        **KEEPALIVE,
-    )
+    """Open an autocommit connection outside the pool, as the database's URL says.
+
+    Both ends watch the line: `OURS` tells the client's end when to give up a server that vanished, `SERVERS` tells the
+    server's end, which else keeps the locks of a host that vanished for hours. What the URL says wins over either.
+    Raises psycopg.OperationalError when nobody answers within `connect_timeout`.
+    """
+    return psycopg.connect(**_parameters(connection.settings_dict), autocommit=True)
+
+
+def _parameters(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    theirs = {name: given for name, given in wanted["OPTIONS"].items() if name not in DJANGOS}
+    fields = {"host": "HOST", "port": "PORT", "dbname": "NAME", "user": "USER", "password": "PASSWORD"}
+    address = {name: wanted[field] for name, field in fields.items() if wanted[field]}
+    return {**OURS, **theirs, **address, "options": f"{SERVERS} {theirs.get('options', '')}".rstrip()}
 
 
 class Presence:
     """Held while the process lives. PostgreSQL lets go of it the moment the process dies."""
 
     def __init__(self) -> None:
-        self.number = secrets.randbits(62)
+        self.number = _fresh()
         self._held: psycopg.Connection | None = None
 
     def hold(self) -> None:
-        """Take the lock, or take it again after the connection was lost (a database restart)."""
+        """Take the lock, or take it again after the connection was lost (a database restart).
+
+        Where our own former session still holds it, because the server has not noticed its end, `number` becomes a
+        fresh one: whoever wrote the old one down must write it anew. Nothing is waited for but the server's answer.
+        """
         if self._held is not None and not self._held.closed:
             try:
                 self._held.execute("SELECT 1")
@@ -47,7 +68,8 @@ class Presence:
             else:
                 return
         self._held = own_connection()
-        self._held.execute("SELECT pg_advisory_lock(%s)", [self.number])
+        while not _took(self._held, self.number):
+            self.number = _fresh()
         self._held.execute(f"LISTEN {STOP_CHANNEL}")
 
     def heard(self, *, within: timedelta) -> list[str]:
@@ -62,6 +84,15 @@ class Presence:
     def leave(self) -> None:
         if self._held is not None:
             self._held.close()
+
+
+def _fresh() -> int:
+    return secrets.randbits(62)
+
+
+def _took(session: psycopg.Connection, number: int) -> bool:
+    row = session.execute("SELECT pg_try_advisory_lock(%s)", [number]).fetchone()
+    return bool(row and row[0])
 
 
 def say_stop(run_id: UUID) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from invocation.domain.jobs import Fault, Fence, JobState, Move, Next, judge
 from invocation.models import Job
 from invocation.services import endings, lifecycle, records, results
 from invocation.services.charges import charge
+from invocation.services.claims import HeldJob
 from invocation.services.records import Finished
 from invocation.services.results import Kept
 from quota.domain.ledger import LedgerLine
@@ -61,16 +62,28 @@ def fail(fence: Fence, error: RunError, *, failures: int, tries: int, run: Finis
         _write([(fence, run)], now=now)
 
 
-def fail_undeclared(endpoint: str, fence: Fence) -> None:
-    """Bury a job whose endpoint is declared no more: no process could run it, and trying again cures nothing. Raises StaleMove."""
+UNDECLARED_AGAIN = timedelta(seconds=10)
+MOST_UNDECLARED = 30
+
+
+def leave_undeclared(job: HeldJob, fence: Fence) -> None:
+    """Put off a job whose endpoint is not declared here, charged to nobody: in a deploy, another process may know it.
+
+    After five minutes of that it is buried: trying again cures nothing. Raises StaleMove.
+    """
+    now = datetime.now(UTC)
+    if job.attempt < MOST_UNDECLARED:
+        given = lifecycle.held(fence, due_at=now + UNDECLARED_AGAIN, reason="undeclared")
+        lifecycle.move_one(Move.WAIT, given, now=now, right=lifecycle.HOLDER)
+        return
     fault = Fault(
         code="endpoint_undeclared",
-        sentence=f"{endpoint} is not declared in this deployment any more.",
+        sentence=f"{job.endpoint} is not declared in this deployment any more.",
         cause=Cause.BAD_CODE,
         remedy="Declare it again (a retired version stays declared, with its successor), then redrive.",
     ).as_json()
     with transaction.atomic():
-        _bury(fence, fault, now=datetime.now(UTC))
+        _bury(fence, fault, now=now)
 
 
 def _bury(fence: Fence, fault: Mapping[str, str], *, now: datetime) -> None:
@@ -114,6 +127,11 @@ def return_broken_off(fences: Sequence[Fence]) -> int:
         returned = lifecycle.move(Move.HAND_BACK, given, now=now, right=lifecycle.HOLDER)
         stopped = endings.end(Move.CONFIRM_CANCEL, given, now=now, right=lifecycle.HOLDER)
     return len(returned) + len(stopped)
+
+
+def holds(fence: Fence) -> bool:
+    """Say whether the attempt still holds its job and nobody wants it stopped."""
+    return Job.objects.filter(pk=fence.job_id, attempt=fence.attempt, owner=fence.owner, state=JobState.WORKING).exists()
 
 
 def cancelling(owner: UUID) -> list[str]:

@@ -72,6 +72,10 @@ class Bill:
         taken, self._open = self._open, []
         return taken
 
+    def put_back(self, lines: Sequence[LedgerLine]) -> None:
+        """Keep lines that no transaction took after all, so that the next one does."""
+        self._open = [*lines, *self._open]
+
 
 _Held = list[tuple[Budget, Hold]]
 REFUSALS = (ProviderRateLimited, ProviderUnavailable, ProviderRefused)

@@ -24,8 +24,10 @@ log = structlog.get_logger()
 
 LEADER = 0x6765_6172
 """The advisory lock's number, "gear" in ASCII: whoever holds it leads."""
-POLL_S = 0.25
+POLL_S = 0.2
 SWEEP_S = 0.5
+LOOK_S = 0.3
+"""How often it is asked who died: two looks make a death, and what the dead held is rescued at once."""
 TERMS_S = 2.0
 NEWCOMER_TERMS_S = 0.1
 STANDBY_S = 0.5
@@ -42,7 +44,7 @@ class Dispatcher:
         self._places: dict[str, Place] = {}
         self._terms: Mapping[UUID, PlanTerms] = {}
         self._terms_read = float("-inf")
-        self._swept = float("-inf")
+        self._swept = self._looked = float("-inf")
         self._deaths = processes.DeathWatch()
 
     def stop(self) -> None:
@@ -81,7 +83,7 @@ class Dispatcher:
 
     def round(self, heard: Mapping[str, set[UUID]] | None = None) -> int:
         """Mend what is due, then admit, in the classes that were heard of or in all, until slots or jobs run out; return how many."""
-        if time.monotonic() - self._swept > SWEEP_S:
+        if self._look_for_the_dead() or time.monotonic() - self._swept > SWEEP_S:
             self._swept, heard = time.monotonic(), None
             self._sweep()
         classes = [each for each in admission.DISPATCHED_CLASSES if not heard or each in heard]
@@ -109,9 +111,16 @@ class Dispatcher:
         except dispatch.BrokerGone as gone:
             log.warning("broker_gone", error=str(gone), jobs=len(admitted.picked))
 
-    def _sweep(self) -> None:
-        for process_id in self._deaths.look(now=datetime.now(UTC)):
+    def _look_for_the_dead(self) -> bool:
+        if time.monotonic() - self._looked < LOOK_S:
+            return False
+        self._looked = time.monotonic()
+        dead = self._deaths.look(now=datetime.now(UTC))
+        for process_id in dead:
             log.warning("worker_died", process=str(process_id))
+        return bool(dead)
+
+    def _sweep(self) -> None:
         for mend in _MENDS:
             done = mend(datetime.now(UTC))
             if done:

@@ -36,6 +36,9 @@ from quota.domain.ledger import ParentKind
 log = structlog.get_logger()
 SOURCE = "job"
 STOP_AGAIN_S = 0.1
+GIVE_BACK_EVERY_S = 0.5
+GIVE_BACK_TRIES = 60
+"""Half a minute; after that the lease has ended, or the heartbeat gives the job back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +126,7 @@ class JobEngine:
         if claimed is None:
             return
         if claimed.job.endpoint not in declared.book().by_label:
-            await off_loop(attempts.fail_undeclared, claimed.job.endpoint, claimed.fence)
+            await off_loop(attempts.leave_undeclared, claimed.job, claimed.fence)
             return
         self._announcer.started(claimed.job.id, claimed.job.agent, claimed.job.endpoint)
         work = _Work(claimed)
@@ -148,10 +151,23 @@ class JobEngine:
             await off_loop(attempts.confirm_cancel, work.fence, cancelled)
         except Exception as defect:
             if is_away(defect):
-                raise
+                await self._give_back(work, run)
+                return
             log.exception("outcome_not_kept", job_id=work.fence.job_id)
             unkept = OutcomeNotKept(f"What came of the run could not be stored: {type(defect).__name__}: {defect}"[:500])
             await work.fail(unkept, replace(run, outcome=outcome_of(unkept), error_code=unkept.code, evidence=None))
+
+    async def _give_back(self, work: _Work, run: Finished) -> None:
+        """Hand the job back, with what it has spent, as soon as the database is there again; charged to nobody."""
+        for _ in range(GIVE_BACK_TRIES):
+            await asyncio.sleep(GIVE_BACK_EVERY_S)
+            try:
+                await off_loop(attempts.hand_back, work.fence, run.lines)
+            except Exception as away:
+                if not is_away(away):
+                    raise
+            else:
+                return
 
     async def _applied(self, work: _Work, outcome: Outcome, run: Finished) -> None:
         if isinstance(outcome, Parking):
@@ -166,11 +182,22 @@ class JobEngine:
     async def _complete(self, completion: Completion) -> None:
         self._finishing += 1
         try:
-            kept = await self._completions.do(completion)
+            kept = await self._kept(completion)
         finally:
             self._finishing -= 1
         if not kept:
             raise StaleMove(f"Attempt {completion.fence.attempt} no longer holds job {completion.fence.job_id}.")
+
+    async def _kept(self, completion: Completion) -> bool:
+        """Complete with whatever else is finished now; of a group that is refused each is tried by itself."""
+        try:
+            return await self._completions.do(completion)
+        except StaleMove:
+            raise
+        except Exception as refused:
+            if is_away(refused):
+                raise
+            return (await off_loop(attempts.complete, [completion]))[0]
 
 
 class _Work:
@@ -203,7 +230,7 @@ class _Work:
         output = dict(performance.output.value)
         write = targets.writer_of(self.endpoint)
         if write is not None:
-            await off_loop(write, self.job, output)
+            await off_loop(write, self.fence, self.job, output)
         content = results.written(output)
         if not results.is_large(content):
             return Completion(self.fence, results.in_row(content), run)
@@ -251,7 +278,12 @@ class JobJournal:
         return self._steps.get(key)
 
     async def record(self, key: StepKey, step: Step) -> None:
-        await off_loop(journals.record_step, self._fence, key, step, self._bill.take())
+        lines = self._bill.take()
+        try:
+            await off_loop(journals.record_step, self._fence, key, step, lines)
+        except BaseException:
+            self._bill.put_back(lines)
+            raise
         self._steps[key] = step
 
 

@@ -49,6 +49,11 @@ def revive(process_id: UUID, *, now: datetime, lease: timedelta) -> bool:
     return bool(Process.objects.filter(pk=process_id).update(lease_until=now + lease))
 
 
+def appear(process_id: UUID, *, presence: int) -> None:
+    """Be known by another lock: the former one is still held by a session that was lost."""
+    Process.objects.filter(pk=process_id).update(presence=presence)
+
+
 def drain(process_id: UUID) -> None:
     """Let nothing new come; what runs goes on."""
     Process.objects.filter(pk=process_id).update(is_draining=True)

@@ -9,12 +9,15 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+import structlog
 from uuid6 import uuid7
 
+from agents.services.execution import Performance
 from invocation.gateways import statements
 from invocation.services.runs import Carried
 from quota.domain.ledger import LedgerLine
 
+log = structlog.get_logger()
 FINISHED = "run.finished"
 
 
@@ -42,7 +45,8 @@ class Finished:
     output_tokens: int
     cost_usd: Any
     lines: tuple[LedgerLine, ...]
-    evidence: Mapping[str, Any] | None
+    evidence: bytes | None
+    """JSON for a judge: input, facts, output, agent and mode."""
 
 
 def finished(carried: Carried, *, row: Any, source: str, outcome: str, since: datetime, asked: Mapping[str, Any]) -> Finished:
@@ -70,10 +74,19 @@ def finished(carried: Carried, *, row: Any, source: str, outcome: str, since: da
         output_tokens=bill.usage.output,
         cost_usd=bill.cost_usd,
         lines=tuple(bill.take()),
-        evidence={"input": dict(asked), "facts": dict(performance.plan.facts), "output": dict(performance.output.value)}
-        if performance
-        else None,
+        evidence=_evidence(performance, asked, row) if performance else None,
     )
+
+
+def _evidence(performance: Performance, asked: Mapping[str, Any], row: Any) -> bytes | None:
+    """Return what a judge needs, or None where the plan's facts are nothing that can be kept: a run is not lost for its judge."""
+    told = {"input": asked, "facts": performance.plan.facts, "output": performance.output.value, "agent": row.agent, "mode": row.mode}
+    try:
+        evidence = orjson.dumps(told, default=dict)
+    except TypeError as unfit:
+        log.warning("evidence_not_kept", run_id=str(row.id), error=str(unfit))
+        return None
+    return None if b"\\u0000" in evidence else evidence
 
 
 WRITE = """
@@ -105,7 +118,7 @@ def write(runs: Sequence[Finished], *, now: datetime) -> None:
 
 def _columns(run: Finished) -> dict[str, Any]:
     """Return the run as WRITE reads it. `told` is what a judge needs, where there is something to judge."""
-    told = None if run.evidence is None else {**run.evidence, "agent": run.agent, "mode": run.mode}
+    told = None if run.evidence is None else orjson.Fragment(run.evidence)
     return {
         "id": uuid7(),
         "run_id": run.run_id,

@@ -20,7 +20,7 @@ class Running:
 
     def __init__(self) -> None:
         self._tasks: dict[asyncio.Task[None], str] = {}
-        self._stoppable: dict[str, asyncio.Task[Any]] = {}
+        self._stoppable: dict[asyncio.Task[Any], str] = {}
 
     @property
     def count(self) -> int:
@@ -41,21 +41,21 @@ class Running:
         task = asyncio.current_task()
         if task is None:
             raise AssertionError("an attempt is a task")
-        self._stoppable[run_id] = task
+        self._stoppable[task] = run_id
         try:
             yield
         finally:
-            self._stoppable.pop(run_id, None)
+            self._stoppable.pop(task, None)
 
     def stop(self, run_ids: Sequence[str]) -> None:
         """Cancel these runs: their model calls end."""
-        for run_id in run_ids:
-            task = self._stoppable.pop(run_id, None)
-            if task is not None:
-                task.cancel()
+        wanted = frozenset(run_ids)
+        for task in [task for task, run_id in self._stoppable.items() if run_id in wanted]:
+            del self._stoppable[task]
+            task.cancel()
 
     def stop_all(self) -> None:
-        self.stop(list(self._stoppable))
+        self.stop(list(self._stoppable.values()))
 
     async def rest(self, *, within_s: float) -> None:
         """Return when nothing runs any more, or after `within_s`."""

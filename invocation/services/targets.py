@@ -10,12 +10,15 @@ from uuid import UUID
 import orjson
 
 from invocation.domain.endpoints import Endpoint
+from invocation.domain.errors import StaleMove
+from invocation.domain.jobs import Fence
 from invocation.domain.modes import Delivery
 from invocation.gateways import objects
 from invocation.models import Firing
+from invocation.services import attempts
 from invocation.services.claims import HeldJob
 
-Writer = Callable[[HeldJob, Mapping[str, Any]], None]
+Writer = Callable[[Fence, HeldJob, Mapping[str, Any]], None]
 
 
 def writer_of(endpoint: Endpoint) -> Writer | None:
@@ -37,7 +40,10 @@ def remove_of(job_ids: Sequence[UUID]) -> None:
         objects.remove(objects.inside(firing.job.tenant_id, target_of(firing)))
 
 
-def _to_object_store(job: HeldJob, output: Mapping[str, Any]) -> None:
+def _to_object_store(fence: Fence, job: HeldJob, output: Mapping[str, Any]) -> None:
+    """Raises StaleMove, and writes nothing, for an attempt that holds its job no more."""
+    if not attempts.holds(fence):
+        raise StaleMove(f"Attempt {fence.attempt} no longer holds job {fence.job_id}.")
     firing = Firing.objects.filter(job_id=job.id).first()
     if firing is not None:
         path = objects.inside(job.tenant_id, target_of(firing))

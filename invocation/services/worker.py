@@ -22,7 +22,7 @@ from invocation.services import attempts, cancelling, processes, shards
 log = structlog.get_logger()
 
 
-TRY_AGAIN_S = 0.2
+TRY_AGAIN_S = 0.1
 EX_SOFTWARE = 70
 
 
@@ -63,6 +63,7 @@ class Worker:
         self._class = priority_class
         self._slots = slots_of(priority_class) if slots is None else slots
         self._presence = Presence()
+        self._known_by = self._presence.number
         self._lease = timedelta(seconds=settings.LEASE_S)
         self._beat = timedelta(seconds=settings.HEARTBEAT_S)
         self._leaving = threading.Event()
@@ -77,6 +78,7 @@ class Worker:
         self._thread.start()
 
     def _register(self, *, now: datetime) -> None:
+        self._known_by = self._presence.number
         processes.register(
             self.id,
             priority_class=self._class,
@@ -118,18 +120,27 @@ class Worker:
                 connections.close_all()
 
     def _one_beat(self) -> None:
+        """The lease comes first: a presence that is long in coming must not end it."""
         self._must_run()
+        with self._row:
+            if self._leaving.is_set():
+                return
+            is_kept = processes.renew(self.id, now=datetime.now(UTC), lease=self._lease)
         self._presence.hold()
         with self._row:
             if self._leaving.is_set():
                 return
-            self._keep_the_lease(now=datetime.now(UTC))
+            self._be_known(is_kept=is_kept, now=datetime.now(UTC))
         self._return_what_broke_off()
         self._stop(attempts.cancelling(self.id) + cancelling.stopping_turns(self.id))
         self._stop(self._presence.heard(within=self._beat))
 
-    def _keep_the_lease(self, *, now: datetime) -> None:
-        if not processes.renew(self.id, now=now, lease=self._lease) and not processes.revive(self.id, now=now, lease=self._lease):
+    def _be_known(self, *, is_kept: bool, now: datetime) -> None:
+        """Only a process that holds its presence comes back: the others would be taken for dead at once."""
+        if self._known_by != self._presence.number:
+            processes.appear(self.id, presence=self._presence.number)
+            self._known_by = self._presence.number
+        if not is_kept and not processes.revive(self.id, now=now, lease=self._lease):
             self._register(now=now)
 
     def _must_run(self) -> None:

@@ -27,7 +27,6 @@ def run_jobs(self: Any, wakes: list[tuple[str, int]]) -> None:
     if rest:
         time.sleep(PASS_ON_S)
         dispatch.wake_jobs(self.request.delivery_info["routing_key"], rest)
-    process.quarantine().warm()
 
 
 @shared_task(name=dispatch.RUN_ALONE, send_events=False)

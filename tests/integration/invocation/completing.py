@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+import orjson
+
 from agents.domain.errors import ProviderUnavailable
 from invocation.domain.jobs import Fence
 from invocation.models import Job
@@ -41,7 +43,7 @@ def a_run(job: Job, *, outcome: str = "completed") -> Finished:
         output_tokens=0,
         cost_usd=0,
         lines=(),
-        evidence={"input": job.input, "facts": {}, "output": {"text": "said"}},
+        evidence=orjson.dumps({"input": job.input, "facts": {}, "output": {"text": "said"}, "agent": job.agent, "mode": job.mode}),
     )
 
 

@@ -60,7 +60,7 @@ def a_run(job: Job, *, outcome: str = "completed") -> Finished:
         output_tokens=5,
         cost_usd=Decimal("0.001"),
         lines=(a_line(job),),
-        evidence={"input": {}, "facts": {}, "output": {}},
+        evidence=b'{"input": {}, "facts": {}, "output": {}, "agent": "mangaassist@1", "mode": "async-queue"}',
     )
 
 

@@ -21,11 +21,13 @@ from invocation.domain.modes import Mode
 from invocation.gateways.database import is_away, off_loop
 from invocation.models import Job, RunRecord
 from invocation.services import attempts, claims, jobs
+from invocation.services.attempts import MOST_UNDECLARED
+from invocation.services.calls import Bill
 from invocation.services.submission import submit
 from quota.models import LedgerEntry
 from tests.integration.invocation.conftest import OnLoop, until
 from tests.integration.invocation.rows import a_submission, a_tenant, told
-from tests.integration.invocation.trial import DONE, GATES
+from tests.integration.invocation.trial import DONE, FACTS, GATES
 from tests.integration.invocation.webhooks.rows import a_webhook
 from tests.integration.invocation.workers import job_worker, run, state_of, wakes
 
@@ -343,7 +345,52 @@ def test_who_wants_to_know_is_told_that_a_person_is_asked(on_loop: OnLoop[Any]) 
 
 def test_a_job_whose_endpoint_is_gone_is_a_dead_letter(on_loop: OnLoop[Any]) -> None:
     job_id = queued({})
-    Job.objects.filter(pk=job_id).update(endpoint="bygone@1")
+    Job.objects.filter(pk=job_id).update(endpoint="bygone@1", attempt=MOST_UNDECLARED)
     job = played(on_loop, job_id)
 
     assert (job.state, job.cause, fault(job)["code"], job.failures) == ("failed", "bad_code", "endpoint_undeclared", 1)
+
+
+UNKEEPABLE: list[Any] = [{"text": "a\0b"}, {"big": 10**30}, {"half": "\ud800"}]
+
+
+@pytest.mark.parametrize("facts", UNKEEPABLE, ids=["nul", "big", "surrogate"])
+def test_facts_that_no_judge_can_be_told_cost_no_run_and_no_neighbour(on_loop: OnLoop[Any], facts: Any) -> None:
+    DONE.clear()
+    strange, plain = queued({"facts": True}), queued({})
+    FACTS.update(facts)
+
+    async def story() -> None:
+        async with job_worker() as engine:
+            await run(engine, strange, plain)
+
+    try:
+        on_loop(story())
+    finally:
+        FACTS.clear()
+    assert set(Job.objects.values_list("state", "failures")) == {("completed", 0)}
+
+
+def test_an_error_that_quotes_what_cannot_be_kept_is_kept_all_the_same(on_loop: OnLoop[Any]) -> None:
+    job = played(on_loop, queued({"fails": "nul"}))
+
+    assert (job.state, fault(job)["code"]) == ("waiting" if job.state == "waiting" else "failed", "agent_crashed")
+    assert "\ufffd" in fault(job)["sentence"]
+
+
+def test_a_job_whose_endpoint_is_not_declared_here_is_put_off_and_charged_to_nobody(on_loop: OnLoop[Any]) -> None:
+    job_id = queued({})
+    Job.objects.filter(pk=job_id).update(endpoint="coming@1")
+    job = played(on_loop, job_id)
+
+    assert (job.state, job.reason, job.failures) == ("waiting", "undeclared", 0)
+
+
+def test_lines_that_could_not_be_booked_stay_on_the_bill() -> None:
+    bill, line = Bill(), object()
+    bill._open.append(line)  # type: ignore[arg-type]
+    taken = bill.take()
+    bill.put_back(taken)
+
+    assert bill.take() == [line]
+    assert bill.take() == []

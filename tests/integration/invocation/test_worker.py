@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -9,11 +10,14 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.db import connection
 
 from invocation.domain.jobs import JobState
 from invocation.gateways.loop import runs
+from invocation.gateways.presence import own_connection
 from invocation.models import Job, Process
-from invocation.services import jobs
+from invocation.selectors.presence import is_locked
+from invocation.services import jobs, processes
 from invocation.services.engine import JobEngine
 from invocation.services.worker import Worker, slots_of
 from tests.integration.invocation.conftest import LIMIT_S, LOOK_S
@@ -67,6 +71,53 @@ def test_a_worker_that_was_forgotten_becomes_known_again(worker: Worker) -> None
     Process.objects.filter(pk=worker.id).delete()
 
     wait_until(lambda: lease_of(worker) is not None)
+
+
+OF_LOCK = "FROM pg_locks WHERE locktype = 'advisory' AND (classid::bigint << 32) | objid::bigint = %s AND granted = %s"
+
+
+def lose_presence(number: int) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT pg_terminate_backend(pid) {OF_LOCK}", [number, True])
+
+
+def locks(number: int, *, is_granted: bool) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT count(*) {OF_LOCK}", [number, is_granted])
+        return int(cursor.fetchone()[0])
+
+
+def test_a_worker_that_cannot_hold_its_presence_keeps_its_lease_but_does_not_come_back(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as nowhere:
+        nowhere.setitem(connection.settings_dict, "PORT", "1")
+        lose_presence(worker._presence.number)
+        wait_until(lambda: not is_locked(worker._presence.number))
+        time.sleep(0.3)
+        before = Process.objects.get(pk=worker.id).lease_until
+        wait_until(lambda: Process.objects.get(pk=worker.id).lease_until > before)
+
+        processes.end_lease(worker.id, now=datetime.now(UTC))
+        ended = lease_of(worker)
+        time.sleep(0.5)
+        assert lease_of(worker) == ended
+
+    wait_until(lambda: (lease_of(worker) or datetime.min.replace(tzinfo=UTC)) > datetime.now(UTC))
+    assert is_locked(worker._presence.number)
+
+
+def test_a_worker_whose_lost_session_still_holds_its_lock_is_known_by_another(worker: Worker) -> None:
+    former = worker._presence.number
+    with own_connection() as half_dead:
+        inheriting = threading.Thread(target=half_dead.execute, args=("SELECT pg_advisory_lock(%s)", [former]))
+        inheriting.start()
+        wait_until(lambda: locks(former, is_granted=False) == 1)
+        lose_presence(former)
+        inheriting.join()
+
+        wait_until(lambda: Process.objects.get(pk=worker.id).presence != former)
+        assert is_locked(Process.objects.get(pk=worker.id).presence)
 
 
 def test_what_a_living_worker_holds_and_does_not_run_is_given_back(worker: Worker) -> None:

@@ -18,6 +18,8 @@ from agents.domain.values import Delta, Message, Output, Plan, Request, Role
 from invocation.domain.endpoints import Endpoint, EscapeHatch, Estimate, Limits
 from invocation.domain.modes import Mode, WaitKind
 
+FACTS: dict[str, Any] = {}
+"""What a plan's facts hold besides, where the input asks for it: what no JSON of an input can hold."""
 DONE: Counter[str] = Counter()
 """How often each step really ran, and each row or run began."""
 GATES: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
@@ -50,6 +52,8 @@ def fail(kind: str) -> None:
             raise Declined("The trial declines.")
         case "time":
             raise TimeoutError("a call of the trial's own took too long")
+        case "nul":
+            raise RuntimeError("a\0b")
         case "crash":
             raise RuntimeError("the trial crashed")
         case "database":
@@ -73,7 +77,7 @@ class Trial:
         if given.get("fails_once") and DONE["runs"] == 1:
             fail(given["fails_once"])
         facts = {"counted": counted, "answer": answer, "history": [exchange.answered for exchange in request.history]}
-        return Plan(summary="the trial", facts={**facts, "given": dict(given)})
+        return Plan(summary="the trial", facts={**facts, "given": dict(given), **(FACTS if given.get("facts") else {})})
 
     async def compose(self, run: Run, plan: Plan) -> AsyncIterator[Delta | Output]:
         given, said = plan.facts["given"], []

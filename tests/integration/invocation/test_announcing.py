@@ -1,0 +1,78 @@
+"""Announcements for Flower: a broker that is away costs some of them, and never the thread that sends them."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import pytest
+import redis
+from django.conf import settings
+from structlog.testing import capture_logs
+
+from config.celery import app
+from invocation.gateways.announcing import MOST_WAITING, Announcer
+
+LIMIT_S = 20.0
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < end, "the condition did not come true in time"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def muted(monkeypatch: pytest.MonkeyPatch) -> Iterator[redis.Redis]:
+    """The broker, where our user may do everything but publish."""
+    app.set_default()
+    broker = redis.Redis.from_url(settings.BROKER_URL)
+    broker.acl_setuser("muted", enabled=True, nopass=True, reset=True, keys=["*"], channels=["*"], commands=["+@all", "-publish"])
+    parts = urlsplit(settings.BROKER_URL)
+    monkeypatch.setattr(app.conf, "broker_write_url", parts._replace(netloc=f"muted:any@{parts.hostname}:{parts.port}").geturl())
+    yield broker
+    broker.acl_deluser("muted")
+    broker.close()
+
+
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """A broker that takes connections and never says a word."""
+    app.set_default()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setattr(app.conf, "broker_write_url", f"redis://127.0.0.1:{server.getsockname()[1]}/1")
+        yield server
+
+
+def test_an_error_that_the_brokers_client_raises_as_it_is_ends_nothing(muted: redis.Redis) -> None:
+    announcer = Announcer("the-announcer")
+    heard = muted.pubsub(ignore_subscribe_messages=True)
+    heard.psubscribe("*celeryev*")
+    with capture_logs() as logged:
+        announcer.started(uuid4(), "agent", "lost@1")
+        wait_until(lambda: "announcements_lost" in [line["event"] for line in logged])
+    muted.acl_setuser("muted", commands=["+publish"])
+    announcer.started(uuid4(), "agent", "heard@1")
+
+    wait_until(lambda: b"the-announcer" in ((heard.get_message(timeout=0.1) or {}).get("data") or b""))
+    heard.close()
+
+
+def test_what_waits_for_a_broker_that_does_not_answer_is_bounded_and_counted(silent: socket.socket) -> None:
+    announcer = Announcer("the-announcer")
+    announcer.started(uuid4(), "agent", "first@1")
+    taken, _ = silent.accept()
+    for _ in range(MOST_WAITING // 2 + 5):
+        announcer.started(uuid4(), "agent", "later@1")
+    assert len(announcer._waiting) == MOST_WAITING
+
+    silent.close()
+    with capture_logs() as logged:
+        taken.close()
+        announcer.flush()
+        wait_until(lambda: {line["event"] for line in logged} >= {"announcements_dropped", "announcements_lost"})
+    assert [line["count"] for line in logged if line["event"] == "announcements_dropped"] == [10]
