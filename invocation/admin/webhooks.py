@@ -53,7 +53,7 @@ class WebhookAdmin(TenantsRecord):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """The secrets are never read here, not even sealed."""
-        return seen.with_last_answer(super().get_queryset(request)).defer(*SECRETS)
+        return seen.with_last_answer(seen.on_record(super().get_queryset(request))).defer(*SECRETS)
 
     @admin.display(description="state")
     def standing(self, row: Webhook) -> SafeString:
@@ -119,7 +119,7 @@ class DeliveryAdmin(TenantsRecord):
         self.acts = {"replay": replay}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return seen.with_last_try(super().get_queryset(request))
+        return seen.with_last_try(super().get_queryset(request).exclude(webhook__url=seen.DELETED_URL))
 
     @admin.display(description="state")
     def state_badge(self, row: Any) -> SafeString:

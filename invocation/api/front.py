@@ -1,23 +1,26 @@
 """The front door of `POST /v1/jobs`: plain submissions that arrive together are accepted together, in one statement.
 
 Only what is well-formed, allowed and plain is answered here. Everything else, every refusal
-included, is passed on untouched to the view, so that each rule and each sentence has one home;
-a test holds the two answers against each other.
+before anything is counted or written included, is passed on untouched to the view, so that each
+rule and each sentence has one home; a test holds the two answers against each other. Once
+something may have been written the view never sees it: it would be written twice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import orjson
+import structlog
+from django.db import DataError, IntegrityError, InterfaceError, OperationalError
 from django.utils import timezone
 
 from invocation.api import bodies
 from invocation.api.jobs import told_of_accepted
-from invocation.api.problems import rate_headers
+from invocation.api.problems import CONTENT_TYPE, DEFECT, problem_of, rate_headers
 from invocation.domain import traces
 from invocation.domain.endpoints import check_size
 from invocation.domain.errors import InvocationError
@@ -25,7 +28,7 @@ from invocation.domain.modes import Transport
 from invocation.gateways.grouping import Grouper
 from invocation.selectors import endpoints
 from invocation.services import submission
-from invocation.services.submission import Accepted, Submission
+from invocation.services.submission import Accepted, Ready, Submission
 from quota.domain.callers import Caller, Scope
 from quota.domain.errors import QuotaError
 from quota.domain.rates import Rate
@@ -41,7 +44,10 @@ PATH = "/v1/jobs"
 PLAIN: Mapping[str, int] = {"endpoint": 120, "subject": 200, "locale": 16}
 """The strings that a plain submission may bring beside its input, and the most characters of each."""
 MOST_BYTES = 65_536
-STANDING = [(b"content-type", b"application/json"), (b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"same-origin")]
+STANDING = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"same-origin")]
+AWAY = (OperationalError, InterfaceError)
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +60,20 @@ class Plain:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An accepted job, as its caller is told."""
+    """What a caller is told."""
 
+    status: int
+    content_type: str
     body: Mapping[str, Any]
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LetIn:
+    """A submission that fits and was counted."""
+
+    plain: Plain
+    ready: Ready
     rate: Rate
 
 
@@ -66,6 +83,7 @@ class FrontDoor:
     def __init__(self, behind: App) -> None:
         self._behind = behind
         self._together: Grouper[Plain, Answer | None] = Grouper(accept)
+        self._keyed: Grouper[Plain, Answer | None] = Grouper(accept)
 
     async def __call__(self, scope: Request, receive: Receive, send: Send) -> None:
         if scope.get("method") != "POST" or scope["path"] != PATH:
@@ -73,26 +91,74 @@ class FrontDoor:
             return
         heard, body = await _read(receive)
         plain = _plain(scope, body, now=timezone.now()) if body is not None else None
-        answer = await self._together.do(plain) if plain else None
+        answer = await self._accepted(plain) if plain else None
         if answer is None:
             await self._behind(scope, _again(heard, receive), send)
         else:
             await _send(answer, send)
 
+    async def _accepted(self, plain: Plain) -> Answer | None:
+        """A key that somebody else is just writing is waited for; that stalls nobody who brought none."""
+        return await (self._together if plain.submission.idempotency_key is None else self._keyed).do(plain)
+
 
 def accept(asked: Sequence[Plain]) -> Sequence[Answer | None]:
-    """Count and accept all in one exchange each; None for one that the view must answer."""
+    """Count and accept all in one exchange each; None for one that the view must answer: of it nothing is written."""
     now = timezone.now()
-    counted = rates.take_many([each.caller for each in asked], now=now)
-    let_in = [(each, rate) for each, rate in zip(asked, counted, strict=True) if isinstance(rate, Rate)]
-    made = iter(submission.submit_many([each.submission for each, _ in let_in], now=now))
-    return [_answer(each, rate, next(made), now=now) if isinstance(rate, Rate) else None for each, rate in zip(asked, counted, strict=True)]
+    try:
+        let_in = _let_in(asked, now=now)
+    except AWAY as away:
+        return [_refused(away)] * len(asked)
+    except Exception:  # noqa: BLE001  (whatever it is: nothing was written, and the view says what is wrong)
+        return [None] * len(asked)
+    answers: list[Answer | None] = [None] * len(asked)
+    for (at, each), made in zip(let_in.items(), _written([each.ready for each in let_in.values()]), strict=True):
+        answers[at] = _answer(each, made, now=now) if made else None
+    return answers
 
 
-def _answer(plain: Plain, rate: Rate, made: Accepted | InvocationError, *, now: datetime) -> Answer | None:
-    if not isinstance(made, Accepted):
+def _let_in(asked: Sequence[Plain], *, now: datetime) -> Mapping[int, LetIn]:
+    """Check all, count those that fit, and return by its place what may be written; the view counts and refuses the others."""
+    fit = {at: ready for at, each in enumerate(asked) if (ready := _ready(each.submission, now=now))}
+    counted = rates.take_many([asked[at].caller for at in fit], now=now) if fit else []
+    return {at: LetIn(asked[at], ready, rate) for (at, ready), rate in zip(fit.items(), counted, strict=True) if isinstance(rate, Rate)}
+
+
+def _ready(wanted: Submission, *, now: datetime) -> Ready | None:
+    try:
+        return submission.ready(wanted, now=now)
+    except AWAY:
+        raise
+    except Exception:  # noqa: BLE001  (a refusal, or an error of its endpoint's own estimate: neither is its neighbours')
         return None
-    return Answer(told_of_accepted(made, plain.submission.endpoint, plain.caller.tenant_id, now=now), rate)
+
+
+def _written(fit: Sequence[Ready]) -> Sequence[Accepted | Exception | None]:
+    """Write all: the job or the error of each, None where the database refused the group, so that nothing of it is there."""
+    try:
+        return submission.submit_many(fit)
+    except (DataError, IntegrityError):
+        return [None] * len(fit)
+    except Exception as error:  # noqa: BLE001  (each caller is told; it may all be written)
+        return [error] * len(fit)
+
+
+def _answer(let_in: LetIn, made: Accepted | Exception, *, now: datetime) -> Answer:
+    if isinstance(made, Exception):
+        return _refused(made, let_in.rate)
+    try:
+        body = told_of_accepted(made, let_in.plain.submission.endpoint, let_in.plain.caller.tenant_id, now=now)
+    except Exception as error:  # noqa: BLE001  (it is written: the view would write it again)
+        return _refused(error, let_in.rate)
+    return Answer(202, "application/json", body, {"Location": body["links"]["self"], **rate_headers(let_in.rate)})
+
+
+def _refused(error: Exception, rate: Rate | None = None) -> Answer:
+    """Tell of an error as the view does."""
+    problem = problem_of(error)
+    if problem is DEFECT:
+        log.error("call_failed", error=repr(error), exc_info=error)
+    return Answer(problem.status, CONTENT_TYPE, problem.body(PATH), {**problem.all_headers(), **(rate_headers(rate) if rate else {})})
 
 
 async def _read(receive: Receive) -> tuple[list[Message], bytes | None]:
@@ -177,8 +243,8 @@ def _submission(headers: Mapping[bytes, str], told: dict[str, Any], caller: Call
 
 
 async def _send(answer: Answer, send: Send) -> None:
-    body = orjson.dumps(answer.body, option=orjson.OPT_UTC_Z)
-    told = {"Location": answer.body["links"]["self"], "Content-Length": str(len(body)), **rate_headers(answer.rate)}
+    body = orjson.dumps(answer.body, option=orjson.OPT_UTC_Z, default=str)
+    told = {"Content-Type": answer.content_type, "Content-Length": str(len(body)), **answer.headers}
     headers = [*STANDING, *((name.lower().encode(), value.encode()) for name, value in told.items())]
-    await send({"type": "http.response.start", "status": 202, "headers": headers})
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -64,6 +64,7 @@ RULES: Mapping[type[Exception], Rule] = MappingProxyType(
         invocation.DeadLetterDiscarded: Rule(409, "Submit a new job: a discarded dead letter is closed for good."),
         invocation.AgentVersionGone: Rule(410, "Redrive it with `agent: current`, or register the version again."),
         invocation.TooManyRedrives: Rule(409, "Wait for an open redrive to end, or abort it."),
+        invocation.TooManyErasures: Rule(409, "Wait for an open erasure to finish, and ask again."),
         invocation.ContractBroken: Rule(500, "Publish the change under a new version."),
         quota.BadKey: Rule(401, MAKE_A_KEY, title="The API key is not valid"),
         quota.KeyRevoked: Rule(401, MAKE_A_KEY, title="The API key was revoked"),

@@ -23,7 +23,7 @@ TAG = "subjects"
 class OneSubject(Call):
     scopes = MappingProxyType({"DELETE": Scope.MANAGE})
 
-    @described("forget_subject", "Forget a subject", tag=TAG, answers={202: ErasureShape}, refuses=(422,), request=None)
+    @described("forget_subject", "Forget a subject", tag=TAG, answers={202: ErasureShape}, refuses=(409, 422), request=None)
     def delete(self, request: Request, subject: str) -> Response:
         """Erase every input, output, journal, answer and event of the subject's jobs and turns; what is open is cancelled first.
 

@@ -96,7 +96,7 @@ class OneWebhook(Call):
     @described("delete_webhook", "Forget a webhook", tag=TAG, answers={204: None}, refuses=(404,))
     def delete(self, request: Request, webhook_id: UUID) -> Response:
         """Its deliveries are forgotten with it, those that are still to be sent too."""
-        webhooks.delete(_owned(request, webhook_id).pk)
+        webhooks.delete(_owned(request, webhook_id).pk, now=timezone.now())
         return Response(status=204)
 
 

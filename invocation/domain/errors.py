@@ -231,6 +231,14 @@ class TooManyRedrives(InvocationError):
     title = "Too many redrives are open"
 
 
+class TooManyErasures(InvocationError):
+    """As many of the tenant's subjects are being forgotten as may be at a time, which `most` tells. This one was not written down."""
+
+    code = "too_many_erasures"
+    title = "Too many erasures are open"
+    retryable = True
+
+
 class ContractBroken(InvocationError):
     """A published endpoint version changed without a new version."""
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 from uuid import UUID
+
+C = TypeVar("C")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +47,21 @@ def shares(rooms: Sequence[Room], *, free: int) -> dict[UUID, int]:
     return {room.tenant: given[room.tenant] if room.room is None else min(room.room, given[room.tenant]) for room in able if given}
 
 
+A_MESSAGE = 64
+
+
+def messages(claims: Sequence[C], *, processes: int) -> list[Sequence[C]]:
+    """Share a round's jobs between as many messages as there are processes, each of a bounded size."""
+    size = min(A_MESSAGE, -(-len(claims) // max(1, processes))) or 1
+    return [claims[start : start + size] for start in range(0, len(claims), size)]
+
+
 TICK_S = 0.02
 """Rounds come at once when idle and no faster than this when busy: a tick's jobs go together, which is most of the speed."""
-LONG_TICK_S = 0.04
-A_FULL_TICK = 16
-"""After a round that brought fewer jobs than this the next may come later: each costs the same, however few it brings."""
-AT_ONCE = 3
+SHORT_TICK_S = 0.005
+A_CROWD = 64
+"""After a round that brought as many as this the next may come sooner: there is enough to carry together."""
+AT_ONCE = 4
 
 
 class Pace:
@@ -64,5 +76,5 @@ class Pace:
 
     def went(self, admitted: int, *, now: float) -> None:
         """Note a round that has just ended."""
-        tick = TICK_S if admitted >= A_FULL_TICK else LONG_TICK_S
+        tick = SHORT_TICK_S if admitted >= A_CROWD else TICK_S
         self._next = max(self._next, now) + tick

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import structlog
 from celery import current_app
+from kombu import Connection
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
@@ -83,5 +84,9 @@ class Announcer:
                 for kind, fields in taken:
                     sender.send(kind, **fields)
                 sender.flush(errors=False)
-        except (OperationalError, RedisError, OSError, *connection.connection_errors, *connection.channel_errors) as gone:
+        except _losses(connection) as gone:
             log.warning("announcements_lost", count=len(taken), error=str(gone))
+
+
+def _losses(connection: Connection) -> tuple[type[Exception], ...]:
+    return (OperationalError, RedisError, OSError, *connection.connection_errors, *connection.channel_errors)

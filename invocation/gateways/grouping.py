@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from invocation.gateways.database import off_loop
 
@@ -17,29 +17,31 @@ MOST = 256
 class Grouper(Generic[Item, Answer]):
     """Calls `together(items)`, a blocking function that answers in order, with all that is waiting.
 
-    A lone item goes at once; what arrives while a call is under way goes with the next.
+    A lone item goes at once; what arrives while `abreast` calls are under way goes with the next.
     An error of the call reaches every item of its group.
     """
 
-    def __init__(self, together: Callable[[Sequence[Item]], Sequence[Answer]]) -> None:
+    def __init__(self, together: Callable[[Sequence[Item]], Sequence[Answer]], *, abreast: int = 1, most: int = MOST) -> None:
         self._together = together
+        self._abreast = abreast
+        self._most = most
         self._waiting: list[tuple[Item, asyncio.Future[Answer]]] = []
-        self._under_way: asyncio.Task[None] | None = None
+        self._under_way: set[asyncio.Task[None]] = set()
 
     async def do(self, item: Item) -> Answer:
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, answer))
-        if self._under_way is None:
-            self._under_way = asyncio.create_task(self._empty())
+        if len(self._under_way) < self._abreast:
+            self._under_way.add(asyncio.create_task(self._empty()))
         return await answer
 
     async def _empty(self) -> None:
         try:
             while self._waiting:
-                group, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+                group, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
                 await self._call(group)
-        finally:
-            self._under_way = None
+        finally:  # before anything else may run: whoever comes next must not count on a task that has ended
+            self._under_way.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
     async def _call(self, group: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
         try:

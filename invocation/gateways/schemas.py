@@ -21,9 +21,12 @@ class Unfit(ValueError):
 
 
 def check(value: Any, schema: Mapping[str, Any]) -> None:
-    """Return if the value fits. Raises Unfit for the first field that does not."""
+    """Return if the value fits. Raises Unfit for the first field that does not, and for a value nested deeper than can be looked at."""
     validator = _known(schema)
-    error = next(validator.iter_errors(value), None)
+    try:
+        error = next(validator.iter_errors(value), None)
+    except ValueError as unreadable:
+        raise Unfit(pointer="", found=None, wanted=f"the value cannot be checked: {unreadable}") from None
     if error is not None:
         pointer = "".join(f"/{part}" for part in error.instance_path)
         named, found = _named(error)

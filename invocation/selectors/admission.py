@@ -45,6 +45,8 @@ start AS (
 SELECT
     (SELECT coalesce(sum(slots), 0) FROM invocation_process
      WHERE priority_class = %(class)s AND lease_until > %(now)s AND NOT is_draining),
+    (SELECT count(*) FROM invocation_process
+     WHERE priority_class = %(class)s AND lease_until > %(now)s AND NOT is_draining AND slots > 0),
     (SELECT json_object_agg(scope, held) FROM (
         SELECT scope, json_agg(value) AS held FROM invocation_hold WHERE released_at IS NULL GROUP BY scope) AS holds),
     (SELECT json_object_agg(tenant_id, jobs) FROM (
@@ -57,9 +59,10 @@ SELECT
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A class as a round finds it: slots, what is held by scope, what is in flight by tenant, and who waits, in ring order."""
+    """A class as a round finds it: slots and who has them, holds by scope, jobs in flight by tenant, and who waits, in ring order."""
 
     slots: int
+    processes: int
     held: Mapping[HoldScope, frozenset[str]]
     in_flight: Counter[UUID]
     waiting: Sequence[UUID]
@@ -71,9 +74,11 @@ class Scene:
 
 def scene(priority_class: str, *, after: UUID, most: int, now: datetime) -> Scene:
     """Look at a class; `most` tenants that wait, from behind `after`."""
-    [(slots, held, flying, ring)] = statements.rows(SCENE, {"class": str(priority_class), "after": after, "most": most, "now": now})
+    given = {"class": str(priority_class), "after": after, "most": most, "now": now}
+    [(slots, processes, held, flying, ring)] = statements.rows(SCENE, given)
     return Scene(
         slots=int(slots),
+        processes=processes,
         held={scope: frozenset((held or {}).get(scope, ())) for scope in HoldScope},
         in_flight=Counter({UUID(tenant): jobs for tenant, jobs in (flying or {}).items()}),
         waiting=ring[:most],

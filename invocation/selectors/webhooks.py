@@ -11,9 +11,17 @@ from django.db.models import F, OuterRef, Prefetch, QuerySet, Subquery
 from invocation.domain.errors import NotFound
 from invocation.models import Delivery, DeliveryTry, Webhook
 
+DELETED_URL = ""
+"""Where a deleted webhook leads: its row is without an address as long as some of its deliveries are left."""
+
+
+def on_record(rows: QuerySet[Webhook]) -> QuerySet[Webhook]:
+    """Narrow webhooks to those that were not deleted: nobody is shown another, and nothing of it can be changed."""
+    return rows.exclude(url=DELETED_URL)
+
 
 def webhooks_of(tenant_id: UUID) -> QuerySet[Webhook]:
-    return Webhook.objects.filter(tenant_id=tenant_id)
+    return on_record(Webhook.objects.filter(tenant_id=tenant_id))
 
 
 def owned_webhook(tenant_id: UUID, webhook_id: UUID) -> Webhook:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -15,7 +16,6 @@ from invocation.services import lifecycle
 from quota.domain.callers import PlanTerms
 from quota.domain.classes import PriorityClass
 
-DISPATCHED_CLASSES = (PriorityClass.P1, PriorityClass.P2)
 TENANTS_A_ROUND = 64
 MOST_A_ROUND = 256
 FAR = 10_000
@@ -67,7 +67,11 @@ class Admitted:
     priority_class: PriorityClass
     picked: Sequence[Picked] = ()
     place: Place = START
-    more: bool = field(default=False)
+    more: bool = False
+    processes: int = 1
+    """How many share them: as many messages, so that none has to pass on what fits another."""
+    is_short: bool = False
+    """Slots, or a tenant's cap, ran out: somebody may be waiting for a run to end."""
 
     @property
     def claims(self) -> list[tuple[UUID, int]]:
@@ -102,7 +106,7 @@ def admit(
     """
     free = min(scene.free, MOST_A_ROUND)
     if free == 0 or priority_class in scene.held[HoldScope.CLASS]:
-        return Admitted(priority_class, place=place)
+        return Admitted(priority_class, place=place, is_short=bool(scene.waiting))
     rooms = [_room(tenant, priority_class, terms[tenant], scene) for tenant in scene.waiting if _may_run(tenant, scene, terms)]
     given = shares(rooms, free=free)
     ring = [_Seat(tenant, most, terms[tenant].weight, place.had if tenant == place.tenant else 0) for tenant, most in given.items()]
@@ -110,7 +114,13 @@ def admit(
     seats = [_Seat(tenant, given.get(tenant, 1), 1) for tenant in early] + [seat for seat in ring if seat.tenant not in early]
     picked = _take(priority_class, seats, scene, free=free, now=now) if seats else []
     more = len(picked) < scene.free and (len(picked) == free or len(scene.waiting) == TENANTS_A_ROUND or _cut(picked, seats))
-    return Admitted(priority_class, picked, _went_to(picked, ring, scene, place, free=free), more=more)
+    is_short = len(picked) == scene.free or _at_cap(picked, rooms)
+    return Admitted(priority_class, picked, _went_to(picked, ring, scene, place, free=free), more, scene.processes, is_short)
+
+
+def _at_cap(picked: Sequence[Picked], rooms: Sequence[Room]) -> bool:
+    got = Counter(each.tenant for each in picked)
+    return any(room.room is not None and got[room.tenant] >= room.room for room in rooms)
 
 
 def _may_run(tenant: UUID, scene: Scene, terms: Mapping[UUID, PlanTerms]) -> bool:

@@ -92,12 +92,17 @@ def _tell_the_operator(changed: Sequence[Alert], *, now: datetime) -> None:
 
 
 def _operators_webhook(*, now: datetime) -> Webhook:
-    """Return the webhook that the settings name, kept as a row so that its deliveries are tried again and logged like all others."""
+    """Return the webhook that the settings name, kept as a row so that its deliveries are tried again and logged like all others.
+
+    While the settings name it, it is enabled: who wants no alerts takes the address away.
+    """
     columns = {"url": settings.ALERT_WEBHOOK_URL, "tenant_id": HOUSE, "takes_all_jobs": False, "description": "alerts to the operator"}
     webhook, _ = Webhook.objects.get_or_create(
         pk=OPERATORS, defaults={**columns, "secret": _sealed(), "events": [str(WebhookEvent.FAILED)], "created_at": now}
     )
-    if webhook.url != settings.ALERT_WEBHOOK_URL or _is_other_secret(webhook):
+    if not webhook.is_enabled:
+        log.warning("alert_webhook_is_enabled_again", reason=webhook.disabled_reason)
+    if not webhook.is_enabled or webhook.url != settings.ALERT_WEBHOOK_URL or _is_other_secret(webhook):
         is_free = {"is_enabled": True, "disabled_at": None, "disabled_reason": "", "failing_since": None}
         Webhook.objects.filter(pk=OPERATORS).update(url=settings.ALERT_WEBHOOK_URL, secret=_sealed(), **is_free)
     return webhook

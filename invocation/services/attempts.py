@@ -124,6 +124,7 @@ def return_broken_off(fences: Sequence[Fence]) -> int:
     """Queue again, charged to nobody, what was held and is not run any more; a job that cancels is cancelled."""
     given, now = [lifecycle.held(fence) for fence in fences], datetime.now(UTC)
     with transaction.atomic():
+        endings.lock_around([each.job_id for each in given])
         returned = lifecycle.move(Move.HAND_BACK, given, now=now, right=lifecycle.HOLDER)
         stopped = endings.end(Move.CONFIRM_CANCEL, given, now=now, right=lifecycle.HOLDER)
     return len(returned) + len(stopped)

@@ -58,15 +58,25 @@ WHERE parent.id = ANY(%(ids)s::uuid[]) AND parent.state = %(waiting)s AND parent
     WHERE NOT child.state = ANY(%(ended)s))
 """
 
-# A few at a time and by chance: each is looked at soon, and none of many hides the others.
 JOINING = """
-SELECT id FROM invocation_job WHERE state = 'waiting' AND reason = 'children' ORDER BY random() LIMIT %(most)s
+SELECT id FROM invocation_job WHERE state = 'waiting' AND reason = 'children' AND id > %(after)s ORDER BY id LIMIT %(most)s
+"""
+START = UUID(int=0)
+
+# What a completed job left running belongs to whoever is above it; a tree's lifetime limit bounds the walk.
+OPEN_BELOW = """
+WITH RECURSIVE below (id, state) AS (
+    SELECT id, state FROM invocation_job WHERE parent_id = ANY(%(ids)s::uuid[])
+    UNION
+    SELECT job.id, job.state FROM below JOIN invocation_job AS job ON job.parent_id = below.id WHERE below.state = ANY(%(ended)s)
+)
+SELECT id FROM below WHERE NOT state = ANY(%(ended)s) ORDER BY id
 """
 
 
 def open_children(parent_ids: Sequence[UUID]) -> list[UUID]:
-    """Return the children of these jobs that have not ended."""
-    return list(Job.objects.filter(parent_id__in=parent_ids).exclude(state__in=TERMINAL).order_by("id").values_list("id", flat=True))
+    """Return the children of these jobs that have not ended, and those of children that have, all the way down."""
+    return [row[0] for row in statements.rows(OPEN_BELOW, {"ids": list(parent_ids), "ended": ENDED})]
 
 
 def lock_above(job_ids: Sequence[UUID]) -> None:
@@ -106,7 +116,19 @@ def wake_joined(parent_ids: Sequence[UUID], *, now: datetime) -> list[Moved]:
     return lifecycle.take(Move.WAKE, joined, now=now, right=f"job.reason = '{WaitReason.CHILDREN}'")
 
 
-def wake_forgotten(*, now: datetime, most: int = 200) -> int:
-    """Wake parents whose children have all ended; the children do that themselves, this is for what nobody foresaw."""
-    joining = [row[0] for row in statements.rows(JOINING, {"most": most})]
-    return len(wake_joined(joining, now=now)) if joining else 0
+class ForgottenParents:
+    """Looks at the parents that wait for children, `most` at a time: on from where it was, and after the last from the first."""
+
+    def __init__(self, *, most: int = 200) -> None:
+        self._most = most
+        self._after = START
+
+    def wake(self, *, now: datetime) -> int:
+        """Wake those whose children have all ended; the children do that themselves, this is for what nobody foresaw."""
+        joining = [row[0] for row in statements.rows(JOINING, {"after": self._after, "most": self._most})]
+        self._after = joining[-1] if len(joining) == self._most else START
+        return len(wake_joined(joining, now=now)) if joining else 0
+
+
+wake_forgotten = ForgottenParents().wake
+"""This process's own walk."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -10,6 +11,7 @@ from uuid import UUID
 
 import orjson
 from django.db import connection, transaction
+from django.db.models import Exists, OuterRef
 
 from invocation.domain.errors import StaleMove
 from invocation.domain.webhooks import (
@@ -19,16 +21,21 @@ from invocation.domain.webhooks import (
     MOST_AT_ONCE,
     MOST_OF_A_TENANT,
     MOST_OF_A_WEBHOOK,
+    OPERATORS,
     Answer,
     DeliveryState,
     Disabled,
     Verdict,
 )
 from invocation.models import Delivery, DeliveryTry, Webhook
+from invocation.selectors.webhooks import DELETED_URL
 from invocation.services import webhooks
 
 LEASE = timedelta(seconds=60)
 """Outlasts a call and its settling. What a killed sender had taken is due again when it ends."""
+PAGE = 1_000
+WITHIN = timedelta(seconds=5)
+"""What is left of deleted webhooks is removed in such pages, for so long at a time."""
 TAKING = 0x6765_6172_0001
 """The advisory lock under which places are counted and taken."""
 
@@ -184,11 +191,14 @@ def _row(tried: Tried, *, now: datetime) -> dict[str, Any]:
 
 
 def _judge_webhooks(tried: Sequence[Tried], *, now: datetime) -> None:
-    """Note since when a webhook fails, and disable those that are gone, or at which nothing got through for days."""
+    """Note since when a webhook fails, and disable those that are gone, or at which nothing got through for days.
+
+    The operator's stays enabled: nobody else would say that its alerts are heard by nobody.
+    """
     reached = {each.taken.webhook_id for each in tried if each.answer.is_success}
     failing = {each.taken.webhook_id for each in tried} - reached
-    exhausted = {each.taken.webhook_id for each in tried if each.verdict.state is DeliveryState.FAILED} & failing
-    gone = {each.taken.webhook_id for each in tried if each.answer.status == GONE}
+    exhausted = {each.taken.webhook_id for each in tried if each.verdict.state is DeliveryState.FAILED} & failing - {OPERATORS}
+    gone = {each.taken.webhook_id for each in tried if each.answer.status == GONE} - {OPERATORS}
     Webhook.objects.filter(pk__in=reached, failing_since__isnull=False).update(failing_since=None)
     Webhook.objects.filter(pk__in=failing, failing_since__isnull=True).update(failing_since=now)
     webhooks.disable(gone, reason=Disabled.GONE, now=now)
@@ -226,7 +236,40 @@ def close_unwanted(*, now: datetime, most: int = 1_000) -> int:
 def forget_old(*, now: datetime, most: int = 5_000) -> int:
     """Delete what ended long ago, oldest first."""
     old = Delivery.objects.filter(ended_at__lt=now - KEPT).order_by("ended_at").select_for_update(skip_locked=True)
-    ids = list(old.values_list("pk", flat=True)[:most])
+    return _remove(list(old.values_list("pk", flat=True)[:most]))
+
+
+def forget_deleted(*, within: timedelta = WITHIN) -> int:
+    """Remove deliveries of deleted webhooks, page by page for a bounded time, and the webhooks of which none is left; return how many went.
+
+    Nobody is waited for: what another transaction works on is left for the next time.
+    """
+    until, gone = time.monotonic() + within.total_seconds(), 0
+    while count := _remove_page():
+        gone += count
+        if time.monotonic() >= until:
+            break
+    _remove_bare_webhooks()
+    return gone
+
+
+@transaction.atomic
+def _remove_page() -> int:
+    deleted = list(Webhook.objects.filter(url=DELETED_URL).values_list("pk", flat=True))
+    rows = Delivery.objects.filter(webhook__in=deleted).select_for_update(skip_locked=True)
+    return _remove(list(rows.values_list("pk", flat=True)[:PAGE]))
+
+
+def _remove(ids: Sequence[UUID]) -> int:
+    """Delete deliveries that the caller has locked, with their tries."""
     DeliveryTry.objects.filter(delivery_id__in=ids).delete()
     Delivery.objects.filter(pk__in=ids).delete()
     return len(ids)
+
+
+@transaction.atomic
+def _remove_bare_webhooks() -> None:
+    """A webhook to which the end of a job is writing a delivery still is locked by it, and passed over."""
+    bare = Webhook.objects.filter(~Exists(Delivery.objects.filter(webhook=OuterRef("pk"))), url=DELETED_URL)
+    ids = list(bare.select_for_update(skip_locked=True).values_list("pk", flat=True))
+    Webhook.objects.filter(pk__in=ids).delete()

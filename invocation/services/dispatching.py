@@ -12,10 +12,11 @@ import psycopg
 import structlog
 from django.db import DatabaseError, connections
 
-from invocation.domain.rounds import START, Pace, Place
+from invocation.domain.rounds import START, Pace, Place, messages
 from invocation.gateways import dispatch, hints, statements
 from invocation.gateways.presence import own_connection
 from invocation.services import admission, children, jobs, overdue, processes, rescue, turns
+from invocation.services.endings import DISPATCHED_CLASSES
 from quota.domain.callers import PlanTerms
 from quota.domain.classes import PriorityClass
 from quota.selectors import terms_of_tenants
@@ -31,7 +32,6 @@ LOOK_S = 0.3
 TERMS_S = 2.0
 NEWCOMER_TERMS_S = 0.1
 STANDBY_S = 0.5
-A_MESSAGE = 32
 A_WHOLE_RING = 16
 """Rounds in a row that may find only tenants at their cap before the ring is left until the next tick."""
 
@@ -45,6 +45,7 @@ class Dispatcher:
         self._terms: Mapping[UUID, PlanTerms] = {}
         self._terms_read = float("-inf")
         self._swept = self._looked = float("-inf")
+        self._short: frozenset[str] = frozenset()
         self._deaths = processes.DeathWatch()
 
     def stop(self) -> None:
@@ -86,8 +87,12 @@ class Dispatcher:
         if self._look_for_the_dead() or time.monotonic() - self._swept > SWEEP_S:
             self._swept, heard = time.monotonic(), None
             self._sweep()
-        classes = [each for each in admission.DISPATCHED_CLASSES if not heard or each in heard]
-        return sum(self._admit(each, heard[each] if heard else set()) for each in classes)
+        classes = [each for each in DISPATCHED_CLASSES if not heard or self._concerns(each, heard)]
+        return sum(self._admit(each, heard.get(each, set()) if heard else set()) for each in classes)
+
+    def _concerns(self, priority_class: PriorityClass, heard: Mapping[str, set[UUID]]) -> bool:
+        """Say whether a class is worth a look: somebody has submitted, or a run has ended where somebody waits for that."""
+        return bool(heard.get(priority_class)) or (priority_class in heard and priority_class in self._short)
 
     def _admit(self, priority_class: PriorityClass, fresh: set[UUID]) -> int:
         count, fruitless, more = 0, 0, True
@@ -100,13 +105,14 @@ class Dispatcher:
             self._send(admitted)
             count, more, fresh = count + len(admitted.picked), admitted.more, set()
             fruitless = 0 if admitted.picked else fruitless + 1
+            self._short = self._short | {priority_class} if admitted.is_short else self._short - {priority_class}
         return count
 
     def _send(self, admitted: admission.Admitted) -> None:
         """After commit. A message that cannot be sent is not lost: the sweep recalls the jobs."""
         try:
-            for start in range(0, len(admitted.claims), A_MESSAGE):
-                dispatch.wake_jobs(admitted.priority_class, admitted.claims[start : start + A_MESSAGE])
+            for claims in messages(admitted.claims, processes=admitted.processes):
+                dispatch.wake_jobs(admitted.priority_class, claims)
             dispatch.wake_alone(admitted.priority_class, admitted.alone)
         except dispatch.BrokerGone as gone:
             log.warning("broker_gone", error=str(gone), jobs=len(admitted.picked))

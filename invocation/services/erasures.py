@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -17,10 +19,11 @@ import structlog
 from django.db import connection, transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
+from invocation.domain.errors import TooManyErasures
 from invocation.domain.jobs import TERMINAL, JobState
 from invocation.domain.turns import ENDED
 from invocation.gateways import streams
-from invocation.models import Callback, ContextRecord, Erasure, Job, Outbox, Redrive, RedriveMember, Turn
+from invocation.models import Callback, ContextRecord, Discard, Erasure, Job, Outbox, Redrive, RedriveMember, Turn
 from invocation.services import cancelling, endings, journals, results, targets
 
 log = structlog.get_logger()
@@ -28,6 +31,11 @@ log = structlog.get_logger()
 FORGOTTEN = "run.forgotten"
 """The outbox topic that tells of jobs and turns whose words are erased: whoever copied some of them erases those."""
 REASON = "forgotten"
+CLOSED = "Its words were erased."
+"""Why a dead letter of which nothing is left is closed for good."""
+MOST_OPEN = 200
+"""Erasures that one tenant may have open at a time."""
+BEFORE_ALL = UUID(int=0)
 PAGE = 200
 WITHIN = timedelta(seconds=5)
 SETTLED = timedelta(seconds=5)
@@ -66,12 +74,27 @@ WHERE id = ANY(%s::uuid[]) AND last_event IS NOT NULL
 """
 
 
+@dataclass(slots=True)
+class Place:
+    """Up to which erasure the sweeps of this process came. A new process begins with the first; in turn each is reached."""
+
+    last: UUID = BEFORE_ALL
+
+
+HERE = Place()
+
+
+@transaction.atomic
 def ask(tenant_id: UUID, subject: str, *, by: str, now: datetime) -> Erasure:
-    """Write down that a subject is to be forgotten; one that is being forgotten already is told again."""
+    """Write down that a subject is to be forgotten; one that is being forgotten already is told again. Raises TooManyErasures."""
+    _one_at_a_time(tenant_id)
     sha256 = subject_hash(tenant_id, subject)
-    wanted = Erasure(tenant_id=tenant_id, subject=subject, subject_sha256=sha256, asked_by=by, asked_at=now)
-    Erasure.objects.bulk_create([wanted], ignore_conflicts=True)
-    found = Erasure.objects.filter(tenant_id=tenant_id, subject_sha256=sha256).latest("id")
+    open_ones = Erasure.objects.filter(tenant_id=tenant_id, finished_at=None)
+    found = open_ones.filter(subject_sha256=sha256).first()
+    if found is None:
+        if open_ones.count() >= MOST_OPEN:
+            raise TooManyErasures(f"{MOST_OPEN} erasures are open already.", most=MOST_OPEN)
+        found = Erasure.objects.create(tenant_id=tenant_id, subject=subject, subject_sha256=sha256, asked_by=by, asked_at=now)
     log.info("erasure_asked", erasure_id=str(found.pk), tenant_id=str(tenant_id), by=by)
     return found
 
@@ -81,12 +104,30 @@ def subject_hash(tenant_id: UUID, subject: str) -> str:
     return hashlib.sha256(f"{tenant_id} {subject}".encode()).hexdigest()
 
 
-def sweep(*, now: datetime, within: timedelta = WITHIN) -> None:
-    """Carry on every open erasure for a bounded time."""
+def sweep(*, now: datetime, within: timedelta = WITHIN, place: Place = HERE) -> None:
+    """Carry on one open erasure after another for a bounded time; the next sweep goes on after the last of them.
+
+    One that breaks off stops no other, and is tried again in its turn.
+    """
     until = time.monotonic() + within.total_seconds()
-    for erasure in Erasure.objects.filter(finished_at=None).order_by("id"):
+    for erasure in _in_turn(place.last):
+        place.last = erasure.pk
+        _carry_on_until(erasure, until, now=now)
+        if time.monotonic() >= until:
+            return
+
+
+def _in_turn(last: UUID) -> Iterator[Erasure]:
+    open_ones = Erasure.objects.filter(finished_at=None).order_by("id")
+    return chain(open_ones.filter(pk__gt=last), open_ones.filter(pk__lte=last))
+
+
+def _carry_on_until(erasure: Erasure, until: float, *, now: datetime) -> None:
+    try:
         while carry_on(erasure, now=now) and time.monotonic() < until:
             pass
+    except Exception:
+        log.exception("erasure_broke_off", erasure_id=str(erasure.pk), tenant_id=str(erasure.tenant_id))
 
 
 def carry_on(erasure: Erasure, *, now: datetime) -> bool:
@@ -131,6 +172,7 @@ def _erase_jobs(erasure: Erasure, *, now: datetime) -> int:
         erased = ended.filter(pk__in=ids).update(**BLANK)
         _run(EVENTS, ids)
         _run(ERRORS.format(table="invocation_job"), ids)
+        _close_dead_letters(erasure, ids, now=now)
         journals.drop(ids)
         Callback.objects.filter(job__in=ids).delete()
         _forget_redrives(erasure.tenant_id, ids)
@@ -155,6 +197,14 @@ def _erase_turns(erasure: Erasure, *, now: datetime) -> int:
         _run(LAST_EVENTS, ids)
         _tell(ids, now=now)
     return erased
+
+
+def _close_dead_letters(erasure: Erasure, ids: Sequence[UUID], *, now: datetime) -> None:
+    """Discard the failed: there is nothing left with which they could be started again. Whoever was closed before keeps its reason."""
+    failed = Job.objects.filter(pk__in=ids, state=JobState.FAILED, successor=None).values_list("pk", flat=True)
+    Discard.objects.bulk_create(
+        [Discard(job_id=job_id, reason=CLOSED, by=erasure.asked_by, at=now) for job_id in failed], ignore_conflicts=True
+    )
 
 
 def _finish(erasure: Erasure, *, now: datetime) -> None:
@@ -184,6 +234,12 @@ def _jobs(erasure: Erasure) -> QuerySet[Job]:
 
 def _turns(erasure: Erasure) -> QuerySet[Turn]:
     return Turn.objects.filter(tenant_id=erasure.tenant_id, subject=erasure.subject).exclude(subject="")
+
+
+def _one_at_a_time(tenant_id: UUID) -> None:
+    """Let only one transaction at a time count and add a tenant's erasures."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"erasures {tenant_id}"])
 
 
 def _run(statement: str, ids: Sequence[UUID]) -> None:

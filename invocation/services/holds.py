@@ -16,7 +16,7 @@ from invocation.domain.errors import StaleMove
 from invocation.gateways import dispatch, hints
 from invocation.models import Batch, Hold
 from invocation.models.admission import HoldScope
-from invocation.services.admission import DISPATCHED_CLASSES
+from invocation.services.endings import DISPATCHED_CLASSES
 from quota.domain.classes import PriorityClass
 
 log = structlog.get_logger()

@@ -1,12 +1,12 @@
 """Lanes: the jobs of one ordering key run one after another; only the first of a lane may be admitted.
 
-Whoever joins a lane and whoever leaves it takes the lane's lock, for the rest of its transaction: so
-exactly one open job of a lane is not behind, and admission never looks at the others.
+Whoever joins a lane and whoever leaves it takes the lane's lock, before that of any job and for the rest of
+its transaction: so exactly one open job of a lane is not behind, and admission never looks at the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from django.db import connection
@@ -19,7 +19,7 @@ AHEAD = """
 SELECT id FROM invocation_job WHERE tenant_id = %s AND ordering_key = %s AND state NOT IN ('completed', 'failed', 'cancelled') ORDER BY id
 """
 
-# The oldest open job of each lane goes first. Nothing is told: whoever ended the one before wakes the dispatcher.
+# The oldest open job of a lane that has no first goes first. Nothing is told: whoever ended the one before wakes the dispatcher.
 PROMOTE = """
 UPDATE invocation_job AS job SET is_behind = FALSE
 FROM unnest(%s::uuid[], %s::text[]) AS lane (tenant_id, ordering_key)
@@ -29,34 +29,37 @@ CROSS JOIN LATERAL (
       AND first.state NOT IN ('completed', 'failed', 'cancelled')
     ORDER BY first.id LIMIT 1
 ) AS head
-WHERE job.id = head.id AND job.is_behind
+WHERE job.id = head.id AND job.is_behind AND NOT EXISTS (
+    SELECT FROM invocation_job AS ahead
+    WHERE ahead.tenant_id = lane.tenant_id AND ahead.ordering_key = lane.ordering_key
+      AND ahead.state NOT IN ('completed', 'failed', 'cancelled') AND NOT ahead.is_behind)
 """
 
 
 def enter(tenant_id: UUID, ordering_key: str) -> list[UUID]:
     """Lock the lane and return its open jobs, the first of them first. Joins the caller's transaction."""
-    with connection.cursor() as cursor:
-        cursor.execute(LOCK, [[_name(tenant_id, ordering_key)]])
-        cursor.execute(AHEAD, [tenant_id, ordering_key])
-        return [row[0] for row in cursor.fetchall()]
+    lock([(tenant_id, ordering_key)])
+    return open_jobs(tenant_id, ordering_key)
+
+
+def lock(lanes: Iterable[tuple[UUID, str]]) -> None:
+    """Lock these lanes, always in the same order. Joins the caller's transaction, which has locked no job yet."""
+    named = [f"{tenant_id} {ordering_key}" for tenant_id, ordering_key in sorted(set(lanes))]
+    if named:
+        with connection.cursor() as cursor:
+            cursor.execute(LOCK, [named])
 
 
 def open_jobs(tenant_id: UUID, ordering_key: str) -> list[UUID]:
-    """Return the lane's open jobs as they are now, without its lock."""
+    """Return the lane's open jobs as they are now, the first of them first."""
     with connection.cursor() as cursor:
         cursor.execute(AHEAD, [tenant_id, ordering_key])
         return [row[0] for row in cursor.fetchall()]
 
 
 def promote(ended: Sequence[Moved]) -> None:
-    """Let the next of each lane go first. Joins the caller's transaction, in which the one before has ended."""
-    lanes = sorted({(job.tenant_id, job.ordering_key) for job in ended if job.ordering_key is not None})
-    if not lanes:
-        return
-    with connection.cursor() as cursor:
-        cursor.execute(LOCK, [[_name(*lane) for lane in lanes]])
-        cursor.execute(PROMOTE, [[tenant for tenant, _ in lanes], [key for _, key in lanes]])
-
-
-def _name(tenant_id: UUID, ordering_key: str) -> str:
-    return f"{tenant_id} {ordering_key}"
+    """Let the next of each lane go first. Joins the caller's transaction, which has the lanes' locks and in which these have ended."""
+    left = sorted({(job.tenant_id, job.ordering_key) for job in ended if job.ordering_key is not None})
+    if left:
+        with connection.cursor() as cursor:
+            cursor.execute(PROMOTE, [[tenant for tenant, _ in left], [key for _, key in left]])

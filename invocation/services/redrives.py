@@ -13,7 +13,8 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from django.db import connection, transaction
+import structlog
+from django.db import InterfaceError, OperationalError, connection, transaction
 
 from invocation.domain.errors import InputInvalid, InvocationError, NotFound, StaleMove, TooManyRedrives
 from invocation.domain.redrives import (
@@ -39,9 +40,13 @@ from invocation.selectors import dead_letters
 from invocation.services import redriving
 from invocation.services.redriving import Held
 
+log = structlog.get_logger()
+
 PAGE = 5_000
 PAGES_OF_A_SWEEP = 5
 MOST_SENTENCE = 500
+DEFECT = "defect"
+"""The code of a member that could not be started because of a defect: of an endpoint's own code, of its input, or of ours."""
 JOBS_OF_A_STEP = 50
 JOBS_OF_A_SWEEP = 1_000
 """More than this would keep the control queue from its other ticks."""
@@ -109,15 +114,25 @@ def sweep(*, now: datetime) -> int:
     """Carry on every open redrive as far as its rate allows, and return how many jobs were started or refused.
 
     The one that waited longest goes first. Many may run at once: a redrive that another holds is passed over.
+    One that breaks off stops no other.
     """
     settled = 0
     for redrive_id in Redrive.objects.filter(state__in=REDRIVE_OPEN).order_by("paced_at").values_list("pk", flat=True):
-        _collect(redrive_id, now=now)
-        while count := _step(redrive_id, now=now, most=min(JOBS_OF_A_STEP, JOBS_OF_A_SWEEP - settled)):
-            settled += count
+        settled += _carry_on(redrive_id, now=now, most=JOBS_OF_A_SWEEP - settled)
     if settled:
         for each in dead_letters.KEPT_CLASSES:
             hints.wake(str(each))
+    return settled
+
+
+def _carry_on(redrive_id: UUID, *, now: datetime, most: int) -> int:
+    settled = 0
+    try:
+        _collect(redrive_id, now=now)
+        while count := _step(redrive_id, now=now, most=min(JOBS_OF_A_STEP, most - settled)):
+            settled += count
+    except Exception:
+        log.exception("redrive_broke_off", redrive_id=str(redrive_id))
     return settled
 
 
@@ -171,13 +186,22 @@ def _step(redrive_id: UUID, *, now: datetime, most: int) -> int:
 
 
 def _outcome(held: Held | None, edit: Edit, *, now: datetime) -> Outcome:
-    """Start one member, or return why that is refused."""
+    """Start one member, or return why that is refused: a defect, too, ends it and leaves no trace of it but this.
+
+    What the database refuses for the moment goes up: then the whole step is done again.
+    """
     if held is None:
         return Outcome(None, NotFound.code, "The job was deleted.")
     try:
-        return Outcome(redriving.start(held, now=now, edit=edit).job_id)
+        with transaction.atomic():
+            return Outcome(redriving.start(held, now=now, edit=edit).job_id)
     except InvocationError as refused:
         return Outcome(None, refused.code, refused.detail[:MOST_SENTENCE])
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception as defect:
+        log.exception("redrive_member_broke_off", job_id=str(held.job.pk))
+        return Outcome(None, DEFECT, f"It could not be started again: {type(defect).__name__}.")
 
 
 def _write_down(members: Sequence[RedriveMember], outcomes: Sequence[Outcome]) -> None:
@@ -238,8 +262,15 @@ def _check_edit(edit: Edit) -> None:
             schemas.check_storable(value, f"/{name}")
         except schemas.Unfit as unfit:
             raise InputInvalid(f"{unfit.pointer}: {unfit.wanted}.", field=unfit.pointer) from None
-        if len(orjson.dumps(value)) > MOST_EDIT_BYTES:
+        if _size(value, name) > MOST_EDIT_BYTES:
             raise InputInvalid(f"/{name}: at most {MOST_EDIT_BYTES} bytes.", field=f"/{name}")
+
+
+def _size(value: Any, name: str) -> int:
+    try:
+        return len(orjson.dumps(value))
+    except TypeError as unfit:
+        raise InputInvalid(f"/{name}: {unfit}.", field=f"/{name}") from None
 
 
 def _one_at_a_time(tenant_id: UUID | None) -> None:

@@ -26,6 +26,7 @@ def rescue_jobs(*, now: datetime) -> int:
     """Queue again what dead processes held; a job that cancels is cancelled, one that killed three workers is buried."""
     orphans = list(Job.objects.filter(_orphaned(now), owner__isnull=False).only("id", "state", "losses", "is_alone"))
     with transaction.atomic():
+        endings.lock_around([job.id for job in orphans])
         rescued = lifecycle.move(
             Move.RESCUE, [lifecycle.of(job.id, charged=int(job.is_alone)) for job in orphans if not _kills(job)], now=now, right=LEASE_ENDED
         )

@@ -61,9 +61,9 @@ def _all(pages: Iterator[int], span: Span) -> int:
 
 
 def _results(span: Span) -> Iterator[int]:
-    """Results go by their own age; their files are orphans then."""
+    """Results go by their own age, but a child's not before its parent has ended; their files are orphans then."""
     before = span.before(settings.RETAIN_RESULTS_DAYS)
-    for ids in _pages(Result.objects.filter(at__lt=before), "job_id", before):
+    for ids in _pages(Result.objects.filter(at__lt=before).exclude(_awaited("job__parent_id")), "job_id", before):
         results.drop(ids)
         yield len(ids)
 
@@ -74,9 +74,10 @@ def _files(span: Span) -> Iterator[int]:
 
 
 def _journals(span: Span) -> Iterator[int]:
+    """The steps themselves are paged over, in the order of their jobs: of the many jobs whose journals went before none is read."""
     before = span.before(settings.RETAIN_JOURNAL_DAYS)
-    for ids in _pages(_ended(before).filter(Exists(StepRecord.objects.filter(job=OuterRef("pk")))), "pk", before):
-        yield journals.drop(ids)
+    for ids in _pages(StepRecord.objects.distinct(), "job_id", before):
+        yield journals.drop(list(_ended(before).filter(pk__in=ids).values_list("pk", flat=True)))
 
 
 def _outbox(span: Span) -> Iterator[int]:
@@ -101,8 +102,7 @@ def _jobs(span: Span) -> Iterator[int]:
     """
     before = span.before(settings.RETAIN_JOBS_DAYS)
     undecided = standing(dead_letters(), OPEN).filter(pk=OuterRef("pk"))
-    awaited = Job.objects.filter(pk=OuterRef("parent_id"), finished_at=None)
-    for ids in _pages(_ended(before).exclude(Exists(undecided)).exclude(Exists(awaited)), "pk", before):
+    for ids in _pages(_ended(before).exclude(Exists(undecided)).exclude(_awaited("parent_id")), "pk", before):
         yield _drop_jobs(ids)
 
 
@@ -121,6 +121,11 @@ def _contexts(span: Span) -> Iterator[int]:
     old = ContextRecord.objects.filter(touched_at__lt=span.before(settings.RETAIN_JOBS_DAYS))
     while ids := list(old.order_by("touched_at").values_list("pk", flat=True)[:PAGE]):
         yield old.filter(pk__in=ids).delete()[0]
+
+
+def _awaited(parent: str) -> Exists:
+    """Say of a row whether the parent that the path names has not ended, and may still read it."""
+    return Exists(Job.objects.filter(pk=OuterRef(parent), finished_at=None))
 
 
 def _ended(before: datetime) -> QuerySet[Job]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -26,14 +25,6 @@ from invocation.models import Job
 from invocation.services.submission import Lineage, Submission, check_input, submit
 
 
-@dataclass(frozen=True, slots=True)
-class Spawned:
-    """The children's ids in the order of their inputs, and what they were lent now: nothing where an earlier attempt made them."""
-
-    ids: list[UUID]
-    lent_usd: Decimal
-
-
 def endpoint_of(spawn: Spawn) -> Endpoint:
     """Return the endpoint that takes these children. Raises ChildRefused if none does, or if an input does not fit it."""
     try:
@@ -45,22 +36,31 @@ def endpoint_of(spawn: Spawn) -> Endpoint:
     return endpoint
 
 
-def spawn_children(fence: Fence, spawn: Spawn, endpoint: Endpoint, *, cap_usd: Decimal, now: datetime) -> Spawned:
-    """Make the children and lend each its cap; called again for the same place it returns those that are there.
+def made_before(fence: Fence, spawn: Spawn) -> list[UUID]:
+    """Return the children that an earlier attempt made at this place, in the order of their inputs, or none. Raises StaleMove.
+
+    No lock is needed: an attempt that is not over yet holds the job's row until its children are there to be seen.
+    """
+    if not Job.objects.filter(pk=fence.job_id, attempt=fence.attempt, owner=fence.owner).exists():
+        raise _stale(fence)
+    places = _places(spawn)
+    found = dict(Job.objects.filter(parent_id=fence.job_id, child_key__in=places).values_list("child_key", "pk"))
+    return [found[place] for place in places] if found else []
+
+
+def spawn_children(fence: Fence, spawn: Spawn, endpoint: Endpoint, *, cap_usd: Decimal, now: datetime) -> list[UUID]:
+    """Make the children where none were made before, lend each its cap, and return their ids in the order of their inputs.
 
     Raises FanOutExceeded or BudgetExceeded, and StaleMove if the attempt no longer holds the job: then nothing is made.
     """
     with transaction.atomic():
         parent, root = _locked(fence)
-        made = _made(parent, spawn)
-        if made:
-            return Spawned(made, Decimal(0))
         _count(parent, root, len(spawn.inputs))
-        lent = _lend(parent, cap_usd * len(spawn.inputs))
+        _lend(parent, cap_usd * len(spawn.inputs))
         children = _submissions(parent, root, spawn, endpoint, cap_usd)
         ids = [submit(child, now=now).job_id for child in children]
     hints.wake(str(endpoint.policy.priority_class), parent.tenant_id)
-    return Spawned(ids, lent)
+    return ids
 
 
 def _check(endpoint: Endpoint, value: Mapping[str, Any], *, at: str) -> None:
@@ -76,14 +76,12 @@ def _locked(fence: Fence) -> tuple[Job, Job | None]:
     jobs = {str(job.pk): job for job in Job.objects.select_for_update(of=["self"], no_key=True).filter(pk__in=tree).order_by("depth")}
     parent = jobs[fence.job_id]
     if (parent.attempt, str(parent.owner)) != (fence.attempt, fence.owner):
-        raise StaleMove(f"Attempt {fence.attempt} no longer holds job {fence.job_id}.")
+        raise _stale(fence)
     return parent, jobs.get(str(root_id)) if root_id else parent
 
 
-def _made(parent: Job, spawn: Spawn) -> list[UUID]:
-    places = _places(spawn)
-    found = dict(Job.objects.filter(parent=parent, child_key__in=places).values_list("child_key", "pk"))
-    return [found[place] for place in places] if found else []
+def _stale(fence: Fence) -> StaleMove:
+    return StaleMove(f"Attempt {fence.attempt} no longer holds job {fence.job_id}.")
 
 
 def _count(parent: Job, root: Job | None, wanted: int) -> None:
@@ -97,13 +95,12 @@ def _count(parent: Job, root: Job | None, wanted: int) -> None:
     Job.objects.filter(pk=root.pk).update(descendants=F("descendants") + wanted)
 
 
-def _lend(parent: Job, lent_usd: Decimal) -> Decimal:
+def _lend(parent: Job, lent_usd: Decimal) -> None:
     """Set the children's caps aside of what the parent may still spend. Raises BudgetExceeded."""
     left = parent.cost_cap_usd - parent.spent_usd - parent.lent_usd
     if lent_usd > left:
         raise BudgetExceeded(f"The children could spend {lent_usd} USD; this run has {left} USD left.")
     Job.objects.filter(pk=parent.pk).update(lent_usd=F("lent_usd") + lent_usd)
-    return lent_usd
 
 
 def _submissions(parent: Job, root: Job | None, spawn: Spawn, endpoint: Endpoint, cap_usd: Decimal) -> list[Submission]:

@@ -17,7 +17,7 @@ from uuid6 import uuid7
 from invocation.domain import traces
 from invocation.domain.contexts import Context
 from invocation.domain.endpoints import Endpoint, check_estimate, narrowed
-from invocation.domain.errors import IdempotencyConflict, InputInvalid, InvocationError, LaneBusy
+from invocation.domain.errors import IdempotencyConflict, InputInvalid, LaneBusy
 from invocation.domain.jobs import OrderingPolicy
 from invocation.gateways import hints, schemas
 from invocation.models import Job
@@ -62,6 +62,14 @@ class Submission:
 
 
 @dataclass(frozen=True, slots=True)
+class Ready:
+    """A submission that fits its endpoint, and its job's row before it is written."""
+
+    submission: Submission
+    row: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Accepted:
     """The job's id, and whether an earlier call with the same key made it."""
 
@@ -70,8 +78,11 @@ class Accepted:
 
 
 def fingerprint(method: str, path: str, body: Any) -> str:
-    """Return what a repeated Idempotency-Key must agree with: method, path and canonical body (IETF draft, section 2.4)."""
-    canonical = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
+    """Return what a repeated Idempotency-Key must agree with: method, path and canonical body (IETF draft, section 2.4).
+
+    Raises InputInvalid for a body that is nested too deeply.
+    """
+    canonical = _text(body, at="/", option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(b"\n".join([method.encode(), path.encode(), canonical])).hexdigest()
 
 
@@ -102,11 +113,12 @@ def _into_lane(submission: Submission, *, now: datetime) -> Accepted:
     """Queue behind what is open in the lane, be refused because of it, or replace it: by the submission's policy."""
     tenant_id, key = submission.tenant_id, str(submission.ordering_key)
     with transaction.atomic():
+        ahead = lanes.enter(tenant_id, key)
         if _was_made(submission):
             return _earlier(submission)
-        if submission.ordering_policy is OrderingPolicy.REPLACE:
-            endings.stop(lanes.open_jobs(tenant_id, key), reason="replaced", now=now)
-        ahead = lanes.enter(tenant_id, key)
+        if ahead and submission.ordering_policy is OrderingPolicy.REPLACE:
+            endings.stop(ahead, reason="replaced", now=now)
+            ahead = lanes.open_jobs(tenant_id, key)
         if ahead and submission.ordering_policy is OrderingPolicy.REJECT:
             raise _busy(submission, ahead)
         accepted = _insert(submission, now=now, is_behind=bool(ahead))
@@ -114,31 +126,27 @@ def _into_lane(submission: Submission, *, now: datetime) -> Accepted:
     return accepted
 
 
-def submit_many(submissions: Sequence[Submission], *, now: datetime) -> list[Accepted | InvocationError]:
-    """Accept many jobs in one statement, each on its own terms: an answer for each in order, its job or its refusal.
+def ready(submission: Submission, *, now: datetime) -> Ready:
+    """Check a submission for `submit_many` and write nothing.
+
+    Raises InputInvalid and its kin, and whatever the endpoint's own estimate raises.
+    """
+    check_input(submission.endpoint, submission.input)
+    return Ready(submission, _columns(submission, now=now))
+
+
+def submit_many(submissions: Sequence[Ready]) -> list[Accepted | IdempotencyConflict]:
+    """Accept many jobs in one statement: an answer for each in order, its job or its refusal.
 
     None of them may name an ordering_key: a lane is entered by `submit`.
     """
-    answers: list[Accepted | InvocationError] = [_checked(each) or Accepted(uuid7(), is_replay=False) for each in submissions]
-    fit = [(at, each) for at, each in enumerate(submissions) if isinstance(answers[at], Accepted)]
-    rows = [_columns(each, now=now) for _, each in fit]
-    made = acceptance.insert_many(rows)
-    for (at, each), row in zip(fit, rows, strict=True):
-        answers[at] = Accepted(row["id"], is_replay=False) if row["id"] in made else _replayed(each)
-    for priority_class, tenant_id in {(row["priority_class"], row["tenant_id"]) for row in rows}:
+    made = acceptance.insert_many([each.row for each in submissions])
+    for priority_class, tenant_id in {(each.row["priority_class"], each.row["tenant_id"]) for each in submissions}:
         hints.wake(priority_class, tenant_id)
-    return answers
+    return [Accepted(each.row["id"], is_replay=False) if each.row["id"] in made else _replayed(each.submission) for each in submissions]
 
 
-def _checked(submission: Submission) -> InvocationError | None:
-    try:
-        check_input(submission.endpoint, submission.input)
-    except InvocationError as refusal:
-        return refusal
-    return None
-
-
-def _replayed(submission: Submission) -> Accepted | InvocationError:
+def _replayed(submission: Submission) -> Accepted | IdempotencyConflict:
     try:
         return _earlier(submission)
     except IdempotencyConflict as conflict:
@@ -188,7 +196,7 @@ def _columns(submission: Submission, *, now: datetime) -> dict[str, Any]:
         "mode": str(endpoint.mode),
         "traceparent": submission.traceparent or traces.new(),
         "priority_class": str(terms.priority_class),
-        "input": orjson.dumps(submission.input),
+        "input": _text(submission.input, at="/input"),
         "subject": submission.subject,
         "locale": submission.locale,
         "metadata": orjson.dumps(submission.metadata),
@@ -211,6 +219,14 @@ def _columns(submission: Submission, *, now: datetime) -> dict[str, Any]:
         "relevance": str(context.policy) if context else "",
         "is_behind": False,
     }
+
+
+def _text(value: Any, *, at: str, option: int | None = None) -> bytes:
+    """Return the value as JSON. Raises InputInvalid for one that is nested too deeply."""
+    try:
+        return orjson.dumps(value, option=option)
+    except orjson.JSONEncodeError as broken:
+        raise InputInvalid(f"{at}: it cannot be kept as JSON: {broken}.", field=at) from None
 
 
 def _short(found: Any) -> Any:

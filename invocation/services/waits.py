@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from uuid import UUID
 
-from agents.domain.errors import BudgetExceeded, WaitTimedOut
+from agents.domain.errors import BudgetExceeded, RunError, WaitTimedOut
 from agents.domain.values import Json
 from agents.domain.waits import Child, ForAnswers, ForCallback, ForChildren, ForMoment, Outcome, Parked, Question, Spawn, Wait
 from invocation.domain.endpoints import Endpoint
+from invocation.domain.errors import InvocationError
 from invocation.domain.jobs import Fence
 from invocation.domain.modes import WaitKind
 from invocation.domain.waits import LEAST_CAP, cap_of_each
@@ -58,21 +60,10 @@ class JobWaits:
             raise Parked(ForMoment(moment))
 
     async def spawn(self, spawn: Spawn) -> Sequence[str]:
-        """Make the children; this attempt's own budget shrinks with them, so that no call of it spends what was lent."""
+        """Make the children, unless an earlier attempt did: those cost nothing now, whatever is left."""
         self._must_allow(WaitKind.CHILDREN)
-        endpoint = spawning.endpoint_of(spawn)
-        left, count = self._budget.remaining.usd, len(spawn.inputs)
-        cap = cap_of_each(wish=spawn.cost_usd, ceiling=endpoint.budgets.cost_usd, left=left, count=count)
-        if cap < LEAST_CAP:
-            raise BudgetExceeded(f"{left} USD are left, which is too little for {count} children.")
-        hold = self._lent(Spending(cap * count))
-        try:
-            spawned = await off_loop(spawning.spawn_children, self._fence, spawn, endpoint, cap_usd=cap, now=self.now())
-        except BaseException:
-            self._budget.release(hold)
-            raise
-        self._budget.settle(hold, Spending(spawned.lent_usd))
-        return [str(child) for child in spawned.ids]
+        ids = await off_loop(spawning.made_before, self._fence, spawn) or await self._spawned(spawn)
+        return [str(child) for child in ids]
 
     async def joined(self, children: Sequence[Child], *, until: datetime | None) -> Sequence[Outcome]:
         self._must_allow(WaitKind.CHILDREN)
@@ -80,6 +71,23 @@ class JobWaits:
         if outcomes is None:
             raise self._parked(ForChildren(tuple(child.id for child in children), until), until)
         return outcomes
+
+    async def _spawned(self, spawn: Spawn) -> list[UUID]:
+        """Make the children; this attempt's own budget shrinks with them, so that no call of it spends what was lent."""
+        endpoint = spawning.endpoint_of(spawn)
+        left, count = self._budget.remaining.usd, len(spawn.inputs)
+        cap = cap_of_each(wish=spawn.cost_usd, ceiling=endpoint.budgets.cost_usd, left=left, count=count)
+        if cap < LEAST_CAP:
+            raise BudgetExceeded(f"{left} USD are left, which is too little for {count} children.")
+        hold = self._lent(Spending(cap * count))
+        try:
+            ids = await off_loop(spawning.spawn_children, self._fence, spawn, endpoint, cap_usd=cap, now=self.now())
+        except (RunError, InvocationError):
+            # A refusal has lent nothing. A cancellation or a lost connection says nothing: the thread may commit all the same.
+            self._budget.release(hold)
+            raise
+        self._budget.settle(hold, hold.amount)
+        return ids
 
     def _lent(self, amount: Spending) -> Hold:
         try:

@@ -15,13 +15,14 @@ from invocation.domain.destinations import check_url
 from invocation.domain.errors import TooManyWebhooks
 from invocation.domain.webhooks import BODY, EVENTS, MOST_WEBHOOKS, SIGNS_ON_FOR, DeliveryState, Disabled, WebhookEvent, new_secret
 from invocation.gateways import destinations, sealing, statements
-from invocation.models import Delivery, DeliveryTry, Webhook
+from invocation.models import Webhook
+from invocation.selectors.webhooks import DELETED_URL, on_record, webhooks_of
 from invocation.services.lifecycle import Moved
 
 LISTENING = "SELECT DISTINCT tenant_id FROM invocation_webhook WHERE is_enabled AND tenant_id = ANY(%(tenants)s::uuid[])"
 
 # Nobody knows before how many deliveries there will be, so their ids, UUIDs of version 7, are made by the statement.
-# A webhook that is being deleted is passed over: no job's transaction waits for it, and none fails at its commit.
+# A webhook whose row is being removed is passed over: no job's transaction waits for it, and none fails at its commit.
 TELL = """
 INSERT INTO invocation_delivery (id, webhook_id, tenant_id, job_id, type, body, state, tries, earlier_tries, due_at, created_at)
 SELECT
@@ -80,7 +81,7 @@ def create(tenant_id: UUID, terms: WebhookTerms, *, now: datetime) -> tuple[Webh
     """Keep a webhook and return it with its secret, which is told nowhere else. Raises UrlRefused or TooManyWebhooks."""
     check_url(terms.url, reach=destinations.reach())
     _one_at_a_time(tenant_id)
-    if Webhook.objects.filter(tenant_id=tenant_id).count() >= MOST_WEBHOOKS:
+    if webhooks_of(tenant_id).count() >= MOST_WEBHOOKS:
         raise TooManyWebhooks(f"You keep {MOST_WEBHOOKS} webhooks already.", most=MOST_WEBHOOKS)
     secret = new_secret()
     sealed = sealing.seal(secret)
@@ -90,7 +91,7 @@ def create(tenant_id: UUID, terms: WebhookTerms, *, now: datetime) -> tuple[Webh
 def change(webhook_id: UUID, terms: WebhookTerms) -> None:
     """Replace what a webhook says; what is still to be sent goes to the new URL. Raises UrlRefused."""
     check_url(terms.url, reach=destinations.reach())
-    Webhook.objects.filter(pk=webhook_id).update(**_columns(terms))
+    on_record(Webhook.objects.filter(pk=webhook_id)).update(**_columns(terms))
 
 
 def rotate(webhook_id: UUID, *, now: datetime) -> str:
@@ -116,18 +117,26 @@ def disable(webhook_ids: Collection[UUID], *, reason: Disabled, now: datetime) -
 
 def enable(webhook_id: UUID) -> None:
     """Tell a webhook again what happens from now on. Called again it changes nothing."""
-    Webhook.objects.filter(pk=webhook_id, is_enabled=False).update(
+    on_record(Webhook.objects.filter(pk=webhook_id, is_enabled=False)).update(
         is_enabled=True, disabled_at=None, disabled_reason="", failing_since=None
     )
 
 
-@transaction.atomic
-def delete(webhook_id: UUID) -> None:
-    """Forget a webhook with its deliveries; called again it changes nothing. Jobs that name it tell nobody."""
-    Webhook.objects.select_for_update().filter(pk=webhook_id).first()
-    DeliveryTry.objects.filter(delivery__webhook_id=webhook_id).delete()
-    Delivery.objects.filter(webhook_id=webhook_id).delete()
-    Webhook.objects.filter(pk=webhook_id).delete()
+def delete(webhook_id: UUID, *, now: datetime) -> None:
+    """Forget where a webhook leads and its secrets; called again it changes nothing. It is told nothing more and is on record no more.
+
+    Its deliveries may be many: deliveries.forget_deleted removes them and at last the bare row. Jobs that name it tell nobody.
+    """
+    on_record(Webhook.objects.filter(pk=webhook_id)).update(
+        url=DELETED_URL,
+        description="",
+        secret="",
+        previous_secret="",
+        previous_until=None,
+        is_enabled=False,
+        disabled_at=now,
+        disabled_reason=Disabled.ASKED,
+    )
 
 
 def _listening(tenants: Collection[UUID]) -> set[UUID]:

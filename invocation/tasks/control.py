@@ -86,6 +86,7 @@ def tidy_deliveries() -> None:
     now = datetime.now(UTC)
     deliveries.close_unwanted(now=now)
     deliveries.forget_old(now=now)
+    deliveries.forget_deleted()
     webhooks.forget_old_secrets(now=now)
 
 

@@ -82,16 +82,25 @@ def end(jobs: Iterable[Shadow], state: JobState) -> None:
         if job.parent is not None:
             job.parent.wake_if_joined()
         if state is not JobState.COMPLETED:
-            stop(job.children)
+            stop_below(job)
 
 
 def stop(jobs: Iterable[Shadow]) -> None:
     for job in list(jobs):
         if job.state is JobState.WORKING:
             job.state = JobState.CANCELLING
-            stop(job.children)
+            stop_below(job)
         elif job.state in IDLE:
             end([job], JobState.CANCELLED)
+
+
+def stop_below(job: Shadow) -> None:
+    """What an ended child left running goes with the rest."""
+    for child in job.children:
+        if child.is_open:
+            stop([child])
+        else:
+            stop_below(child)
 
 
 def rescue(orphans: Sequence[Shadow]) -> None:

@@ -240,9 +240,8 @@ def test_newcomers_take_at_most_half_of_the_slots() -> None:
         for _ in range(9):
             a_job(tenant_id=tenant)
     a_job(JobState.WORKING, tenant_id=old)
-    found = admission.admit(
-        P1, Scene(8, dict.fromkeys(HoldScope, frozenset()), Counter(), [old]), terms=terms_of_tenants(), place=START, now=NOW, fresh=fresh
-    )
+    scene = Scene(8, 1, dict.fromkeys(HoldScope, frozenset()), Counter(), [old])
+    found = admission.admit(P1, scene, terms=terms_of_tenants(), place=START, now=NOW, fresh=fresh)
 
     assert counted(found)[old] == 4
 

@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -16,12 +16,13 @@ from pytest_django import Settings
 from structlog.testing import capture_logs
 
 from invocation.domain.slo import AlertKind
-from invocation.domain.webhooks import HOUSE, headers
+from invocation.domain.webhooks import HOUSE, Answer, DeliveryState, Verdict, headers
 from invocation.gateways import sealing
 from invocation.gateways.presence import own_connection
 from invocation.models import Alert, Delivery, Job, Webhook
 from invocation.selectors import alerts as seen
 from invocation.services import deliveries, slo
+from invocation.services.deliveries import Tried
 from invocation.services.dispatching import LEADER
 from tests.integration.invocation.rows import NOW, a_job, a_process
 
@@ -45,6 +46,10 @@ def operator(settings: Settings) -> None:
 def ticks(*minutes: int) -> None:
     for minute in minutes:
         slo.keep(now=NOW + MINUTE * minute)
+
+
+def deliveries_due(now: datetime) -> list[Delivery]:
+    return list(Delivery.objects.filter(pk__in=[each.id for each in deliveries.take(now=now)]))
 
 
 def is_open(kind: AlertKind, name: str = "p1") -> bool:
@@ -175,6 +180,33 @@ def test_another_address_or_secret_holds_from_the_next_alert_on(settings: Settin
     assert webhook.is_enabled
     assert webhook.url == settings.ALERT_WEBHOOK_URL
     assert sealing.unseal(webhook.secret) == settings.ALERT_WEBHOOK_SECRET
+
+
+@pytest.mark.usefixtures("operator")
+def test_the_operators_webhook_is_enabled_again_at_the_next_alert_whoever_disabled_it() -> None:
+    a_job(queued_at=NOW - MINUTE * 2)
+    ticks(0)
+    Webhook.objects.update(is_enabled=False, disabled_at=NOW, disabled_reason="asked", failing_since=NOW)
+    a_job(queued_at=NOW - MINUTE * 9, priority_class="p2", mode="scheduled-trigger")
+    with capture_logs() as said:
+        ticks(1)
+
+    assert Webhook.objects.values_list("is_enabled", "disabled_at", "failing_since").get() == (True, None, None)
+    assert "alert_webhook_is_enabled_again" in {line["event"] for line in said}
+    assert {each.due_at for each in deliveries_due(NOW + MINUTE)} == {NOW, NOW + MINUTE}
+
+
+@pytest.mark.parametrize("answer", [Answer(status=410), Answer(status=500)])
+@pytest.mark.usefixtures("operator")
+def test_the_operators_webhook_is_not_disabled_whatever_it_answers(answer: Answer) -> None:
+    a_job(queued_at=NOW - MINUTE * 2)
+    ticks(0)
+    Webhook.objects.update(failing_since=NOW - timedelta(days=6))
+    tried = [Tried(taken=each, at=NOW, answer=answer, verdict=Verdict(DeliveryState.FAILED)) for each in deliveries.take(now=NOW)]
+    deliveries.settle(tried, now=NOW)
+
+    assert tried
+    assert Webhook.objects.get().is_enabled
 
 
 @pytest.mark.usefixtures("operator")

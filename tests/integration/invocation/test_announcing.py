@@ -50,12 +50,12 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
 
 def test_an_error_that_the_brokers_client_raises_as_it_is_ends_nothing(muted: redis.Redis) -> None:
     announcer = Announcer("the-announcer")
-    heard = muted.pubsub(ignore_subscribe_messages=True)
+    heard = muted.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
     heard.psubscribe("*celeryev*")
     with capture_logs() as logged:
         announcer.started(uuid4(), "agent", "lost@1")
         wait_until(lambda: "announcements_lost" in [line["event"] for line in logged])
-    muted.acl_setuser("muted", commands=["+publish"])
+    muted.acl_setuser("muted", enabled=True, commands=["+publish"])
     announcer.started(uuid4(), "agent", "heard@1")
 
     wait_until(lambda: b"the-announcer" in ((heard.get_message(timeout=0.1) or {}).get("data") or b""))

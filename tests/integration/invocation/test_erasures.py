@@ -13,16 +13,18 @@ import redis
 from django.apps import apps
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection, transaction
+from structlog.testing import capture_logs
 
 from agents.domain.steps import Step, StepKey
-from invocation.domain.errors import ResultExpired
+from invocation.domain.errors import DeadLetterDiscarded, ResultExpired, StaleMove, TooManyErasures
 from invocation.domain.jobs import JobState, Move
-from invocation.domain.redrives import AgentChoice
+from invocation.domain.redrives import AgentChoice, Edit
 from invocation.domain.turns import TurnState
 from invocation.gateways import objects, streams
 from invocation.models import (
     Callback,
     ContextRecord,
+    Discard,
     Erasure,
     Firing,
     Job,
@@ -35,7 +37,7 @@ from invocation.models import (
     Turn,
 )
 from invocation.selectors.results import result_of
-from invocation.services import attempts, contexts, erasures, journals, lifecycle, results, targets
+from invocation.services import attempts, contexts, erasures, journals, lifecycle, redriving, results, targets
 from quota.models import LedgerEntry, Tenant
 from tests.integration.invocation.completing import a_run, complete, fence_of
 from tests.integration.invocation.finishing import a_line
@@ -143,6 +145,22 @@ class TestWords:
 
         assert (left.state, left.cause) == ("failed", "bad_input")
         assert left.error == {"code": "declined", "sentence": "Erased.", "cause": "bad_input", "remedy": ""}
+
+    def test_an_erased_dead_letter_is_closed_for_good_and_cannot_be_started_again(self) -> None:
+        job, redriven, discarded = (failed(tenant) for tenant in [uuid4()] * 3)
+        again = redriving.redrive(redriven.pk, now=NOW).job_id
+        Discard.objects.create(job=discarded, reason="no use", by="ops", at=NOW)
+        carried_out(asked(job.tenant_id))
+
+        for edit in (Edit(), Edit(input={"text": "another"})):
+            with pytest.raises(DeadLetterDiscarded, match="erased"):
+                redriving.redrive(job.pk, now=NOW, edit=edit)
+        with pytest.raises(StaleMove, match=str(again)):
+            redriving.redrive(redriven.pk, now=NOW)
+        assert set(Discard.objects.values_list("job", "reason", "by")) == {
+            (job.pk, erasures.CLOSED, "key 1"),
+            (discarded.pk, "no use", "ops"),
+        }
 
     def test_the_result_is_gone_for_who_asks(self) -> None:
         job = told_all(uuid4())
@@ -328,15 +346,52 @@ class TestOperation:
         erasure.refresh_from_db()
         assert (erasure.jobs_stopped, erasure.jobs_erased, erasure.finished_at is not None) == (5, 5, True)
 
-    def test_a_sweep_without_time_does_a_page_of_each_erasure(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_sweep_without_time_does_a_page_and_the_next_goes_on_after_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(erasures, "PAGE", 2)
         open_ones = [asked(uuid4()) for _ in range(2)]
         for erasure in open_ones:
             for _ in range(3):
                 a_job(JobState.COMPLETED, tenant_id=erasure.tenant_id, subject=SUBJECT)
 
-        erasures.sweep(now=datetime.now(UTC), within=timedelta())
-        assert list(Erasure.objects.values_list("jobs_erased", flat=True)) == [2, 2]
+        place, done = erasures.Place(), []
+        for _ in range(3):
+            erasures.sweep(now=datetime.now(UTC), within=timedelta(), place=place)
+            done.append(list(Erasure.objects.order_by("pk").values_list("jobs_erased", flat=True)))
+        assert done == [[2, 0], [2, 2], [3, 2]]
+
+    def test_an_erasure_that_breaks_off_stops_no_other(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The object store does not let go of a file of the first; when it does, the first is finished too."""
+        first, second = told_all(uuid4(), text=LARGE), told_all(uuid4(), text=LARGE)
+        asked(first.tenant_id)
+        asked(second.tenant_id)
+        remove = objects.remove
+
+        def clings(place: Path) -> None:
+            if str(first.tenant_id) in str(place):
+                raise PermissionError(place)
+            remove(place)
+
+        with monkeypatch.context() as patched, capture_logs() as said:
+            patched.setattr(objects, "remove", clings)
+            erasures.sweep(now=datetime.now(UTC), place=erasures.Place())
+        assert [each.tenant_id for each in Erasure.objects.exclude(finished_at=None)] == [second.tenant_id]
+        assert "erasure_broke_off" in {line["event"] for line in said}
+
+        erasures.sweep(now=datetime.now(UTC))
+        assert not Erasure.objects.filter(finished_at=None).exists()
+
+    def test_a_tenant_has_a_bounded_number_of_open_ones(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(erasures, "MOST_OPEN", 2)
+        tenant = uuid4()
+        first = asked(tenant, "reader-1")
+        asked(tenant, "reader-2")
+        with pytest.raises(TooManyErasures):
+            asked(tenant, "reader-3")
+
+        assert asked(tenant, "reader-1").pk == first.pk
+        assert asked(uuid4(), "reader-3")
+        carried_out(first)
+        assert asked(tenant, "reader-3")
 
 
 @pytest.mark.usefixtures("wiped")

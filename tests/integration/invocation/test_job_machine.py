@@ -291,7 +291,7 @@ class Machine(RuleBasedStateMachine):
             self.refused(lambda: spawning.spawn_children(fence, spawn, endpoint, cap_usd=cap, now=now()))
             return
         made = spawning.spawn_children(fence, spawn, endpoint, cap_usd=cap, now=now())
-        for child_id in made.ids:
+        for child_id in made:
             job.children.append(self.add(child_id, job.tenant, parent=job, cap=cap))
 
     @precondition(lambda self: self.fences)

@@ -31,7 +31,7 @@ def test_the_server_notices_within_ten_seconds_that_our_host_vanished(db: None) 
         watched = {name: shown(session, f"tcp_{name}") for name in ("keepalives_idle", "keepalives_interval", "keepalives_count")}
 
         assert watched == {"keepalives_idle": "5", "keepalives_interval": "2", "keepalives_count": "2"}
-        assert shown(session, "tcp_user_timeout") == "9s"
+        assert shown(session, "tcp_user_timeout") == "9000"
 
 
 def test_our_end_does_not_wait_for_ever_either(db: None) -> None:
@@ -43,12 +43,12 @@ def test_our_end_does_not_wait_for_ever_either(db: None) -> None:
 
 
 def test_what_the_databases_url_says_holds_for_our_own_sessions_too(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = {"application_name": "somebody", "sslmode": "prefer", "keepalives_idle": "7", "options": "-c work_mem=5MB", "pool": {}}
+    said = {"application_name": "somebody", "sslmode": "allow", "keepalives_idle": "7", "options": "-c work_mem=5MB", "pool": {}}
     monkeypatch.setitem(connection.settings_dict, "OPTIONS", said)
 
     with own_connection() as session:
         used = session.info.get_parameters()
-        assert (used["application_name"], used["sslmode"], used["keepalives_idle"]) == ("somebody", "prefer", "7")
+        assert (used["application_name"], used["sslmode"], used["keepalives_idle"]) == ("somebody", "allow", "7")
         assert (shown(session, "work_mem"), shown(session, "tcp_keepalives_idle")) == ("5MB", "5")
 
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.db import connection
+from structlog.testing import capture_logs
 
+from invocation.domain.endpoints import Estimate
 from invocation.domain.errors import InputInvalid, NotFound, StaleMove, TooManyRedrives
 from invocation.domain.jobs import JobState
+from invocation.domain.modes import Mode
 from invocation.domain.redrives import MOST_IDS, MOST_OPEN, AgentChoice, Edit, Match, RedriveState
+from invocation.gateways import declared
 from invocation.models import DeadLetter, Job, Redrive, RedriveMember
 from invocation.selectors import dead_letters
 from invocation.selectors import redrives as seen
 from invocation.services import discards, redrives, redriving
+from tests.integration.invocation import trial
 from tests.integration.invocation.records import a_dead_letter
 from tests.integration.invocation.redriven import LATER, SECOND, again, counts, finished, opened, successors
 from tests.integration.invocation.rows import NOW, a_job
@@ -156,6 +163,73 @@ def test_who_cannot_be_started_is_recorded_and_the_rest_goes_on(retired: None, d
     assert [row.job_id for row in seen.started_members(redrive, most=10)] == [good.pk]
 
 
+def fails(_: Any) -> Estimate:
+    raise ZeroDivisionError
+
+
+ENDPOINTS = (replace(trial.trial("fails", Mode.ASYNC_QUEUE), estimate=fails),)
+
+
+@pytest.fixture
+def failing(tried: None, settings: Any) -> None:
+    """Declare beside the trial's an endpoint whose estimate fails."""
+    settings.ENDPOINT_MODULES = (*settings.ENDPOINT_MODULES, __name__)
+    declared.book.cache_clear()
+
+
+@pytest.mark.usefixtures("failing")
+def test_a_member_that_breaks_off_is_refused_as_a_defect_and_the_rest_goes_on(db: None) -> None:
+    """The database refuses the one in the midst of its transaction; an endpoint's own code fails at the other."""
+    with connection.cursor() as cursor:
+        law = "CHECK (redrive_of_id IS NULL OR input ->> 'text' <> 'bomb')"
+        cursor.execute(f"ALTER TABLE invocation_job ADD CONSTRAINT job_is_no_bomb {law}")
+    terms = {"endpoint": "trial-job@1", "agent": "trial@1"}
+    unfit = a_dead_letter(input={"text": "hello"}, **{**terms, "endpoint": "fails@1"})
+    bomb = a_dead_letter(input={"text": "bomb"}, **terms)
+    good = a_dead_letter(input={"text": "hello"}, **terms)
+    with capture_logs() as said:
+        redrive = finished(opened(job_ids=[unfit.pk, bomb.pk, good.pk]))
+
+    assert counts(redrive) == (RedriveState.COMPLETED, 3, 1, 2)
+    assert {row.job_id: row.code for row in seen.refused_members(redrive, most=10)} == {unfit.pk: "defect", bomb.pk: "defect"}
+    assert successors() == {good.pk}
+    assert {line["job_id"] for line in said if line["event"] == "redrive_member_broke_off"} == {str(unfit.pk), str(bomb.pk)}
+
+
+AWAY = """
+CREATE FUNCTION pg_temp.away() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF current_setting('gearbox.is_away', TRUE) = 'on' AND NEW.redrive_of_id IS NOT NULL THEN
+        RAISE EXCEPTION 'away' USING ERRCODE = 'deadlock_detected';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER away BEFORE INSERT ON invocation_job FOR EACH ROW EXECUTE FUNCTION pg_temp.away();
+SET LOCAL gearbox.is_away = 'on';
+"""
+
+
+def test_a_member_that_the_database_could_not_take_for_the_moment_is_not_refused(db: None) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(AWAY)
+        redrive = opened(job_ids=[a_dead_letter().pk])
+        redrives.sweep(now=LATER)
+        assert counts(redrive) == (RedriveState.RUNNING, 1, 0, 0)
+        cursor.execute("SET LOCAL gearbox.is_away = 'off'")
+
+    assert counts(finished(redrive)) == (RedriveState.COMPLETED, 1, 1, 0)
+
+
+def test_a_redrive_that_breaks_off_stops_no_other(db: None) -> None:
+    broken, dead = opened(), a_dead_letter()
+    Redrive.objects.filter(pk=broken.pk).update(match={"phase": "of the moon"}, paced_at=NOW - SECOND)
+    whole = opened(job_ids=[dead.pk])
+    with capture_logs() as said:
+        assert counts(finished(whole)) == (RedriveState.COMPLETED, 1, 1, 0)
+
+    assert again(broken).state == RedriveState.COLLECTING
+    assert str(broken.pk) in {line.get("redrive_id") for line in said if line["event"] == "redrive_broke_off"}
+
+
 def test_a_patch_edits_every_input_and_a_whole_input_one(db: None) -> None:
     first, second, third = (a_dead_letter(input={"text": "hello", "reader": f"r-00{number}"}) for number in (1, 2, 3))
     finished(opened(job_ids=[first.pk, second.pk], edit=Edit(patch={"text": "better"})))
@@ -206,6 +280,7 @@ def test_a_completed_redrive_is_not_aborted(db: None) -> None:
         ({"edit": Edit(input={"text": "x"})}, "/input"),
         ({"edit": Edit(patch={"text": "a\0b"})}, "/input_patch/text"),
         ({"edit": Edit(patch={"text": "x" * 70_000})}, "/input_patch"),
+        ({"edit": Edit(patch={"text": 2**70})}, "/input_patch"),
         ({"job_ids": [uuid4()], "match": Match()}, "/ids"),
         ({"job_ids": [], "match": None}, "/ids"),
         ({"job_ids": [uuid4() for _ in range(MOST_IDS + 1)]}, "/ids"),

@@ -8,6 +8,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from agents.domain.steps import Step, StepKey
 from invocation.domain.ids import id_at
@@ -75,6 +77,17 @@ def test_the_journal_of_a_job_that_has_not_ended_is_kept_however_old() -> None:
 
     assert swept(400) == {}
     assert job.steps.count() == 1
+
+
+def test_the_journals_that_may_go_are_looked_for_among_the_steps_alone() -> None:
+    """Among the jobs it would be a look at all that ended since the last of them went, most of which have no journal any more."""
+    completed()
+    with CaptureQueriesContext(connection) as said:
+        assert swept(7.1)["journals"] == 1
+    pages = [each["sql"] for each in said if "LIMIT" in each["sql"] and "invocation_steprecord" in each["sql"]]
+
+    assert pages
+    assert not [page for page in pages if '"invocation_job"' in page]
 
 
 def test_a_result_goes_after_thirty_days_with_its_file(store: Path) -> None:
@@ -146,6 +159,16 @@ def test_a_child_stays_as_long_as_its_parent_has_not_ended() -> None:
     ended(JobState.COMPLETED, parent=parent, root_id=parent.pk, depth=1, child_key="spawn/0")
 
     assert swept(91) == {}
+
+
+def test_a_childs_result_stays_as_long_as_its_parent_has_not_ended() -> None:
+    parent = a_job(JobState.WAITING)
+    child = completed(parent=parent, root_id=parent.pk, depth=1, child_key="spawn/0")
+    assert "results" not in swept(31)
+    assert output_of(child.result) == {"text": "done"}
+
+    Job.objects.filter(pk=parent.pk).update(state=JobState.COMPLETED, finished_at=datetime.now(UTC), due_at=None)
+    assert swept(31) == {"results": 1}
 
 
 def test_a_firing_goes_with_its_job() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -11,12 +12,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from invocation.domain.errors import IdempotencyConflict, InputInvalid, InvocationError, TooManyItems, TooManyTokens
 from invocation.gateways.hints import CHANNEL
 from invocation.models import Job, JobEvent
-from invocation.services.submission import Accepted, fingerprint, submit
+from invocation.services.submission import Accepted, fingerprint, ready, submit, submit_many
 from tests.integration.invocation.rows import NOW, TRACE, a_submission, told
 
 pytestmark = pytest.mark.usefixtures("tried")
@@ -72,6 +73,25 @@ def test_a_bad_input_is_refused_by_name_and_nothing_is_written(
         submit(a_submission(TENANT, endpoint=endpoint, given=given), now=NOW)
 
     assert facts.items() <= refused.value.facts.items()
+    assert not Job.objects.exists()
+
+
+def nested(levels: int) -> Any:
+    value: Any = 0
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("levels", [254, 300, 1_000])
+@pytest.mark.parametrize(("endpoint", "field"), [("personalize@1", "text"), ("trial-job@1", "deep")])
+def test_an_input_that_is_nested_too_deeply_is_refused(db: None, endpoint: str, field: str, levels: int) -> None:
+    given = {field: nested(levels)}
+    with pytest.raises(InputInvalid):
+        submit(a_submission(TENANT, endpoint=endpoint, given=given), now=NOW)
+    with pytest.raises(InputInvalid):
+        fingerprint("POST", "/v1/jobs", given)
+
     assert not Job.objects.exists()
 
 
@@ -147,3 +167,25 @@ def test_what_is_not_wanted_any_more_is_said_at_submission(db: None) -> None:
     accepted = submit(a_submission(TENANT, expires_at=until), now=NOW)
 
     assert Job.objects.get(pk=accepted.job_id).expires_at == until
+
+
+def test_groups_that_bring_the_same_keys_in_another_order_do_not_lock_each_other_out(transactional_db: None) -> None:
+    """One group waits for a key in the middle of its statement; of the keys before it another group must have none."""
+
+    def together(keys: str) -> list[Any]:
+        try:
+            return submit_many([ready(a_submission(TENANT, idempotency_key=key), now=NOW) for key in keys])
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        with transaction.atomic():
+            submit(a_submission(TENANT, idempotency_key="m"), now=NOW)
+            first = pool.submit(together, "zma")
+            time.sleep(0.3)
+            second = pool.submit(together, "az")
+            time.sleep(0.3)
+        answers = [*first.result(20), *second.result(20)]
+
+    assert sum(not each.is_replay for each in answers) == 2
+    assert Job.objects.count() == 3

@@ -7,7 +7,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from invocation.domain.rounds import A_FULL_TICK, AT_ONCE, LONG_TICK_S, START, TICK_S, Pace, Place, Room, shares
+from invocation.domain.rounds import A_CROWD, A_MESSAGE, AT_ONCE, SHORT_TICK_S, START, TICK_S, Pace, Place, Room, messages, shares
 
 rooms = st.lists(st.tuples(st.integers(1, 100), st.none() | st.integers(0, 50)), max_size=70).map(
     lambda told: [Room(UUID(int=number + 1), weight, room) for number, (weight, room) in enumerate(told)]
@@ -70,11 +70,11 @@ def rounds_until(end: float, *, admitted: int) -> list[float]:
 
 
 def test_after_a_rest_a_few_rounds_come_at_once_and_then_one_a_tick() -> None:
-    began = rounds_until(1.0, admitted=A_FULL_TICK)
+    began = rounds_until(1.0, admitted=1)
 
     assert began[AT_ONCE - 1] < TICK_S / 2
     assert len(began) <= 1.0 / TICK_S + AT_ONCE + 1
-    assert len(rounds_until(1.0, admitted=1)) <= 1.0 / LONG_TICK_S + AT_ONCE + 1
+    assert len(rounds_until(1.0, admitted=A_CROWD)) > 0.9 / SHORT_TICK_S
 
 
 def test_a_rest_gives_the_burst_back() -> None:
@@ -82,5 +82,14 @@ def test_a_rest_gives_the_burst_back() -> None:
     for _ in range(50):
         pace.went(1, now=10.0)
 
-    assert pace.wait(now=10.0) > 1.0
-    assert pace.wait(now=10.0 + 50 * LONG_TICK_S) == 0.0
+    assert pace.wait(now=10.0) > 0.5
+    assert pace.wait(now=10.0 + 50 * TICK_S) == 0.0
+
+
+@given(count=st.integers(0, 600), processes=st.integers(0, 40))
+def test_a_rounds_jobs_are_shared_between_the_processes_in_messages_of_bounded_size(count: int, processes: int) -> None:
+    shared = messages(range(count), processes=processes)
+
+    assert [each for message in shared for each in message] == list(range(count))
+    assert all(0 < len(message) <= A_MESSAGE for message in shared)
+    assert len(shared) <= max(processes, -(-count // A_MESSAGE), 1)

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 import pytest
 from channels.testing import HttpCommunicator
 from django.core.asgi import get_asgi_application
+from django.db import connection, transaction
 from django.utils import timezone
 
-from invocation.api.front import FrontDoor
+from invocation.api.front import FrontDoor, Plain, accept
+from invocation.domain.endpoints import Estimate
 from invocation.gateways.database import off_loop
 from invocation.models import Job
+from invocation.services.submission import submit
 from quota.domain.classes import PriorityClass
 from quota.services import keys
 from tests.integration.invocation.api.calling import Account, open_account
+from tests.integration.invocation.conftest import until
+from tests.integration.invocation.rows import a_submission
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("on_this_loop")]
 BODY = {"endpoint": "personalize@1", "input": {"text": "What is new?"}}
@@ -136,3 +142,109 @@ async def test_a_stranger_and_a_key_without_the_class_are_refused(doors: Doors) 
     await off_loop(keys.authenticate, low.key, now=timezone.now())
     assert (await doors.post(BODY, authorization=low.bearer)).status == 403
     assert await off_loop(Job.objects.count) == 0
+
+
+@pytest.mark.parametrize("levels", [254, 300])
+async def test_a_body_that_is_nested_too_deeply_harms_nobody_beside_it(doors: Doors, levels: int) -> None:
+    deep = orjson.dumps(BODY).replace(b'"What is new?"', b"[" * levels + b"]" * levels)
+    first, refused, keyed, *rest = await asyncio.gather(
+        doors.post(BODY), doors.post(deep), doors.post(deep, **{"idempotency-key": "k-1"}), *(doors.post(BODY) for _ in range(5))
+    )
+
+    assert {each.status for each in (first, *rest)} == {202}
+    assert [(each.status, each.body["code"]) for each in (refused, keyed)] == [(422, "input_invalid")] * 2
+    assert doors.passed_on == 2
+
+
+async def test_an_endpoint_whose_own_estimate_fails_is_left_to_the_view(doors: Doors) -> None:
+    def accepted() -> Any:
+        caller = keys.authenticate(doors.account.key, now=timezone.now())
+        good = a_submission(caller.tenant_id)
+        bad = replace(good, endpoint=replace(good.endpoint, estimate=broken))
+        return accept([Plain(caller, each) for each in (good, bad, good)])
+
+    assert [each and each.status for each in await off_loop(accepted)] == [202, None, 202]
+    assert await off_loop(Job.objects.count) == 2
+
+
+def broken(_: Mapping[str, Any]) -> Estimate:
+    raise LookupError
+
+
+async def test_a_call_is_counted_once_also_when_it_is_refused(doors: Doors) -> None:
+    async def left(body: Any) -> int:
+        told = await doors.post(body, **{"idempotency-key": "k-1"})
+        return int(told.headers["ratelimit"].partition("r=")[2].partition(";")[0])
+
+    bodies = [BODY, {**BODY, "input": {"text": "other"}}, {**BODY, "input": {"text": 5}}, BODY]
+    counts = [await left(body) for body in bodies]
+
+    assert counts == list(range(counts[0], counts[0] - 4, -1))
+
+
+async def test_a_conflict_is_told_as_the_view_tells_it(doors: Doors) -> None:
+    key, other = {"idempotency-key": "k-1"}, {**BODY, "input": {"text": "other"}}
+    await doors.post(BODY, **key)
+    front, view = await doors.post(other, **key), await doors.by_the_view(other, **key)
+
+    assert doors.passed_on == 0
+    assert (front.status, front.body) == (view.status, view.body)
+    own = {"ratelimit", "content-length", "x-frame-options", "vary", "allow", "cross-origin-opener-policy"}
+    assert {name: front.headers[name] for name in front.headers if name not in own} == {
+        name: view.headers[name] for name in view.headers if name not in own
+    }
+
+
+async def test_a_key_that_somebody_is_just_writing_stalls_nobody_who_brought_none(doors: Doors) -> None:
+    begun, done = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def writing() -> None:
+        with transaction.atomic():
+            submit(a_submission(doors.account.tenant_id, idempotency_key="k-1"), now=timezone.now())
+            loop.call_soon_threadsafe(begun.set)
+            asyncio.run_coroutine_threadsafe(done.wait(), loop).result(20)
+
+    slow = asyncio.create_task(off_loop(writing))
+    await begun.wait()
+    waiting = asyncio.create_task(doors.post(BODY, **{"idempotency-key": "k-1"}))
+    await until(lambda: off_loop(blocked, "transactionid"))
+    told = await doors.post(BODY)
+    assert (told.status, waiting.done()) == (202, False)
+    done.set()
+    await asyncio.gather(slow, waiting)
+
+
+def blocked(event: str, *, ending: bool = False) -> bool:
+    """Say whether a session waits for such a lock; if it does, and is to end, its connection breaks."""
+    act = "pg_terminate_backend(pid)" if ending else "TRUE"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {act} FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND wait_event = %s",
+            [event],
+        )
+        return cursor.fetchone() is not None
+
+
+async def test_what_may_have_been_written_is_not_written_again_by_the_view(doors: Doors) -> None:
+    """The connection breaks while the statement waits: whether it is kept the front door cannot know."""
+    begun, done = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def locking() -> None:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("LOCK TABLE invocation_job IN SHARE ROW EXCLUSIVE MODE")
+            loop.call_soon_threadsafe(begun.set)
+            asyncio.run_coroutine_threadsafe(done.wait(), loop).result(20)
+
+    slow = asyncio.create_task(off_loop(locking))
+    await begun.wait()
+    waiting = asyncio.create_task(doors.post(BODY))
+    await until(lambda: off_loop(blocked, "relation", ending=True))
+    told = await waiting
+    done.set()
+    await slow
+
+    assert (told.status, told.body["code"], doors.passed_on) == (503, "database_unavailable", 0)
+    assert told.headers["retry-after"] == str(told.body["retry_after_s"])
+    assert set(told.headers) >= RATES

@@ -47,6 +47,13 @@ def test_another_tenants_subject_of_the_same_name_is_not_forgotten(account: Acco
     assert (Job.objects.get(pk=job.pk).subject, Job.objects.get(pk=job.pk).state) == ("reader-7", "queued")
 
 
+def test_a_tenant_that_asks_for_too_many_at_once_is_told_to_wait(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(erasures, "MOST_OPEN", 1)
+    forget(account, "reader-7")
+
+    assert refusal(forget(account, "reader-8"), status=409, code="too_many_erasures")["most"] == 1
+
+
 def test_another_tenants_erasure_is_not_seen(account: Account, stranger: Account) -> None:
     place = forget(account, "reader-7").headers["Location"]
 

@@ -11,6 +11,7 @@ from invocation.domain.webhooks import MOST_WEBHOOKS, WebhookEvent
 from invocation.gateways import sealing
 from invocation.models import Delivery, Webhook
 from invocation.services import webhooks
+from invocation.tasks.control import tidy_deliveries
 from quota.domain.callers import Scope
 from tests.integration.invocation.api.calling import Account, open_account, post, refusal
 from tests.integration.invocation.api.test_api_lists import pages
@@ -111,7 +112,10 @@ def test_a_forgotten_webhook_is_gone_with_its_deliveries(account: Account) -> No
     place = f"/v1/webhooks/{delivery.webhook_id}"
 
     assert account.api.delete(place).status_code == 204
-    refusal(account.api.get(place), status=404, code="not_found")
+    for gone in (account.api.get(place), account.api.get(f"{place}/deliveries"), account.api.delete(place)):
+        refusal(gone, status=404, code="not_found")
+    assert account.api.get("/v1/webhooks").json()["items"] == []
+    tidy_deliveries()
     assert not Delivery.objects.exists()
 
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from agents.domain.contract import Rubric, agent, skill
-from agents.domain.errors import AgentError, WaitTimedOut
+from agents.domain.errors import AgentError, PlatformError, WaitTimedOut
 from agents.domain.run import Run
 from agents.domain.values import Delta, Json, Message, Output, Plan, Request, Role
 from agents.domain.waits import Outcome, Question
@@ -91,6 +91,21 @@ class Family:
         self.children = await run.spawn(terms.get("endpoint", "leaf@1"), terms["inputs"], cost_usd=terms.get("cost_usd"))
         DONE["spawned"] += 1
         return [child.id for child in self.children]
+
+    async def hurried(self, run: Run, terms: Mapping[str, Any]) -> None:
+        """Spawn, and go on without the answer."""
+        try:
+            async with asyncio.timeout(terms["within_s"]):
+                await self.spawn(run, terms)
+        except TimeoutError:
+            DONE["hurried"] += 1
+
+    async def refused(self, run: Run, terms: Mapping[str, Any]) -> str:
+        try:
+            await self.spawn(run, terms)
+        except PlatformError as refusal:
+            return refusal.code
+        return "made"
 
     async def join(self, run: Run, terms: Mapping[str, Any]) -> Any:
         found = await _or_late(run.join(self.children, timeout=_length(terms)))

@@ -1,4 +1,4 @@
-"""Children: spawned once, joined whichever comes first, ended with their parent, found again after a crash."""
+"""Children: spawned once, joined whichever comes first, within their limits."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from agents.domain.waits import Child
 from invocation.domain import waits
 from invocation.domain.jobs import Fence, JobState, Move
 from invocation.gateways.database import off_loop
-from invocation.models import Job, StepRecord
+from invocation.models import Job
 from invocation.selectors.admission import live_slots
 from invocation.selectors.children import outcomes_of
-from invocation.services import children, endings, jobs, journals, lifecycle, parking
+from invocation.services import children, endings, jobs, lifecycle, parking
 from invocation.services.dispatching import Dispatcher
 from quota.domain.classes import PriorityClass
 from tests.integration.invocation.conftest import OnLoop, until
@@ -189,30 +189,6 @@ def test_who_cancels_a_working_child_locks_its_parent_first(on_loop: OnLoop[Any]
     assert Job.objects.get(pk=first.pk).state == "cancelling"
 
 
-def test_a_crash_between_the_children_and_the_journal_makes_no_second_ones(on_loop: OnLoop[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    record = journals.record_step
-
-    def crash(fence: Any, key: Any, *rest: Any) -> None:
-        if key.name.startswith("spawn"):
-            raise SystemError
-        record(fence, key, *rest)
-
-    monkeypatch.setattr(journals, "record_step", crash)
-    parent_id = queued(TWO, ALL)
-    assert fault(played(on_loop, parent_id)) == "agent_crashed"
-    made = [child.pk for child in children_of(parent_id)]
-    assert not StepRecord.objects.filter(job_id=parent_id).exists()
-    monkeypatch.undo()
-    lent = Job.objects.get(pk=parent_id).lent_usd
-    Job.objects.filter(pk=parent_id).update(state="queued", finished_at=None, cause="", error=None, failures=0)
-    Job.objects.filter(pk__in=made).update(state="queued", finished_at=None)
-
-    again = played(on_loop, parent_id)
-    assert [child.pk for child in children_of(parent_id)] == made
-    assert again.awaiting == {"children": [str(child) for child in made]}
-    assert (again.lent_usd, again.descendants) == (lent, 2)
-
-
 def test_an_attempt_that_no_longer_holds_the_job_spawns_nothing(on_loop: OnLoop[Any]) -> None:
     parent_id = queued({"wait": "fenced"}, TWO)
 
@@ -228,18 +204,6 @@ def test_an_attempt_that_no_longer_holds_the_job_spawns_nothing(on_loop: OnLoop[
     assert children_of(parent_id) == []
 
 
-def test_the_children_of_a_parent_that_failed_or_was_cancelled_are_cancelled(on_loop: OnLoop[Any]) -> None:
-    failing = played(on_loop, queued(TWO, {"decline": "No."}))
-    waiting = played(on_loop, queued({"spawn": {"inputs": [{"do": [TWO, ALL]}, STEP]}}, ALL))
-    middle, _ = children_of(waiting)
-    played(on_loop, middle.pk)
-    jobs.cancel(waiting.pk, reason="not wanted", now=datetime.now(UTC))
-
-    assert failing.state == "failed"
-    gone = [*children_of(failing), *children_of(waiting), *children_of(middle)]
-    assert [(child.state, child.reason) for child in gone] == [("cancelled", "parent_ended")] * 6
-
-
 def test_a_join_that_takes_too_long_is_the_parents_to_cope_with(on_loop: OnLoop[Any]) -> None:
     parent = played(on_loop, queued(TWO, {"join": {"timeout_s": 0.2}}))
     jobs.wake_due(now=datetime.now(UTC) + timedelta(seconds=1))
@@ -247,17 +211,6 @@ def test_a_join_that_takes_too_long_is_the_parents_to_cope_with(on_loop: OnLoop[
     again = played(on_loop, parent.pk)
 
     assert (again.state, gave(again)[-1]) == ("completed", "late")
-
-
-def test_a_parent_that_nobody_woke_is_found_by_the_sweep(on_loop: OnLoop[Any]) -> None:
-    parent = played(on_loop, queued(TWO, ALL))
-    now = datetime.now(UTC)
-    assert children.wake_forgotten(now=now) == 0
-    Job.objects.filter(parent_id=parent.pk).update(state="completed", finished_at=now)
-
-    assert children.wake_forgotten(now=now) == 1
-    assert children.wake_forgotten(now=now) == 0
-    assert Job.objects.get(pk=parent.pk).state == "queued"
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from invocation.domain import waits
 from invocation.domain.waits import cap_of_each
 from invocation.models import Job
 from invocation.services import engine, jobs, spawning
 from quota.models import LedgerEntry
 from tests.integration.invocation.conftest import OnLoop
+from tests.integration.invocation.waits.family import DONE
 from tests.integration.invocation.waits.playing import children_of, gave, played, played_to_rest, queued
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -46,6 +49,34 @@ def test_the_attempt_that_lends_may_spend_that_much_less(on_loop: OnLoop[Any]) -
     before, _, after = gave(parent)
 
     assert before - after == pytest.approx(0.1)
+
+
+def test_a_spawn_that_nobody_waited_for_lends_all_the_same(on_loop: OnLoop[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run goes on while the children are made: it must not spend what they may spend."""
+    make = spawning.spawn_children
+
+    def slowly(*given: Any, **terms: Any) -> Any:
+        made = make(*given, **terms)
+        while not DONE["hurried"]:
+            threading.Event().wait(0.01)
+        return made
+
+    monkeypatch.setattr(spawning, "spawn_children", slowly)
+    hurried = {"hurried": {**spawn(MODEL, usd=0.1)["spawn"], "within_s": 1}}
+    parent = played(on_loop, queued(LEFT, hurried, LEFT))
+    before, _, after = gave(parent)
+
+    assert (parent.lent_usd, len(children_of(parent))) == (Decimal("0.1"), 1)
+    assert before - after == pytest.approx(0.1)
+
+
+def test_a_spawn_that_is_refused_lends_nothing(on_loop: OnLoop[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The agent copes with the refusal, and may spend as much as before."""
+    monkeypatch.setattr(waits, "MOST_CHILDREN", 0)
+    parent = played(on_loop, queued(LEFT, {"refused": spawn(MODEL, usd=0.1)["spawn"]}, LEFT))
+    before, refusal, after = gave(parent)
+
+    assert (refusal, after) == ("fan_out_exceeded", before)
 
 
 def test_what_a_child_spent_becomes_its_parents_and_the_rest_comes_back(on_loop: OnLoop[Any]) -> None:

@@ -51,6 +51,15 @@ def test_no_page_shows_a_secret_not_even_sealed(admin_client: Client) -> None:
     assert not [word for page in pages_of(admin_client, delivery) for word in hidden if word in page]
 
 
+def test_a_deleted_webhook_is_on_no_page_nor_what_it_was_told(admin_client: Client) -> None:
+    delivery = a_sent_delivery()
+    webhooks.delete(delivery.webhook_id, now=NOW)
+
+    lists = [text_of(admin_client, the_list(name)) for name in ("webhook", "delivery")]
+    assert not [page for page in lists if str(delivery.webhook_id) in page or str(delivery.pk) in page]
+    assert admin_client.get(the_page("delivery", delivery)).status_code == 302
+
+
 def test_a_webhook_is_disabled_and_enabled_one_or_many(admin_client: Client) -> None:
     one, other = a_webhook(), a_webhook()
     assert "told nothing any more" in do(admin_client, "webhook", one.row, "disable")

@@ -22,9 +22,9 @@ from invocation.domain.webhooks import (
     DeliveryState,
     Verdict,
 )
-from invocation.models import Delivery, DeliveryTry
+from invocation.models import Delivery, DeliveryTry, Webhook
 from invocation.services import deliveries, webhooks
-from invocation.services.deliveries import LEASE
+from invocation.services.deliveries import LEASE, Taken
 from tests.integration.invocation.rows import NOW
 from tests.integration.invocation.webhooks.rows import SECOND, TIMED_OUT, Kept, a_webhook, disabled, moved, settled, told
 
@@ -312,6 +312,38 @@ def test_the_log_is_forgotten_a_month_after_the_end_and_what_waits_never(db: Non
     assert set(DeliveryTry.objects.values_list("delivery", flat=True)) == {second.id}
 
 
+def deleted(taken: Taken) -> None:
+    webhooks.delete(taken.webhook_id, now=NOW)
+    deliveries.forget_deleted()
+
+
+def test_what_a_deleted_webhook_was_told_goes_in_pages_and_the_webhook_with_the_last(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deliveries, "PAGE", 2)
+    kept, other = a_webhook(), a_webhook()
+    told(kept, times=5)
+    told(other)
+    for taken in deliveries.take(now=NOW)[:3]:
+        settled(taken)
+    webhooks.delete(kept.row.pk, now=NOW)
+    assert len(kept.deliveries) == 5
+
+    assert [deliveries.forget_deleted(within=timedelta()) for _ in range(4)] == [2, 2, 1, 0]
+    assert [each.pk for each in Webhook.objects.all()] == [other.row.pk]
+    assert {each.webhook_id for each in Delivery.objects.all()} == {other.row.pk}
+    assert not DeliveryTry.objects.exclude(delivery__webhook=other.row).exists()
+
+
+def test_the_row_of_a_deleted_webhook_stays_until_its_last_delivery_went(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deliveries, "PAGE", 2)
+    kept = a_webhook()
+    told(kept, times=3)
+    webhooks.delete(kept.row.pk, now=NOW)
+    deliveries.forget_deleted(within=timedelta())
+
+    assert len(kept.deliveries) == 1
+    assert Webhook.objects.exists()
+
+
 def test_deleting_and_settling_at_once_leave_nothing_half_done(transactional_db: None) -> None:
     kept = [a_webhook() for _ in range(12)]
     for each in kept:
@@ -328,8 +360,10 @@ def test_deleting_and_settling_at_once_leave_nothing_half_done(transactional_db:
             connection.close()
 
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(acting, [settled, lambda each: webhooks.delete(each.webhook_id)]))
+        list(pool.map(acting, [settled, deleted]))
+    deliveries.forget_deleted()
 
+    assert not Webhook.objects.exists()
     assert not Delivery.objects.exists()
     assert not DeliveryTry.objects.exists()
 

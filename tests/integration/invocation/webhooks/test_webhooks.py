@@ -12,15 +12,16 @@ from uuid import UUID, uuid4
 import pytest
 from django.db import IntegrityError, connection, transaction
 
-from invocation.domain.errors import TooManyWebhooks, UrlRefused
+from invocation.domain.errors import NotFound, StaleMove, TooManyWebhooks, UrlRefused
 from invocation.domain.jobs import JobState
 from invocation.domain.webhooks import EVENTS, MOST_WEBHOOKS, Disabled, WebhookEvent
 from invocation.gateways import sealing
 from invocation.models import Delivery, Webhook
+from invocation.selectors.webhooks import owned_webhook
 from invocation.services import deliveries, webhooks
 from invocation.services.webhooks import WebhookTerms
 from tests.integration.invocation.rows import NOW
-from tests.integration.invocation.webhooks.rows import SECOND, URL, a_webhook, disabled, moved, settled, told
+from tests.integration.invocation.webhooks.rows import SECOND, URL, Kept, a_webhook, disabled, moved, settled, told
 
 
 def test_a_webhook_is_kept_without_its_secret_in_the_clear(db: None) -> None:
@@ -194,15 +195,17 @@ def in_another_session(act: Any) -> threading.Thread:
 
 
 def test_a_job_waits_for_nobody_who_works_on_the_webhook(transactional_db: None) -> None:
-    """A job's transaction neither waits nor fails while its webhook is being changed, or is being deleted."""
-    changing, deleting = a_webhook(), a_webhook()
+    """A job's transaction neither waits nor fails while its webhook is being changed or deleted, or its row is being removed."""
+    changing, deleting, removing = a_webhook(), a_webhook(), a_webhook()
+    webhooks.delete(removing.row.pk, now=NOW)
     held, done = threading.Event(), threading.Event()
 
     def hold() -> None:
         with transaction.atomic():
             webhooks.disable([uuid4()], reason=Disabled.ASKED, now=NOW)
             webhooks.rotate(changing.row.pk, now=NOW)
-            webhooks.delete(deleting.row.pk)
+            deliveries.forget_deleted()
+            webhooks.delete(deleting.row.pk, now=NOW)
             held.set()
             done.wait(20)
 
@@ -212,26 +215,34 @@ def test_a_job_waits_for_nobody_who_works_on_the_webhook(transactional_db: None)
         with transaction.atomic():
             with connection.cursor() as cursor:
                 cursor.execute("SET LOCAL lock_timeout = '2s'")
-            webhooks.tell([moved(changing.row.tenant_id), moved(deleting.row.tenant_id)], now=NOW)
+            webhooks.tell([moved(each.row.tenant_id) for each in (changing, deleting, removing)], now=NOW)
     finally:
         done.set()
         thread.join()
 
-    assert (len(changing.deliveries), len(deleting.deliveries)) == (1, 0)
-    assert not Webhook.objects.filter(pk=deleting.row.pk).exists()
+    assert [len(each.deliveries) for each in (changing, deleting, removing)] == [1, 1, 0]
+    deliveries.forget_deleted()
+    assert [each.pk for each in Webhook.objects.all()] == [changing.row.pk]
 
 
 def test_a_webhook_is_deleted_after_the_jobs_that_tell_it(transactional_db: None) -> None:
     kept = a_webhook()
     with transaction.atomic():
         webhooks.tell([moved(kept.row.tenant_id)], now=NOW)
-        thread = in_another_session(lambda: webhooks.delete(kept.row.pk))
-        thread.join(0.3)
-        assert thread.is_alive()
-    thread.join(10)
+        thread = in_another_session(lambda: deleted(kept))
+        thread.join(10)
+        assert not thread.is_alive()
+    assert Webhook.objects.exists()
+    assert len(kept.deliveries) == 1
 
+    deliveries.forget_deleted()
     assert not Webhook.objects.exists()
     assert not Delivery.objects.exists()
+
+
+def deleted(kept: Kept, *, now: datetime = NOW) -> None:
+    webhooks.delete(kept.row.pk, now=now)
+    deliveries.forget_deleted()
 
 
 def test_a_webhook_goes_with_its_log_and_leaves_the_others(db: None) -> None:
@@ -241,10 +252,30 @@ def test_a_webhook_goes_with_its_log_and_leaves_the_others(db: None) -> None:
     for taken in deliveries.take(now=NOW):
         settled(taken)
     for _ in range(2):
-        webhooks.delete(kept.row.pk)
+        deleted(kept)
 
     assert [each.pk for each in Webhook.objects.all()] == [other.row.pk]
     assert [each.log.count() for each in Delivery.objects.all()] == [1]
+
+
+def test_a_deleted_webhook_is_forgotten_at_once_and_comes_back_by_no_call(db: None) -> None:
+    kept = a_webhook(description="shop")
+    (delivery,) = told(kept)
+    webhooks.rotate(kept.row.pk, now=NOW)
+    webhooks.delete(kept.row.pk, now=NOW)
+    webhooks.delete(kept.row.pk, now=NOW + SECOND)
+    webhooks.enable(kept.row.pk)
+    webhooks.change(kept.row.pk, WebhookTerms(url=URL, events=tuple(WebhookEvent)))
+    left = kept.now
+
+    assert (left.url, left.description, left.secret, left.previous_secret, left.previous_until) == ("", "", "", "", None)
+    assert (left.is_enabled, left.disabled_at) == (False, NOW)
+    with pytest.raises(StaleMove):
+        deliveries.replay(delivery.pk, now=NOW)
+    with pytest.raises(NotFound):
+        owned_webhook(kept.row.tenant_id, kept.row.pk)
+    assert deliveries.take(now=NOW) == []
+    assert len(told(kept)) == 1
 
 
 @pytest.mark.parametrize(
@@ -265,7 +296,7 @@ def test_the_database_keeps_the_law_of_webhooks(db: None, columns: dict[str, Any
 
 
 def test_unknown_ids_are_of_no_harm(db: None) -> None:
-    webhooks.delete(UUID(int=1))
+    webhooks.delete(UUID(int=1), now=NOW)
     webhooks.enable(UUID(int=1))
     webhooks.disable([], reason=Disabled.ASKED, now=NOW)
 
