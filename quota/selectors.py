@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from types import MappingProxyType
 from uuid import UUID
@@ -52,6 +52,12 @@ def plan_terms(plan: Plan) -> PlanTerms:
 def terms_of_tenants() -> Mapping[UUID, PlanTerms]:
     """Return every active tenant's plan: what the dispatcher shares by."""
     tenants = Tenant.objects.filter(is_active=True).select_related("plan")
+    return {tenant.pk: plan_terms(tenant.plan) for tenant in tenants}
+
+
+def terms_of(tenant_ids: Iterable[UUID]) -> Mapping[UUID, PlanTerms]:
+    """Return the plan's terms of those of the tenants that are active."""
+    tenants = Tenant.objects.filter(pk__in=list(tenant_ids), is_active=True).select_related("plan")
     return {tenant.pk: plan_terms(tenant.plan) for tenant in tenants}
 
 

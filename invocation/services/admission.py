@@ -72,6 +72,8 @@ class Admitted:
     """How many share them: as many messages, so that none has to pass on what fits another."""
     is_short: bool = False
     """Slots, or a tenant's cap, ran out: somebody may be waiting for a run to end."""
+    passed_by: tuple[UUID, ...] = ()
+    """Of those who have just submitted, whoever had no seat; they have one in the next round."""
 
     @property
     def claims(self) -> list[tuple[UUID, int]]:
@@ -106,16 +108,18 @@ def admit(
     """
     free = min(scene.free, MOST_A_ROUND)
     if free == 0 or priority_class in scene.held[HoldScope.CLASS]:
-        return Admitted(priority_class, place=place, is_short=bool(scene.waiting))
+        return Admitted(priority_class, place=place, is_short=bool(scene.waiting), passed_by=tuple(fresh))
     rooms = [_room(tenant, priority_class, terms[tenant], scene) for tenant in scene.waiting if _may_run(tenant, scene, terms)]
     given = shares(rooms, free=free)
     ring = [_Seat(tenant, most, terms[tenant].weight, place.had if tenant == place.tenant else 0) for tenant, most in given.items()]
-    early = [tenant for tenant in fresh if _is_new(tenant, scene, terms)][: max(1, free // 2)]
+    new, half = [tenant for tenant in fresh if _is_new(tenant, scene, terms)], max(1, free // 2)
+    early, late = new[:half], tuple(new[half:])
     seats = [_Seat(tenant, given.get(tenant, 1), 1) for tenant in early] + [seat for seat in ring if seat.tenant not in early]
     picked = _take(priority_class, seats, scene, free=free, now=now) if seats else []
     more = len(picked) < scene.free and (len(picked) == free or len(scene.waiting) == TENANTS_A_ROUND or _cut(picked, seats))
     is_short = len(picked) == scene.free or _at_cap(picked, rooms)
-    return Admitted(priority_class, picked, _went_to(picked, ring, scene, place, free=free), more, scene.processes, is_short)
+    went_to = _went_to(picked, ring, scene, place, free=free)
+    return Admitted(priority_class, picked, went_to, more, scene.processes, is_short, late)
 
 
 def _at_cap(picked: Sequence[Picked], rooms: Sequence[Room]) -> bool:

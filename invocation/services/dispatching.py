@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -19,7 +19,7 @@ from invocation.services import admission, children, jobs, overdue, processes, r
 from invocation.services.endings import DISPATCHED_CLASSES
 from quota.domain.callers import PlanTerms
 from quota.domain.classes import PriorityClass
-from quota.selectors import terms_of_tenants
+from quota.selectors import terms_of
 
 log = structlog.get_logger()
 
@@ -30,8 +30,11 @@ SWEEP_S = 0.5
 LOOK_S = 0.3
 """How often it is asked who died: two looks make a death, and what the dead held is rescued at once."""
 TERMS_S = 2.0
-NEWCOMER_TERMS_S = 0.1
+MOST_TERMS = 100_000
+UNREAD: tuple[float, PlanTerms | None] = (float("-inf"), None)
 STANDBY_S = 0.5
+MOST_FRESH = 500
+"""Whoever is not remembered as just come is found by the ring."""
 A_WHOLE_RING = 16
 """Rounds in a row that may find only tenants at their cap before the ring is left until the next tick."""
 
@@ -42,10 +45,10 @@ class Dispatcher:
     def __init__(self) -> None:
         self._stopping = threading.Event()
         self._places: dict[str, Place] = {}
-        self._terms: Mapping[UUID, PlanTerms] = {}
-        self._terms_read = float("-inf")
+        self._terms: dict[UUID, tuple[float, PlanTerms | None]] = {}
         self._swept = self._looked = float("-inf")
         self._short: frozenset[str] = frozenset()
+        self._passed_by: dict[str, tuple[UUID, ...]] = {}
         self._deaths = processes.DeathWatch()
 
     def stop(self) -> None:
@@ -96,16 +99,18 @@ class Dispatcher:
 
     def _admit(self, priority_class: PriorityClass, fresh: set[UUID]) -> int:
         count, fruitless, more = 0, 0, True
+        new = [*self._passed_by.pop(priority_class, ()), *sorted(fresh)][:MOST_FRESH]
         while more and fruitless < A_WHOLE_RING:
             now, place = datetime.now(UTC), self._places.get(priority_class, START)
             scene = admission.look(priority_class, place=place, now=now)
-            terms = self._known_terms([*scene.waiting, *fresh])
-            admitted = admission.admit(priority_class, scene, terms=terms, place=place, now=now, fresh=sorted(fresh))
+            terms = self._known_terms([*scene.waiting, *new])
+            admitted = admission.admit(priority_class, scene, terms=terms, place=place, now=now, fresh=list(dict.fromkeys(new)))
             self._places[priority_class] = admitted.place
             self._send(admitted)
-            count, more, fresh = count + len(admitted.picked), admitted.more, set()
+            count, more, new = count + len(admitted.picked), admitted.more, list(admitted.passed_by)
             fruitless = 0 if admitted.picked else fruitless + 1
             self._short = self._short | {priority_class} if admitted.is_short else self._short - {priority_class}
+        self._passed_by[priority_class] = tuple(new)
         return count
 
     def _send(self, admitted: admission.Admitted) -> None:
@@ -140,12 +145,17 @@ class Dispatcher:
             except dispatch.BrokerGone as gone:
                 log.warning("broker_gone", error=str(gone), turns=len(turn_ids))
 
-    def _known_terms(self, tenants: Iterable[UUID]) -> Mapping[UUID, PlanTerms]:
-        """Return every plan's terms, read again now and then, and sooner for the sake of a tenant that is not known yet."""
-        age = time.monotonic() - self._terms_read
-        if age > TERMS_S or (age > NEWCOMER_TERMS_S and any(tenant not in self._terms for tenant in tenants)):
-            self._terms, self._terms_read = terms_of_tenants(), time.monotonic()
-        return self._terms
+    def _known_terms(self, tenants: Sequence[UUID]) -> Mapping[UUID, PlanTerms]:
+        """Return the terms of these tenants' plans, none older than two seconds; one that is not active has none."""
+        now = time.monotonic()
+        if len(self._terms) > MOST_TERMS:
+            self._terms = {}
+        stale = [tenant for tenant in tenants if now - self._terms.get(tenant, UNREAD)[0] > TERMS_S]
+        if stale:
+            read = terms_of(stale)
+            self._terms.update({tenant: (now, read.get(tenant)) for tenant in stale})
+        known = {tenant: self._terms[tenant][1] for tenant in tenants}
+        return {tenant: terms for tenant, terms in known.items() if terms is not None}
 
 
 def _nothing_heard() -> dict[str, set[UUID]]:
@@ -153,9 +163,11 @@ def _nothing_heard() -> dict[str, set[UUID]]:
 
 
 def _heard(session: psycopg.Connection, *, timeout: float) -> dict[str, set[UUID]]:
-    """Return, by class, who is said to have submitted: what waits already, or the first word within `timeout` seconds."""
-    words = [hints.read(word.payload) for word in session.notifies(timeout=timeout, stop_after=1)]
-    return _merged([{hint.priority_class: set(hint.tenants)} for hint in words])
+    """Return, by class, who is said to have submitted: all that was said by now, or else the first word within `timeout` seconds."""
+    words = list(session.notifies(timeout=timeout, stop_after=1))
+    while more := list(session.notifies(timeout=0.0, stop_after=1)) if words else []:
+        words += more
+    return _merged([{hint.priority_class: set(hint.tenants)} for hint in map(hints.read, (word.payload for word in words))])
 
 
 def _merged(all_heard: Iterable[Mapping[str, set[UUID]]]) -> dict[str, set[UUID]]:

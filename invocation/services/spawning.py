@@ -44,7 +44,7 @@ def made_before(fence: Fence, spawn: Spawn) -> list[UUID]:
     if not Job.objects.filter(pk=fence.job_id, attempt=fence.attempt, owner=fence.owner).exists():
         raise _stale(fence)
     places = _places(spawn)
-    found = dict(Job.objects.filter(parent_id=fence.job_id, child_key__in=places).values_list("child_key", "pk"))
+    found = dict(Job.objects.filter(parent_id=UUID(fence.job_id), child_key__in=places).values_list("child_key", "pk"))
     return [found[place] for place in places] if found else []
 
 

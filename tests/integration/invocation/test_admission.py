@@ -244,6 +244,15 @@ def test_newcomers_take_at_most_half_of_the_slots() -> None:
     found = admission.admit(P1, scene, terms=terms_of_tenants(), place=START, now=NOW, fresh=fresh)
 
     assert counted(found)[old] == 4
+    assert found.passed_by == tuple(fresh[4:])
+
+
+def test_whoever_comes_while_no_slot_is_free_is_not_forgotten() -> None:
+    newcomer = a_tenant("even", weight=1)
+    a_job(tenant_id=newcomer)
+    found = admitted(0, fresh=[newcomer])
+
+    assert (found.claims, found.passed_by, found.is_short) == ([], (newcomer,), True)
 
 
 def test_a_job_that_lost_its_worker_is_told_apart() -> None:
