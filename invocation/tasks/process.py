@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from datetime import timedelta
 from typing import Any, cast
 from uuid import UUID
@@ -23,8 +22,6 @@ log = structlog.get_logger()
 _worker: Worker | None = None
 _quarantine: Quarantine | None = None
 EX_UNAVAILABLE = 69
-WARM_AFTER_S = 1.0
-"""A worker of jobs has a warm template soon: whoever inherits from one that died must not begin by importing."""
 LAST_WORDS = timedelta(seconds=1)
 """For what drained beside this process to store that it did."""
 
@@ -71,8 +68,8 @@ def begin(sender: Any = None, **_: Any) -> None:
     _quarantine = Quarantine(queue, hostname=sender.hostname, slots=slots_of(queue))
     _start(worker)
     _worker = worker
-    if build is _job_engine:
-        threading.Timer(WARM_AFTER_S, _quarantine.warm).start()
+    if build is _job_engine:  # whoever inherits from a worker that died must not begin by importing
+        _quarantine.warm()
     log.info("worker_ready", priority_class=queue, process=str(worker.id))
 
 

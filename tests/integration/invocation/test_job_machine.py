@@ -379,8 +379,8 @@ class Machine(RuleBasedStateMachine):
                 self.complete(4 * states.index(JobState.WORKING))
             while self.in_state(JobState.CANCELLING):
                 self.confirm_a_cancel(0)
-            for n in range(len(self.in_state(JobState.INPUT_REQUIRED))):
-                self.answer(n, "agreed")
+            while self.in_state(JobState.INPUT_REQUIRED):
+                self.answer(1, "agreed")
             self.every_job_stands_as_its_shadow()
         assert [job.state for job in self.shadows if job.is_open] == []
         self.histories_have_no_gap_and_at_most_one_end()
