@@ -111,13 +111,9 @@ def test_a_job_in_quarantine_has_a_process_of_its_own_that_ends_with_it(staff: C
     wait_until(lambda: Process.objects.count() == 1)
 
 
-def test_the_template_has_one_thread_and_no_connection(staff: Crew, submitted: Submit) -> None:
+def test_the_template_has_one_thread_and_no_connection(staff: Crew) -> None:
     worker = staff.worker("one")
     wait_until(lambda: workers() == 1)
-    assert descendants(worker.pid) == []
-
-    submitted()
-    wait_until(all_ended)
     wait_until(lambda: len(descendants(worker.pid)) == 1)
     [template] = descendants(worker.pid)
     wait_until(lambda: template.cpu_percent(0.3) == 0)
