@@ -54,7 +54,7 @@ class Quarantine:
         self._keeper: threading.Thread | None = None
 
     def warm(self) -> None:
-        """Have a template from now on: whoever has run a job may be asked to run one alone."""
+        """Have a template from now on: whoever inherits from a worker that died must not begin by importing."""
         if self._template is None or not self._template.is_held:
             with self._lock:
                 self._held_template()
