@@ -16,7 +16,7 @@ MARKED = re.compile(r"^```sh test\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 DOCUMENTED_URL = "http://127.0.0.1:8000"
 REFUSED_ON_PURPOSE = {"batches.md": {"manifest_invalid"}}
 EVERY_MODE = ("event: turn.completed", "event: job.completed", '"mode":"batch-window"', '"next_fire_at":')
-SHOWN = {"README.md": EVERY_MODE, "chat.md": ("event: turn.completed",), "jobs.md": ("event: job.completed", '"question":null')}
+SHOWN = {"README.md": EVERY_MODE, "chat.md": ("event: turn.completed",), "jobs.md": ("event: job.completed", '"questions":null')}
 
 
 def script(page: Path, *, url: str) -> str:
