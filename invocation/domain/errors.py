@@ -236,7 +236,6 @@ class TooManyErasures(InvocationError):
 
     code = "too_many_erasures"
     title = "Too many erasures are open"
-    retryable = True
 
 
 class ContractBroken(InvocationError):

@@ -86,12 +86,17 @@ class Dispatcher:
             heard = _heard(session, timeout=POLL_S)
 
     def round(self, heard: Mapping[str, set[UUID]] | None = None) -> int:
-        """Mend what is due, then admit, in the classes that were heard of or in all, until slots or jobs run out; return how many."""
-        if self._look_for_the_dead() or time.monotonic() - self._swept > SWEEP_S:
-            self._swept, heard = time.monotonic(), None
+        """Mend what is due, then admit, in the classes that were heard of or in all, until slots or jobs run out; return how many.
+
+        After a mend every class is looked at; whoever was heard of is new all the same.
+        """
+        heard = heard or {}
+        is_swept = self._look_for_the_dead() or time.monotonic() - self._swept > SWEEP_S
+        if is_swept:
+            self._swept = time.monotonic()
             self._sweep()
-        classes = [each for each in DISPATCHED_CLASSES if not heard or self._concerns(each, heard)]
-        return sum(self._admit(each, heard.get(each, set()) if heard else set()) for each in classes)
+        classes = [each for each in DISPATCHED_CLASSES if is_swept or not heard or self._concerns(each, heard)]
+        return sum(self._admit(each, heard.get(each, set())) for each in classes)
 
     def _concerns(self, priority_class: PriorityClass, heard: Mapping[str, set[UUID]]) -> bool:
         """Say whether a class is worth a look: somebody has submitted, or a run has ended where somebody waits for that."""

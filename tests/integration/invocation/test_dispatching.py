@@ -1,13 +1,16 @@
-"""What the dispatcher hears: nothing that was said is left for a later round."""
+"""What the dispatcher hears: nothing that was said is left for a later round, and nothing is forgotten in one."""
 
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from uuid import uuid4
 
 from invocation.gateways.hints import CHANNEL
 from invocation.gateways.presence import own_connection
-from invocation.services.dispatching import _heard
+from invocation.models import Job
+from invocation.services.dispatching import Dispatcher, _heard
+from tests.integration.invocation.rows import a_job, a_process, a_tenant
 
 
 def test_whatever_was_said_by_now_is_heard_at_once(transactional_db: None) -> None:
@@ -20,3 +23,12 @@ def test_whatever_was_said_by_now_is_heard_at_once(transactional_db: None) -> No
 
         assert _heard(listening, timeout=5.0) == {"p1": tenants}
         assert _heard(listening, timeout=0.0) == {}
+
+
+def test_a_newcomer_who_is_heard_of_in_a_round_that_mends_comes_first_all_the_same(transactional_db: None) -> None:
+    a_process(slots=1, now=datetime.now(UTC))
+    early, newcomer = sorted(a_tenant("house") for _ in range(2))
+    waiting, first = a_job(tenant_id=early), a_job(tenant_id=newcomer)
+
+    assert Dispatcher().round({"p1": {newcomer}}) == 1
+    assert {job.pk: job.state for job in Job.objects.all()} == {waiting.pk: "queued", first.pk: "dispatched"}
