@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import cache
+from types import MappingProxyType
 
 from django.conf import settings
 
@@ -40,4 +42,9 @@ def misnamed() -> list[str]:
 
 def names() -> Mapping[Tier, str]:
     """Return the chosen provider's model for each tier; MODEL_TIERS overrides."""
-    return {**MODELS[settings.MODEL_PROVIDER], **{Tier(tier): name for tier, name in settings.MODEL_TIERS.items()}}
+    return _names(settings.MODEL_PROVIDER, tuple(settings.MODEL_TIERS.items()))
+
+
+@cache
+def _names(provider: str, tiers: tuple[tuple[str, str], ...]) -> Mapping[Tier, str]:
+    return MappingProxyType({**MODELS[provider], **{Tier(tier): name for tier, name in tiers}})

@@ -34,6 +34,14 @@ class Place:
 
 START = Place(UUID(int=0))
 
+KEPT = 32
+"""One slot in so many is kept for tenants that have nothing in flight: behind a backlog, slots come free in crowds and seldom."""
+
+
+def kept(slots: int) -> int:
+    """Return how many of a class's slots the ring leaves free; none where slots are few."""
+    return slots // KEPT
+
 
 def shares(rooms: Sequence[Room], *, free: int) -> dict[UUID, int]:
     """Return the most that each tenant may be given now.
@@ -47,7 +55,7 @@ def shares(rooms: Sequence[Room], *, free: int) -> dict[UUID, int]:
     return {room.tenant: given[room.tenant] if room.room is None else min(room.room, given[room.tenant]) for room in able if given}
 
 
-A_MESSAGE = 64
+A_MESSAGE = 128
 
 
 def messages(claims: Sequence[C], *, processes: int) -> list[Sequence[C]]:

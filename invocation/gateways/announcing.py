@@ -2,24 +2,67 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import orjson
 import structlog
 from celery import current_app
-from kombu import Connection
+from celery.events.event import get_exchange
+from celery.utils.time import utcoffset
+from kombu import Connection, Producer
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 log = structlog.get_logger()
 FLUSH_S = 0.5
-GROUP = frozenset({"task"})
 TOGETHER = 300
 MOST_WAITING = 10_000
 """What is kept for a broker that does not answer; beyond it the oldest goes."""
+ROUTE = "task.multi"
+"""Celery's own workers may send many task events as one message: a list under this key."""
+
+Event = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Started:
+    """A run that began; told as received and started."""
+
+    run_id: UUID
+    agent: str
+    endpoint: str
+    at: float
+
+    def events(self) -> Sequence[Event]:
+        uuid = str(self.run_id)
+        shown = {"name": self.agent, "args": f"('{self.endpoint}',)", "kwargs": "{}", "retries": 0, "eta": None, "expires": None}
+        return (
+            {"type": "task-received", "uuid": uuid, "timestamp": self.at, **shown},
+            {"type": "task-started", "uuid": uuid, "timestamp": self.at},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """A run that ended with this word."""
+
+    run_id: UUID
+    outcome: str
+    at: float
+    runtime: float
+
+    def events(self) -> Sequence[Event]:
+        told: Event = {"uuid": str(self.run_id), "timestamp": self.at}
+        if self.outcome == "failed":
+            return ({"type": "task-failed", **told, "exception": "see the job's events", "traceback": ""},)
+        return ({"type": "task-succeeded", **told, "result": f"'{self.outcome}'", "runtime": self.runtime},)
 
 
 class Announcer:
@@ -30,29 +73,24 @@ class Announcer:
 
     def __init__(self, hostname: str) -> None:
         self._hostname = hostname
-        self._waiting: deque[tuple[str, dict[str, Any]]] = deque(maxlen=MOST_WAITING)
+        self._waiting: deque[_Started | _Ended] = deque(maxlen=MOST_WAITING)
         self._dropped = 0
         self._lock = threading.Lock()
-        self._started: dict[UUID, float] = {}
+        self._began: dict[UUID, float] = {}
         threading.Thread(target=self._flush_for_ever, name="announcer", daemon=True).start()
 
     def started(self, run_id: UUID, agent: str, endpoint: str) -> None:
-        self._started[run_id] = time.time()
-        shown = {"name": agent, "args": f"('{endpoint}',)", "kwargs": "{}", "retries": 0, "eta": None, "expires": None}
-        self._add("task-received", run_id, **shown)
-        self._add("task-started", run_id)
+        now = self._began[run_id] = time.time()
+        self._add(_Started(run_id, agent, endpoint, now))
 
     def ended(self, run_id: UUID, outcome: str) -> None:
-        runtime = time.time() - self._started.pop(run_id, time.time())
-        if outcome == "failed":
-            self._add("task-failed", run_id, exception="see the job's events", traceback="")
-        else:
-            self._add("task-succeeded", run_id, result=f"'{outcome}'", runtime=runtime)
+        now = time.time()
+        self._add(_Ended(run_id, outcome, now, now - self._began.pop(run_id, now)))
 
-    def _add(self, kind: str, run_id: UUID, **fields: Any) -> None:
+    def _add(self, told: _Started | _Ended) -> None:
         with self._lock:
             self._dropped += len(self._waiting) == MOST_WAITING
-            self._waiting.append((kind, {"uuid": str(run_id), "timestamp": time.time(), **fields}))
+            self._waiting.append(told)
 
     def _flush_for_ever(self) -> None:
         while True:
@@ -70,22 +108,37 @@ class Announcer:
         if taken:
             self._send(taken)
 
-    def _send(self, taken: list[tuple[str, dict[str, Any]]]) -> None:
-        """Send many events as one message, as Celery's own workers may (its `task.multi`).
+    def _send(self, taken: Sequence[_Started | _Ended]) -> None:
+        """Send many events as one message, written by a faster JSON than the dispatcher of Celery's events has.
 
         Celery does not try again here, so what the broker's client raises arrives as it is.
         """
         connection = current_app.connection_for_write()
         try:
             with connection:
-                sender = current_app.events.Dispatcher(
-                    connection, hostname=self._hostname, enabled=True, buffer_while_offline=False, buffer_group=GROUP, buffer_limit=TOGETHER
-                )
-                for kind, fields in taken:
-                    sender.send(kind, **fields)
-                sender.flush(errors=False)
+                self._publish(connection, [event for told in taken for event in told.events()])
         except _losses(connection) as gone:
             log.warning("announcements_lost", count=len(taken), error=str(gone))
+
+    def _publish(self, connection: Connection, events: Sequence[Event]) -> None:
+        exchange = get_exchange(connection, name=current_app.conf.event_exchange)
+        send: Callable[..., Any] = Producer(connection.channel(), exchange, auto_declare=True).publish
+        same = {"hostname": self._hostname, "utcoffset": utcoffset(), "pid": os.getpid()}
+        for start in range(0, len(events), TOGETHER):
+            body = orjson.dumps([_whole(event, same) for event in events[start : start + TOGETHER]])
+            send(
+                body,
+                routing_key=ROUTE,
+                content_type="application/json",
+                content_encoding="utf-8",
+                delivery_mode=1,
+                headers={"hostname": self._hostname},
+            )
+
+
+def _whole(event: Event, same: Mapping[str, Any]) -> Event:
+    """Give an event what the worker's own have: whose it is, and its place by the logical clock."""
+    return {**event, **same, "clock": current_app.clock.forward()}
 
 
 def _losses(connection: Connection) -> tuple[type[Exception], ...]:

@@ -23,6 +23,7 @@ def book() -> EndpointBook:
     return EndpointBook(declared)
 
 
+@cache
 def load_agents() -> None:
-    """Import the agents that endpoints are bound to."""
+    """Import the agents that endpoints are bound to: once a process, or again until it succeeds."""
     loading.load(settings.AGENT_MODULES)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from invocation.domain.rounds import START, Place, Room, shares
+from invocation.domain.rounds import START, Place, Room, kept, shares
 from invocation.models.admission import HoldScope
 from invocation.selectors import admission as seen
 from invocation.selectors.admission import Scene
@@ -75,9 +75,20 @@ class Admitted:
     passed_by: tuple[UUID, ...] = ()
     """Of those who have just submitted, whoever had no seat; they have one in the next round."""
 
+    newcomers: frozenset[UUID] = frozenset()
+    """Those who came first because they had nothing in flight: what is theirs goes ahead, in a message of its own."""
+
+    @property
+    def first(self) -> list[tuple[UUID, int]]:
+        return self._claims([each for each in self.picked if each.tenant in self.newcomers])
+
     @property
     def claims(self) -> list[tuple[UUID, int]]:
-        return [(each.job_id, each.attempt) for each in self.picked if not each.is_alone]
+        return self._claims([each for each in self.picked if each.tenant not in self.newcomers])
+
+    @staticmethod
+    def _claims(picked: Sequence[Picked]) -> list[tuple[UUID, int]]:
+        return [(each.job_id, each.attempt) for each in picked if not each.is_alone]
 
     @property
     def alone(self) -> list[tuple[UUID, int]]:
@@ -104,22 +115,26 @@ def admit(
     Where slots ran out the ring goes on with whoever was next; so nobody is passed over for
     ever, and one slot at a time is shared as fairly as a hundred. `fresh` are tenants that
     have just submitted: those of them that have nothing in flight come first with one job
-    each, in at most half of the slots, so that a newcomer need not wait for the ring.
+    each, in at most half of the slots, so that a newcomer need not wait for the ring; a few
+    slots are kept for them, so that it need not wait for a run to end.
     """
     free = min(scene.free, MOST_A_ROUND)
     if free == 0 or priority_class in scene.held[HoldScope.CLASS]:
         return Admitted(priority_class, place=place, is_short=bool(scene.waiting), passed_by=tuple(fresh))
     rooms = [_room(tenant, priority_class, terms[tenant], scene) for tenant in scene.waiting if _may_run(tenant, scene, terms)]
-    given = shares(rooms, free=free)
+    common = min(free, max(0, scene.free - kept(scene.slots)))
+    given = shares(rooms, free=common)
     ring = [_Seat(tenant, most, terms[tenant].weight, place.had if tenant == place.tenant else 0) for tenant, most in given.items()]
     new, half = [tenant for tenant in fresh if _is_new(tenant, scene, terms)], max(1, free // 2)
     early, late = new[:half], tuple(new[half:])
     seats = [_Seat(tenant, given.get(tenant, 1), 1) for tenant in early] + [seat for seat in ring if seat.tenant not in early]
-    picked = _take(priority_class, seats, scene, free=free, now=now) if seats else []
-    more = len(picked) < scene.free and (len(picked) == free or len(scene.waiting) == TENANTS_A_ROUND or _cut(picked, seats))
-    is_short = len(picked) == scene.free or _at_cap(picked, rooms)
-    went_to = _went_to(picked, ring, scene, place, free=free)
-    return Admitted(priority_class, picked, went_to, more, scene.processes, is_short, late)
+    most = min(free, common + len(early))
+    picked = _take(priority_class, seats, scene, most=most, now=now) if seats else []
+    is_full = len(picked) >= scene.free - kept(scene.slots)
+    more = not is_full and (len(picked) == most or len(scene.waiting) == TENANTS_A_ROUND or _cut(picked, seats))
+    went_to = _went_to(picked, ring, scene, place, most=most)
+    is_short = is_full or _at_cap(picked, rooms)
+    return Admitted(priority_class, picked, went_to, more, scene.processes, is_short, late, frozenset(early))
 
 
 def _at_cap(picked: Sequence[Picked], rooms: Sequence[Room]) -> bool:
@@ -135,9 +150,9 @@ def _is_new(tenant: UUID, scene: Scene, terms: Mapping[UUID, PlanTerms]) -> bool
     return _may_run(tenant, scene, terms) and scene.in_flight[tenant] == 0
 
 
-def _went_to(picked: Sequence[Picked], ring: Sequence[_Seat], scene: Scene, place: Place, *, free: int) -> Place:
+def _went_to(picked: Sequence[Picked], ring: Sequence[_Seat], scene: Scene, place: Place, *, most: int) -> Place:
     """Return where slots ran out: at the ring's last tenant served, with what it has had of its weight."""
-    if len(picked) < free:
+    if len(picked) < most:
         return Place(scene.waiting[-1]) if scene.waiting else START
     seats = {seat.tenant: seat for seat in ring}
     last = next((seats[each.tenant] for each in reversed(picked) if each.tenant in seats), None)
@@ -157,7 +172,7 @@ def _room(tenant: UUID, priority_class: PriorityClass, terms: PlanTerms, scene: 
     return Room(tenant, terms.weight, None if cap is None else max(0, cap - scene.in_flight[tenant]))
 
 
-def _take(priority_class: PriorityClass, seats: Sequence[_Seat], scene: Scene, *, free: int, now: datetime) -> list[Picked]:
+def _take(priority_class: PriorityClass, seats: Sequence[_Seat], scene: Scene, *, most: int, now: datetime) -> list[Picked]:
     endpoints, agents = scene.held[HoldScope.ENDPOINT], scene.held[HoldScope.AGENT]
     found = lifecycle.admit(
         PICK,
@@ -170,7 +185,7 @@ def _take(priority_class: PriorityClass, seats: Sequence[_Seat], scene: Scene, *
             "endpoints": list(endpoints),
             "agents": list(agents),
             "far": FAR if endpoints or agents else 0,
-            "most": free,
+            "most": most,
         },
         now=now,
     )

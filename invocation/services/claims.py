@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -31,9 +31,8 @@ class Claim:
     owner: UUID
 
 
-@dataclass(frozen=True, slots=True)
-class HeldJob:
-    """What an attempt knows of its job, as the row stood at the claim. In the order of TOLD."""
+class HeldJob(NamedTuple):
+    """What an attempt knows of its job, as the row stood at the claim. In the order of TOLD, so that a row becomes one at once."""
 
     id: UUID
     attempt: int
@@ -63,14 +62,11 @@ class HeldJob:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A job that this process holds, and the steps that earlier attempts finished."""
+    """A job that this process holds, the right to it, and the steps that earlier attempts finished."""
 
     job: HeldJob
+    fence: Fence
     steps: Mapping[StepKey, Step]
-
-    @property
-    def fence(self) -> Fence:
-        return Fence(str(self.job.id), self.job.attempt, self.job.owner)
 
 
 def claim(claims: Sequence[Claim]) -> Sequence[Claimed | None]:
@@ -80,11 +76,14 @@ def claim(claims: Sequence[Claim]) -> Sequence[Claimed | None]:
     resumed = [job.id for job in jobs.values() if job.attempt > 1]
     steps = journals.steps_of(resumed) if resumed else {}
     taken = [jobs.pop(each.job_id, None) for each in claims]
-    return [Claimed(job, steps.get(job.id, {})) if job else None for job in taken]
+    return [_claimed(job, steps.get(job.id, {})) if job else None for job in taken]
 
 
-JSON_COLUMNS = frozenset({9, 12, 20})
+def _claimed(job: HeldJob, steps: Mapping[StepKey, Step]) -> Claimed:
+    return Claimed(job, Fence(str(job.id), job.attempt, job.owner), steps)
 
 
 def _held(row: tuple[Any, ...]) -> HeldJob:
-    return HeldJob(*(orjson.loads(value) if at in JSON_COLUMNS else value for at, value in enumerate(row)))
+    """Read a row of TOLD: JSON comes as text."""
+    job = HeldJob._make(row)
+    return job._replace(input=orjson.loads(job.input), metadata=orjson.loads(job.metadata), answers=orjson.loads(job.answers))

@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db import DatabaseError, connections
 
 from invocation.gateways.announcing import Announcer
+from invocation.gateways.interpreter import suit_many_runs
 from invocation.gateways.loop import runs
 from invocation.services.quarantine import Quarantine
 from invocation.services.worker import Engine, Worker, slots_of
@@ -70,6 +71,7 @@ def begin(sender: Any = None, **_: Any) -> None:
     _worker = worker
     if build is _job_engine:  # whoever inherits from a worker that died must not begin by importing
         _quarantine.warm()
+    suit_many_runs()
     log.info("worker_ready", priority_class=queue, process=str(worker.id))
 
 

@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from itertools import count
 from uuid import UUID, uuid4
 
 import pytest
 
 from invocation.domain.errors import StaleMove
 from invocation.domain.jobs import JobState
-from invocation.domain.rounds import START, Place
+from invocation.domain.rounds import KEPT, START, Place, kept
 from invocation.models import Job
 from invocation.models.admission import HoldScope
 from invocation.selectors.admission import Scene, live_slots
@@ -29,8 +30,13 @@ P1 = PriorityClass.P1
 def admitted(free: int, *, place: Place = START, fresh: Sequence[UUID] = ()) -> admission.Admitted:
     """Admit as if just so many slots were free."""
     scene = admission.look(P1, place=place, now=NOW)
-    scene = replace(scene, slots=free + scene.in_flight.total())
+    scene = replace(scene, slots=_slots(free + scene.in_flight.total()))
     return admission.admit(P1, scene, terms=terms_of_tenants(), place=place, now=NOW, fresh=fresh)
+
+
+def _slots(common: int) -> int:
+    """Return how many slots there must be for so many to be everybody's."""
+    return next(slots for slots in count(common) if slots - kept(slots) >= common)
 
 
 def free_slots(priority_class: PriorityClass = P1) -> int:
@@ -44,7 +50,7 @@ def leave_the_lane(job: Job) -> None:
 
 
 def counted(found: admission.Admitted) -> Mapping[UUID, int]:
-    return Counter(Job.objects.filter(pk__in=[job_id for job_id, _ in found.claims]).values_list("tenant_id", flat=True))
+    return Counter(Job.objects.filter(pk__in=[job_id for job_id, _ in [*found.first, *found.claims]]).values_list("tenant_id", flat=True))
 
 
 def one_at_a_time(rounds: int) -> Mapping[UUID, int]:
@@ -312,3 +318,26 @@ def test_a_hold_names_who_held_and_who_released(django_user_model: type) -> None
     hold.refresh_from_db()
 
     assert (hold.held_by, hold.held_at, hold.released_by, hold.released_at) == (ann, NOW, bob, NOW + timedelta(minutes=1))
+
+
+def test_a_few_slots_are_kept_for_whoever_has_nothing_in_flight() -> None:
+    crowd, newcomer = a_tenant("house"), a_tenant("house")
+    for _ in range(2 * KEPT):
+        a_job(tenant_id=crowd)
+    a_process(slots=2 * KEPT)
+    scene = admission.look(P1, place=START, now=NOW)
+    admission.admit(P1, scene, terms=terms_of_tenants(), place=START, now=NOW)
+    assert free_slots() == kept(2 * KEPT) == 2
+
+    mine, theirs = a_job(tenant_id=newcomer), a_job(tenant_id=crowd)
+    scene = admission.look(P1, place=START, now=NOW)
+    found = admission.admit(P1, scene, terms=terms_of_tenants(), place=START, now=NOW, fresh=[newcomer, crowd])
+
+    assert (found.first, found.claims) == ([(mine.pk, 0)], [])
+    assert not found.more
+    theirs.refresh_from_db()
+    assert theirs.state == "queued"
+
+
+def test_where_slots_are_few_none_is_kept() -> None:
+    assert [kept(slots) for slots in (0, 4, KEPT - 1, KEPT, 256)] == [0, 0, 0, 1, 8]

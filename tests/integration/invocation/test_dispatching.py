@@ -25,10 +25,21 @@ def test_whatever_was_said_by_now_is_heard_at_once(transactional_db: None) -> No
         assert _heard(listening, timeout=0.0) == {}
 
 
-def test_a_newcomer_who_is_heard_of_in_a_round_that_mends_comes_first_all_the_same(transactional_db: None) -> None:
+def test_a_newcomer_who_is_heard_of_in_a_round_that_looks_everywhere_comes_first_all_the_same(transactional_db: None) -> None:
     a_process(slots=1, now=datetime.now(UTC))
     early, newcomer = sorted(a_tenant("house") for _ in range(2))
     waiting, first = a_job(tenant_id=early), a_job(tenant_id=newcomer)
 
     assert Dispatcher().round({"p1": {newcomer}}) == 1
     assert {job.pk: job.state for job in Job.objects.all()} == {waiting.pk: "queued", first.pk: "dispatched"}
+
+
+def test_what_was_mended_is_looked_for_though_nobody_submitted(transactional_db: None) -> None:
+    a_process(slots=1, now=datetime.now(UTC))
+    dispatcher = Dispatcher()
+    assert dispatcher.round() == 0
+    a_job(tenant_id=a_tenant("house"))
+
+    assert dispatcher.round({"p1": set()}) == 0
+    dispatcher._look_everywhere()
+    assert dispatcher.round({"p1": set()}) == 1

@@ -307,7 +307,7 @@ class Sent(Dispatcher):
         return taken
 
     def _send(self, admitted: Any) -> None:
-        self._sent += admitted.claims
+        self._sent += [*admitted.first, *admitted.claims]
 
 
 def test_another_tenants_job_cannot_be_joined(on_loop: OnLoop[Any]) -> None:
