@@ -27,13 +27,12 @@ class BrokerGone(ConnectionError):
 
 def wake_jobs(priority_class: str, claims: Sequence[tuple[UUID, int]]) -> None:
     """Wake a worker of the class for these (job, attempt) pairs. Raises BrokerGone."""
-    _send(RUN_JOBS, priority_class, [[str(job_id), attempt] for job_id, attempt in claims])
+    _send(RUN_JOBS, priority_class, _told(claims))
 
 
 def wake_alone(priority_class: str, claims: Sequence[tuple[UUID, int]]) -> None:
-    """Wake a worker of the class for each of these jobs apart: each runs alone in its process. Raises BrokerGone."""
-    for job_id, attempt in claims:
-        _send(RUN_ALONE, priority_class, str(job_id), attempt)
+    """Wake a worker of the class for these (job, attempt) pairs: each runs alone in a process of its own. Raises BrokerGone."""
+    _send(RUN_ALONE, priority_class, _told(claims))
 
 
 def wake_turns(turn_ids: Sequence[UUID], *, within_s: float) -> None:
@@ -62,6 +61,10 @@ def send_wave(shard_ids: Sequence[UUID | int], *, batch_id: UUID, wave: int) -> 
 def send_wave_end(batch_id: UUID, *, wave: int) -> None:
     """Send the body of a wave whose callback was lost. Raises BrokerGone."""
     _send(AFTER_WAVE, "p3", str(batch_id), wave)
+
+
+def _told(claims: Sequence[tuple[UUID, int]]) -> list[tuple[str, int]]:
+    return [(str(job_id), attempt) for job_id, attempt in claims]
 
 
 def _send(name: str, queue: str, *args: Any, expires: float = MESSAGE_LIFE_S) -> None:

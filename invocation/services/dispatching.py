@@ -127,7 +127,8 @@ class Dispatcher:
         try:
             for claims in [*messages(admitted.first, processes=1), *messages(admitted.claims, processes=admitted.processes)]:
                 dispatch.wake_jobs(admitted.priority_class, claims)
-            dispatch.wake_alone(admitted.priority_class, admitted.alone)
+            for claims in messages(admitted.alone, processes=admitted.processes):
+                dispatch.wake_alone(admitted.priority_class, claims)
         except dispatch.BrokerGone as gone:
             log.warning("broker_gone", error=str(gone), jobs=len(admitted.picked))
 

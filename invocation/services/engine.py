@@ -73,7 +73,7 @@ class JobEngine:
         self._promised = 0
         self._finishing = 0
         self._lock = threading.Lock()
-        self._claims: Grouper[Claim, Claimed | None] = Grouper(claims.claim, abreast=2, most=128)
+        self._claims: Grouper[Claim, Claimed | None] = Grouper(claims.claim, abreast=3, most=128)
         self._completions: Grouper[Completion, bool] = Grouper(attempts.complete, abreast=2, most=128)
         self._running = Running()
         self._draining = False

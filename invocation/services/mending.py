@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Self
 from uuid import UUID
 
 import structlog
@@ -31,7 +32,7 @@ class Mender:
         self._swept = float("-inf")
         self._thread = threading.Thread(target=self._live, name="mender", daemon=True)
 
-    def __enter__(self) -> Mender:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -107,10 +107,11 @@ class Worker:
         self._presence.leave()
 
     def _live(self) -> None:
-        """A database that restarts ends neither the process nor its runs: the next beat finds it back."""
+        """Listen first: the row is fresh. A database that restarts ends neither the process nor its runs: the next beat finds it back."""
+        act = self._hear
         while not self._leaving.is_set():
             try:
-                self._one_beat()
+                act()
             except (psycopg.Error, DatabaseError) as error:
                 if self._leaving.is_set():
                     return
@@ -118,6 +119,11 @@ class Worker:
                 self._leaving.wait(TRY_AGAIN_S)
             finally:
                 connections.close_all()
+            act = self._one_beat
+
+    def _hear(self) -> None:
+        """For as long as a beat, stop what somebody wants stopped."""
+        self._stop(self._presence.heard(within=self._beat))
 
     def _one_beat(self) -> None:
         """The lease comes first: a presence that is long in coming must not end it."""
@@ -133,7 +139,7 @@ class Worker:
             self._be_known(is_kept=is_kept, now=datetime.now(UTC))
         self._return_what_broke_off()
         self._stop(attempts.cancelling(self.id) + cancelling.stopping_turns(self.id))
-        self._stop(self._presence.heard(within=self._beat))
+        self._hear()
 
     def _be_known(self, *, is_kept: bool, now: datetime) -> None:
         """Only a process that holds its presence comes back: the others would be taken for dead at once."""

@@ -30,9 +30,10 @@ def run_jobs(self: Any, wakes: list[tuple[str, int]]) -> None:
 
 
 @shared_task(name=dispatch.RUN_ALONE, send_events=False)
-def run_alone(job_id: str, attempt: int) -> None:
-    """Let the job run alone in a process of its own, and return."""
-    process.quarantine().take(UUID(job_id), attempt)
+def run_alone(wakes: list[tuple[str, int]]) -> None:
+    """Let each job run alone in a process of its own, and return."""
+    for job_id, attempt in wakes:
+        process.quarantine().take(UUID(job_id), attempt)
 
 
 @shared_task(name=dispatch.RUN_TURNS, send_events=False)
