@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
 import redis
+from celery.events.state import State
 from django.conf import settings
 from structlog.testing import capture_logs
 
@@ -76,3 +80,34 @@ def test_what_waits_for_a_broker_that_does_not_answer_is_bounded_and_counted(sil
         announcer.flush()
         wait_until(lambda: {line["event"] for line in logged} >= {"announcements_dropped", "announcements_lost"})
     assert [line["count"] for line in logged if line["event"] == "announcements_dropped"] == [10]
+
+
+@pytest.mark.parametrize(("outcome", "state"), [("completed", "SUCCESS"), ("failed", "FAILURE")])
+def test_celerys_own_receiver_sees_the_whole_run(outcome: str, state: str) -> None:
+    app.set_default()
+    seen, run_id = State(), uuid4()
+    with listening(seen):
+        announcer = Announcer("the-announcer")
+        announcer.started(run_id, "librarian@1", "find@1")
+        announcer.ended(run_id, outcome)
+        wait_until(lambda: str(run_id) in seen.tasks and seen.tasks[str(run_id)].state == state)
+
+    task = seen.tasks[str(run_id)]
+    assert (task.name, task.args, task.worker.hostname) == ("librarian@1", "('find@1',)", "the-announcer")
+    assert task.received <= task.started <= (task.succeeded or task.failed)
+
+
+@contextmanager
+def listening(seen: Any) -> Iterator[None]:
+    """Let Celery's own receiver, as Flower has it, write what it hears into `seen`."""
+    with app.connection_for_read() as connection, redis.Redis.from_url(settings.BROKER_URL) as broker:
+        others = broker.pubsub_numpat()  # type: ignore[no-untyped-call]
+        receiver = app.events.Receiver(connection, handlers={"*": seen.event})
+        thread = threading.Thread(target=lambda: receiver.capture(limit=None, timeout=None, wakeup=False))
+        thread.start()
+        wait_until(lambda: broker.pubsub_numpat() > others)  # type: ignore[no-untyped-call]
+        try:
+            yield
+        finally:
+            receiver.should_stop = True
+            thread.join()
