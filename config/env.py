@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,7 @@ class Env:
     model_provider: str
     model_base_url: str
     model_api_key: str
+    model_region: str
     model_tiers: Mapping[str, str]
     offline_first_token_ms: int
     offline_token_ms: int
@@ -104,6 +106,7 @@ def read(given: Mapping[str, str]) -> Env:
         model_provider=given.get("MODEL_PROVIDER") or "offline",
         model_base_url=given.get("MODEL_BASE_URL") or "",
         model_api_key=given.get("MODEL_API_KEY") or "",
+        model_region=_region(given, "MODEL_REGION"),
         model_tiers=_pairs(given, "MODEL_TIERS"),
         offline_first_token_ms=_count(given, "OFFLINE_FIRST_TOKEN_MS", 200),
         offline_token_ms=_count(given, "OFFLINE_TOKEN_MS", 20),
@@ -205,6 +208,14 @@ def _address(given: Mapping[str, str], name: str) -> str:
     raw = given.get(name, "")
     if raw and not raw.startswith(("https://", "http://")):
         raise BadSetting(name, raw, "say an http or https URL")
+    return raw
+
+
+def _region(given: Mapping[str, str], name: str) -> str:
+    """Read a region's name; it becomes a part of a host's name, so nothing else may stand there."""
+    raw = given.get(name, "")
+    if raw and not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d{1,2}", raw):
+        raise BadSetting(name, raw, "say an AWS region, such as us-east-1")
     return raw
 
 

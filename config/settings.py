@@ -110,6 +110,7 @@ ENDPOINT_LOCK = ROOT / "config" / "endpoints.lock.json"
 MODEL_PROVIDER = env.model_provider
 MODEL_BASE_URL = env.model_base_url
 MODEL_API_KEY = env.model_api_key
+MODEL_REGION = env.model_region
 MODEL_TIERS = env.model_tiers
 OFFLINE_FIRST_TOKEN_MS = env.offline_first_token_ms
 OFFLINE_TOKEN_MS = env.offline_token_ms
