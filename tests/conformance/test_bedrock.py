@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +18,7 @@ from agents.gateways.providers.bedrock import Bedrock
 from agents.gateways.providers.tokens import count_messages, count_tokens
 from agents.gateways.simulated_provider.event_stream import frame
 from tests.conformance.canned import AWS, Asked, answering, whole
-from tests.conformance.simulated import REGION
+from tests.conformance.simulated import REGION, until
 from tests.conformance.test_providers import ask, parts, reply
 
 
@@ -177,6 +180,31 @@ async def test_temporary_credentials_bring_their_token(monkeypatch: pytest.Monke
     assert f"/{REGION}/bedrock/aws4_request" in asked.head
 
 
+async def test_credentials_that_take_their_time_stop_nothing_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The program that gives them waits for a file that only this loop makes: on the loop it would wait in vain."""
+    _asking(monkeypatch, tmp_path, "touch asked; for _ in $(seq 500); do [ -e go ] && exec cat given; sleep 0.02; done; exit 1")
+    (tmp_path / "given").write_text(json.dumps({"Version": 1, "AccessKeyId": "AKIASLOW", "SecretAccessKey": "x"}))
+    async with at(AWS + START + HELLO + stop("end_turn") + USAGE) as (provider, asked):
+        call = asyncio.create_task(parts(provider, ask()))
+        await until(lambda: asyncio.to_thread((tmp_path / "asked").exists))
+        (tmp_path / "go").touch()
+        await call
+
+    assert "Credential=AKIASLOW/" in asked.head
+
+
+async def test_credentials_that_are_about_to_end_are_asked_for_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    _asking(monkeypatch, tmp_path, "cat given")
+    soon = (datetime.now(UTC) + timedelta(minutes=5)).isoformat()
+    async with at(AWS + START + HELLO + stop("end_turn") + USAGE) as (provider, asked):
+        for name in ("AKIAFIRST", "AKIASECOND"):
+            told = {"Version": 1, "AccessKeyId": name, "SecretAccessKey": "x", "SessionToken": name, "Expiration": soon}
+            (tmp_path / "given").write_text(json.dumps(told))
+            await parts(provider, ask())
+
+    assert "Credential=AKIASECOND/" in asked.head
+
+
 async def test_without_credentials_nothing_is_sent_and_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     _without_credentials(monkeypatch)
     async with at(AWS) as (provider, asked):
@@ -218,6 +246,16 @@ async def test_a_server_that_is_not_there_is_unavailable() -> None:
     with pytest.raises(ProviderUnavailable, match="failed"):
         await parts(provider, ask())
     await provider.aclose()
+
+
+def _asking(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str) -> None:
+    """Let credentials come from a program that runs in this folder."""
+    _without_credentials(monkeypatch)
+    program = folder / "credentials.sh"
+    program.write_text(f"#!/bin/sh\ncd {folder}\n{script}\n")
+    program.chmod(0o700)
+    (folder / "config").write_text(f"[default]\ncredential_process = {program}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(folder / "config"))
 
 
 def _without_credentials(monkeypatch: pytest.MonkeyPatch) -> None:

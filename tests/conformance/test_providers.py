@@ -161,6 +161,16 @@ async def test_each_fault_is_the_contracts_own_error_and_is_worth_a_retry(
     assert raised.value.retry_after == (RETRY_AFTER if says_when else None)
 
 
+@pytest.mark.parametrize("marker", ["429", "500", "529"])
+async def test_a_refused_call_is_not_tried_again(subject: Subject, marker: str) -> None:
+    before = (await subject.counts())["calls"]
+
+    with pytest.raises(ProviderError):
+        await parts(subject.provider, ask(f"[[fault:{marker}]]"))
+
+    assert (await subject.counts())["calls"] == before + 1
+
+
 @pytest.mark.parametrize("marker", ["stall", "cut", "break"])
 async def test_what_came_before_a_break_was_delivered(subject: Subject, marker: str) -> None:
     request = ask(f"[[fault:{marker}]]")
