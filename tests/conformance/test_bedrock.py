@@ -40,8 +40,8 @@ COUNTED = {"inputTokens": 20, "outputTokens": 3, "totalTokens": 93, "cacheReadIn
 USAGE = event("metadata", {"usage": COUNTED, "metrics": {"latencyMs": 5}})
 
 
-def at(answer: bytes, **options: str) -> AbstractAsyncContextManager[tuple[Provider, Asked]]:
-    return answering(answer, lambda address: Bedrock(base_url=address, **{"region": REGION, **options}))
+def at(answer: bytes, *, api_key: str = "") -> AbstractAsyncContextManager[tuple[Provider, Asked]]:
+    return answering(answer, lambda address: Bedrock(base_url=address, region=REGION, api_key=api_key))
 
 
 async def test_the_model_is_in_the_path_the_system_apart_and_thinking_off() -> None:

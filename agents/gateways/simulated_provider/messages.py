@@ -78,7 +78,7 @@ class MessageEvents:
         return orjson.dumps({**self._message, "content": content, **_stop(reply.finish), "usage": _usage(reply.usage)})
 
     def opening(self) -> bytes:
-        started = {**self._message, "content": [], "stop_reason": None, "stop_sequence": None, "usage": _usage(self._input)}
+        started: dict[str, Any] = {**self._message, "content": [], "stop_reason": None, "stop_sequence": None, "usage": _usage(self._input)}
         block = {"type": "text", "text": ""}
         return _event("message_start", message=started) + _event("content_block_start", index=0, content_block=block) + _event("ping")
 
