@@ -182,25 +182,24 @@ async def test_temporary_credentials_bring_their_token(monkeypatch: pytest.Monke
 
 async def test_credentials_that_take_their_time_stop_nothing_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The program that gives them waits for a file that only this loop makes: on the loop it would wait in vain."""
-    _asking(monkeypatch, tmp_path, "touch asked; for _ in $(seq 500); do [ -e go ] && exec cat given; sleep 0.02; done; exit 1")
+    _asking(monkeypatch, tmp_path)
     (tmp_path / "given").write_text(json.dumps({"Version": 1, "AccessKeyId": "AKIASLOW", "SecretAccessKey": "x"}))
     async with at(AWS + START + HELLO + stop("end_turn") + USAGE) as (provider, asked):
-        call = asyncio.create_task(parts(provider, ask()))
-        await until(lambda: asyncio.to_thread((tmp_path / "asked").exists))
-        (tmp_path / "go").touch()
-        await call
+        await _call_while_asked(provider, tmp_path)
 
     assert "Credential=AKIASLOW/" in asked.head
 
 
-async def test_credentials_that_are_about_to_end_are_asked_for_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    _asking(monkeypatch, tmp_path, "cat given")
+async def test_credentials_that_are_about_to_end_are_asked_for_again_and_stop_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _asking(monkeypatch, tmp_path)
     soon = (datetime.now(UTC) + timedelta(minutes=5)).isoformat()
     async with at(AWS + START + HELLO + stop("end_turn") + USAGE) as (provider, asked):
         for name in ("AKIAFIRST", "AKIASECOND"):
             told = {"Version": 1, "AccessKeyId": name, "SecretAccessKey": "x", "SessionToken": name, "Expiration": soon}
             (tmp_path / "given").write_text(json.dumps(told))
-            await parts(provider, ask())
+            await _call_while_asked(provider, tmp_path)
 
     assert "Credential=AKIASECOND/" in asked.head
 
@@ -248,14 +247,25 @@ async def test_a_server_that_is_not_there_is_unavailable() -> None:
     await provider.aclose()
 
 
-def _asking(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str) -> None:
-    """Let credentials come from a program that runs in this folder."""
+def _asking(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Let credentials come from a program that says that it was asked and waits, ten seconds at most, until it may go."""
     _without_credentials(monkeypatch)
     program = folder / "credentials.sh"
-    program.write_text(f"#!/bin/sh\ncd {folder}\n{script}\n")
+    waiting = "for _ in $(seq 500); do [ -e go ] && exec cat given; sleep 0.02; done; exit 1"
+    program.write_text(f"#!/bin/sh\ncd {folder}\ntouch asked\n{waiting}\n")
     program.chmod(0o700)
     (folder / "config").write_text(f"[default]\ncredential_process = {program}\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(folder / "config"))
+
+
+async def _call_while_asked(provider: Provider, folder: Path) -> None:
+    """Call; let the program go once this loop has seen that it was asked."""
+    call = asyncio.create_task(parts(provider, ask()))
+    await until(lambda: asyncio.to_thread((folder / "asked").exists))
+    (folder / "go").touch()
+    await call
+    for name in ("asked", "go"):
+        (folder / name).unlink()
 
 
 def _without_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
