@@ -8,11 +8,15 @@ A wiped store starts with idle minutes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
 from uuid import UUID
 
 from quota.domain.asks import Ask, Grant
+from quota.domain.classes import PriorityClass
 from quota.domain.limits import Pool
 from quota.gateways import connection
 
@@ -21,6 +25,15 @@ _HERE = Path(__file__).parent
 _WINDOW = (_HERE / "window.lua").read_text()
 _RESERVE = _WINDOW + (_HERE / "reserve.lua").read_text()
 _SETTLE = _WINDOW + (_HERE / "settle.lua").read_text()
+_GAUGE = _WINDOW + (_HERE / "gauge.lua").read_text()
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What one class has used of a window."""
+
+    tokens: int
+    requests: int
 
 
 async def reserve(grant_id: UUID, ask: Ask, *, pools: tuple[Pool, ...], at: float | None = None) -> timedelta:
@@ -45,8 +58,33 @@ async def settle(grant: Grant, *, tokens: int, requests: int, at: float | None =
         await script(keys=_keys(grant.id, grant.provider, grant.model), args=[_moment(at), tokens, requests])
 
 
+def used(models: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], Mapping[PriorityClass, Used]]:
+    """Return what each class has used of each model's minute, in one exchange, from any thread. Raises QuotaStoreUnavailable."""
+    with connection.answering():
+        pipeline = connection.in_threads().pipeline(transaction=False)
+        script = pipeline.register_script(_GAUGE)
+        for provider, model in models:
+            script(keys=[_window(provider, model)], args=[""], client=pipeline)
+        answers = pipeline.execute()
+    return {key: _by_class(answer) for key, answer in zip(models, answers, strict=True)}
+
+
+def _by_class(sums: Sequence[int]) -> Mapping[PriorityClass, Used]:
+    """Tell the classes apart by their pools; p1 stands for p2 as well, which draws on the same."""
+    everyone, all_but_p0, p3 = (Used(*sums[place : place + 2]) for place in (0, 2, 4))
+    return MappingProxyType({PriorityClass.P0: _less(everyone, all_but_p0), PriorityClass.P1: _less(all_but_p0, p3), PriorityClass.P3: p3})
+
+
+def _less(one: Used, other: Used) -> Used:
+    return Used(one.tokens - other.tokens, one.requests - other.requests)
+
+
+def _window(provider: str, model: str) -> str:
+    return f"{{quota}}:window:{provider}/{model}"
+
+
 def _keys(grant_id: UUID, provider: str, model: str) -> list[str]:
-    return [f"{{quota}}:window:{provider}/{model}", f"{{quota}}:grant:{grant_id.hex}"]
+    return [_window(provider, model), f"{{quota}}:grant:{grant_id.hex}"]
 
 
 def _moment(at: float | None) -> str:
