@@ -117,13 +117,14 @@ def lock(key: ModelKey, act: str, *, for_s: float) -> bool:
         return bool(connection.in_threads().set(f"{{quota}}:{act}:{_name(key)}", "1", nx=True, px=round(for_s * 1000)))
 
 
-def read(models: Mapping[ModelKey, Limits]) -> Mapping[ModelKey, Reading]:
+def read(models: Mapping[ModelKey, Limits], *, at: float | None = None) -> Mapping[ModelKey, Reading]:
     """Return what the store knows of each model, in one exchange, from any thread. Raises QuotaStoreUnavailable."""
+    moment = time.time() if at is None else at
     with connection.answering():
         pipeline = connection.in_threads().pipeline(transaction=False)
         script = pipeline.register_script(_GAUGE.text)
         for key, limits in models.items():
-            script(keys=[_model(key)], args=["", *midnights(limits, at=time.time())], client=pipeline)
+            script(keys=[_model(key)], args=[_moment(at), *midnights(limits, at=moment)], client=pipeline)
         answers = pipeline.execute()
     return {key: _reading(answer) for key, answer in zip(models, answers, strict=True)}
 

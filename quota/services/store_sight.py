@@ -64,10 +64,10 @@ def most_of_the_minute(key: ModelKey, limits: Limits, *, now: datetime) -> ByCla
     """Return the most that each class can have been granted in the last minute."""
     seen = ModelUse.objects.filter(provider=key[0], model=key[1], seen_at__gt=now - FORGOTTEN_AFTER).first()
     booked = _booked(key, since=(now - timedelta(minutes=1)).timestamp())
-    return _most(nested(limits), _seen(seen), booked, (now - seen.seen_at).total_seconds()) if seen else booked
+    return most(nested(limits), _seen(seen), booked, (now - seen.seen_at).total_seconds()) if seen else booked
 
 
-def _most(pools: tuple[Pool, Pool, Pool], seen: ByClass, booked: ByClass, since_s: float) -> ByClass:
+def most(pools: tuple[Pool, Pool, Pool], seen: ByClass, booked: ByClass, since_s: float) -> ByClass:
     """No pool but p0's gives more than its share of ten seconds in ten seconds; p0's calls are booked within seconds."""
     bursts = math.ceil((since_s + 1) / TEN_S)
     p0, p3 = PriorityClass.P0, PriorityClass.P3
