@@ -24,6 +24,8 @@ class RunError(Exception):
     cause = Cause.BAD_CODE
     remedy = "Read the run's journal for the step that failed."
     retryable = False
+    is_charged = True
+    """Whether it counts as a failure of what was run; without a call made, or as another's probe, it does not."""
 
     def __init__(self, sentence: str, *, remedy: str | None = None, retry_after: timedelta | None = None) -> None:
         super().__init__(sentence)

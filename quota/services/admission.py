@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Collection
 from datetime import timedelta
 from weakref import WeakKeyDictionary
 
 from quota.domain.asks import Ask, Grant
+from quota.domain.classes import PriorityClass
+from quota.domain.errors import CanNeverFit
 from quota.domain.limits import check_fits
 from quota.gateways.windows import ModelKey
-from quota.services.limits import limits_of
+from quota.services.limits import known_limits, limits_of
 from quota.services.rooms import Room
 
 A_SECOND = timedelta(seconds=1)
@@ -31,6 +34,21 @@ async def reserve(ask: Ask, *, patience: timedelta) -> Grant:
     limits = await limits_of(ask.provider, ask.model)
     check_fits(limits, ask.priority_class, tokens=ask.tokens)
     return await _room(ask.provider, ask.model).reserve(ask, limits, deadline=deadline)
+
+
+def check_can_fit(provider: str, models: Collection[str], priority_class: PriorityClass, *, tokens: int) -> None:
+    """Refuse at submission what no model's quota could ever take. Raises CanNeverFit; reserves nothing."""
+    refusals = [refusal for model in models if (refusal := _refusal(provider, model, priority_class, tokens))]
+    if refusals and len(refusals) == len(models):
+        raise refusals[0]
+
+
+def _refusal(provider: str, model: str, priority_class: PriorityClass, tokens: int) -> CanNeverFit | None:
+    try:
+        check_fits(known_limits(provider, model), priority_class, tokens=tokens)
+    except CanNeverFit as refusal:
+        return refusal
+    return None
 
 
 async def settle(grant: Grant, *, used_tokens: int) -> None:

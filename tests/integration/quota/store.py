@@ -19,6 +19,16 @@ START = 1_800_000_000.0
 
 
 @dataclass(eq=False)
+class Client:
+    """A process, as the store knows it."""
+
+    name: str = field(default_factory=lambda: uuid4().hex[:8])
+    generation: str = ""
+    numbers: count[int] = field(default_factory=lambda: count(1))
+    last: tuple[Sequence[Word], Party, Answer] | None = None
+
+
+@dataclass(eq=False)
 class Call:
     """What one call was granted, and what it used in the end."""
 
@@ -29,16 +39,7 @@ class Call:
     tokens: int
     requests: int = 1
     is_open: bool = True
-
-
-@dataclass
-class Client:
-    """A process, as the store knows it."""
-
-    name: str = field(default_factory=lambda: uuid4().hex[:8])
-    generation: str = ""
-    numbers: count[int] = field(default_factory=lambda: count(1))
-    last: tuple[Sequence[Word], Party, Answer] | None = None
+    client: Client = field(default_factory=Client)
 
 
 @dataclass
@@ -71,7 +72,7 @@ class Store:
         verdict = answer.verdicts[0]
         if verdict.is_granted:
             place = Place(verdict.figure, answer.slot, answer.generation)
-            self.calls.append(Call(priority_class, self.now, place, tokens, tokens))
+            self.calls.append(Call(priority_class, self.now, place, tokens, tokens, client=client or self.me))
         return verdict
 
     async def ask(self, priority_class: PriorityClass, tokens: int, client: Client | None = None) -> timedelta:

@@ -53,7 +53,7 @@ class Quota(RuleBasedStateMachine):
         self.seen: tuple[float, ByClass] = (self.store.now, windows.NOTHING)
         self.began = self.store.now
 
-    @rule(gap=st.floats(0.01, 20))
+    @rule(gap=st.one_of(st.floats(0.01, 20), st.sampled_from([9.9, 10.4, 58.8, 59.9, 60.4])))
     def pass_time(self, gap: float) -> None:
         """Somebody looks at the minute every few seconds, as the rooms do."""
         until = self.store.now + gap
@@ -67,16 +67,22 @@ class Quota(RuleBasedStateMachine):
         verdict = self.do(self.store.want(word, tokens, self.clients[who]))
         assert verdict.is_granted or not due
 
+    @rule(word=st.sampled_from(PriorityClass), who=st.integers(0, 1))
+    def take_all_there_is(self, word: PriorityClass, who: int) -> None:
+        for tokens in (600, 100):
+            while self.do(self.store.want(word, tokens, self.clients[who])).is_granted:
+                pass
+
     @precondition(lambda self: any(call.is_open for call in self.store.calls))
     @rule(luck=st.randoms(use_true_random=False), share=st.floats(0, 1), is_made=st.booleans())
     def settle(self, luck: Any, share: float, *, is_made: bool) -> None:
         call = luck.choice([call for call in self.store.calls if call.is_open])
-        client = luck.choice(self.clients)
-        is_of_now = call.place.generation == client.generation
-        was = (call.tokens, call.requests)
-        self.do(self.store.settle(call, tokens=int(call.reserved * share) * is_made, requests=int(is_made), client=client))
-        if not is_of_now:
-            call.tokens, call.requests = was
+        used, requests = int(call.reserved * share) * is_made, int(is_made)
+        if call.place.generation == call.client.generation:
+            self.do(self.store.settle(call, tokens=used, requests=requests, client=call.client))
+        call.is_open = False
+        if call.place.generation == self.generation:
+            call.tokens, call.requests = used, requests
 
     @rule(who=st.integers(0, 1))
     def send_again(self, who: int) -> None:
@@ -104,11 +110,19 @@ class Quota(RuleBasedStateMachine):
         if block.take(tokens, at=self.store.now):
             self.store.calls.append(Call(P3, self.store.now, block.place, tokens, tokens, is_open=False))
 
+    @rule(word=st.sampled_from(PriorityClass), who=st.integers(0, 1))
+    def fill_the_minute(self, word: PriorityClass, who: int) -> None:
+        for _ in range(5):
+            self.take_all_there_is(word, who)
+            self.pass_time(10.6)
+
     @precondition(lambda self: self.blocks)
     @rule(luck=st.randoms(use_true_random=False))
     def close_a_block(self, luck: Any) -> None:
         block = self.blocks.pop(luck.randrange(len(self.blocks)))
-        self.do(self.store.say(block.close(), client=luck.choice(self.clients)))
+        client = luck.choice(self.clients)
+        if block.place.generation == client.generation:
+            self.do(self.store.say(block.close(), client=client))
 
     @rule(who=st.integers(0, 1))
     def die(self, who: int) -> None:
