@@ -19,7 +19,7 @@ Parts = AsyncGenerator[Piece | Reply, None]
 async def listened(parts: Parts, grant: Grant) -> Parts:
     """Pass a call's parts on, and tell the quota that the provider answers, slows us down or fails.
 
-    A probe's failure is not charged to the run that happened to carry it.
+    An error says whether its call was a probe, of which many may fail before the provider is back.
     """
     try:
         async with aclosing(parts):
@@ -28,7 +28,7 @@ async def listened(parts: Parts, grant: Grant) -> Parts:
                 yield part
     except ProviderError as error:
         _TELL.get(type(error), _nothing)(grant, retry_after=error.retry_after)
-        error.is_charged = error.is_charged and not grant.is_probe
+        error.is_of_probe = grant.is_probe
         raise
 
 

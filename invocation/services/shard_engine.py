@@ -185,14 +185,14 @@ class _Shard:
                 carried = await self._carried(row, run_id, bill, budgets)
                 if carried.error is None or not self._tries_again(carried.error, number, end):
                     return FinishedRow(row, run_id, carried, bill, number)
-                if not carried.error.is_charged and self._is_draining():
+                if not _is_own(carried.error) and self._is_draining():
                     return None
                 await asyncio.sleep(_wait(carried.error, number))
-                number += carried.error.is_charged
+                number += _is_own(carried.error)
 
     def _tries_again(self, error: RunError, number: int, end: float) -> bool:
         """A row waits as long as a row may take for a provider that is out or a quota without room; other errors are its own."""
-        may_try = number < self.endpoint.policy.tries if error.is_charged else time.monotonic() < end
+        may_try = number < self.endpoint.policy.tries if _is_own(error) else time.monotonic() < end
         return is_retryable(error) and may_try
 
     async def _may_begin(self) -> bool:
@@ -264,6 +264,11 @@ class _Shard:
             duration_ms=done.carried.clock.elapsed_ms(),
             at=now,
         )
+
+
+def _is_own(error: RunError) -> bool:
+    """Say whether a row is charged with it: not with a provider that is still out, nor with a quota without room."""
+    return error.is_charged and not error.is_of_probe
 
 
 def _is_held(batch: Batch) -> bool:

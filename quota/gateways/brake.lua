@@ -2,7 +2,7 @@
 -- brake: {ceiling, since, shut until, next probe, lowered at}; breaker: {failures, since, open until, openings, probe until}.
 local FLOOR, RECOVERS_A_SECOND = 0.05, 0.005
 local ONE_LOWERING_S = 2
-local FAILURES, SPAN_S = 5, 30
+local SPAN_S = 30
 local OPEN_S, LONGEST_OPEN_S, PROBE_S = 5, 60, 30
 local LONGEST_SHUT_S = 300
 
@@ -27,14 +27,14 @@ local function open(breaker, now, retry_s)
   breaker[4], breaker[5] = breaker[4] + 1, 0
 end
 
-local function failed(breaker, now, is_probe, retry_s)
+local function failed(breaker, now, most, is_probe, retry_s)
   if breaker[3] > 0 then
     if is_probe then open(breaker, now, retry_s) end
     return
   end
   if now - breaker[2] > SPAN_S or breaker[1] == 0 then breaker[1], breaker[2] = 0, now end
   breaker[1] = breaker[1] + 1
-  if breaker[1] >= FAILURES then open(breaker, now, retry_s) end
+  if breaker[1] >= most then open(breaker, now, retry_s) end
 end
 
 local function answered(brake, breaker, is_probe)

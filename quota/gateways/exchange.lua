@@ -1,5 +1,5 @@
 -- KEYS model, waiting line, what was said last. ARGV simulated time or '', client, number of the exchange, the
--- generation that the client knows, life of a ticket in s, three pools of six limits (tokens and requests of the
+-- generation that the client knows, life of a ticket in s, failures that open the breaker, three pools of six limits (tokens and requests of the
 -- minute, of ten seconds, of the day; -1 for none), four midnights, then words, each with its arguments.
 -- The same number again changes nothing and gets the same answer.
 -- Returns {'wiped'}, or {generation, current slot, failures, then four numbers for each `want`: 1 granted, 2 granted
@@ -9,7 +9,7 @@ local function arg() place = place + 1; return ARGV[place] end
 local function num() return tonumber(arg()) end
 
 local now = clock(arg())
-local client, number, generation, ticket_s = arg(), arg(), arg(), num()
+local client, number, generation, ticket_s, most_failures = arg(), arg(), arg(), num(), num()
 local said = redis.call('GET', KEYS[3])
 if said then
   local last = cmsgpack.unpack(said)
@@ -184,7 +184,7 @@ end
 
 function words.leave() leave_line(num()) end
 function words.answered() answered(brake, breaker, num() == 1) end
-function words.failed() failed(breaker, now, num() == 1, num() / 1000) end
+function words.failed() failed(breaker, now, most_failures, num() == 1, num() / 1000) end
 function words.silent() breaker[5] = 0 end
 function words.slow()
   local busiest = math.max(used(window.minute, 1, 1) / limits[1].minute[1], used(window.minute, 1, 2) / limits[1].minute[2])

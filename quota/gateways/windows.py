@@ -17,6 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
 
+from django.conf import settings
 from redis.exceptions import NoScriptError
 
 from quota.domain.classes import PriorityClass
@@ -85,7 +86,8 @@ async def exchange(key: ModelKey, limits: Limits, words: Sequence[Word], party: 
     The same number of the same client acts once, however often it is sent. `at` simulates the
     store's clock, in seconds, for tests. Raises QuotaStoreUnavailable.
     """
-    args: list[str | int | float] = [_moment(at), party.client, party.number, party.generation, TICKET_S, *_limits(limits)]
+    args: list[str | int | float] = [_moment(at), party.client, party.number, party.generation, TICKET_S]
+    args += [settings.BREAKER_FAILURES, *_limits(limits)]
     args += midnights(limits, at=time.time() if at is None else at)
     for word in words:
         args += word.args

@@ -12,6 +12,7 @@ from invocation.domain.jobs import JobState
 from invocation.gateways import reach
 from invocation.services import slo
 from quota.domain.callers import Scope
+from quota.models import ModelQuota
 from tests.integration.invocation.api.calling import Account, open_account, refusal
 from tests.integration.invocation.rows import a_job, a_process
 
