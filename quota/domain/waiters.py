@@ -21,10 +21,6 @@ class Waiter:
     free_at: float = 0.0
 
     @property
-    def is_answered(self) -> bool:
-        return self.answer.done()
-
-    @property
     def granted(self) -> Grant | None:
         """Return the grant that an abandoned caller never took."""
         is_granted = self.answer.done() and not self.answer.cancelled() and not self.answer.exception()
@@ -39,9 +35,12 @@ class Waiter:
         """Say whether its time is up, or its wait is known to be longer; nobody is sent off without having asked once."""
         return self.refusal is not None and max(self.free_at, at) > self.deadline
 
-    def serve(self, grant: Grant) -> None:
-        if not self.answer.done():
-            self.answer.set_result(grant)
+    def serve(self, grant: Grant) -> bool:
+        """Hand the grant over; False if the caller has gone away, so that it must be given back."""
+        if self.answer.done():
+            return False
+        self.answer.set_result(grant)
+        return True
 
     def refuse(self, refusal: QuotaError) -> None:
         if not self.answer.done():

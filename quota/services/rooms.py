@@ -17,7 +17,7 @@ from quota.domain.asks import Ask, Grant, Source
 from quota.domain.classes import PriorityClass
 from quota.domain.errors import QuotaError, QuotaStoreUnavailable
 from quota.domain.exchanges import Answer
-from quota.domain.limits import Limits
+from quota.domain.limits import UNKNOWN_MODEL, Limits
 from quota.domain.lines import Line
 from quota.domain.local_share import NEVER, LocalShare, rate
 from quota.domain.waiters import Waiter
@@ -57,7 +57,9 @@ class Room:
         """Return the call's grant, from a block, the local share or the store, in its turn."""
         self._limits = limits
         if self._is_away and ask.priority_class is PriorityClass.P0:
-            return self._from_local_share(ask, limits)
+            local = self._from_local_share(ask, limits)
+            if isinstance(local, Grant):
+                return local
         if ask.priority_class in LEASES_BLOCKS:
             self.books.demand.note(ask.tokens, at=time.monotonic())
             if not self.line.count(ask.priority_class) and (grant := self.books.from_block(ask)):
@@ -99,14 +101,12 @@ class Room:
                 self.close(grant, tokens=0, requests=0)
             raise
 
-    def _from_local_share(self, ask: Ask, limits: Limits) -> Grant:
+    def _from_local_share(self, ask: Ask, limits: Limits) -> Grant | QuotaError:
         """Take from this process's own share; what is used of it is told to the store when that is back."""
         wait = self._local.take(ask.tokens, rate=rate(limits), at=time.monotonic())
         if wait == NEVER:
-            raise QuotaStoreUnavailable("The quota store is away, and the call exceeds this process's own share.", retry_after=_look())
-        if wait:
-            raise full(self.key, wait)
-        return self.books.grant(ask, Source.LOCAL, Held())
+            return QuotaStoreUnavailable("The quota store is away, and the call exceeds this process's own share.", retry_after=_look())
+        return full(self.key, wait) if wait else self.books.grant(ask, Source.LOCAL, Held())
 
     def _work(self, *, within_s: float) -> None:
         self._ask_at = min(self._ask_at, time.monotonic() + within_s)
@@ -182,24 +182,31 @@ class Room:
                 waiter.refuse(waiter.refusal)
 
     def _go_away(self) -> None:
-        """The store is away: p0 goes on by the local share, the others wait for it."""
+        """The store is overdue: p0 goes on by the local share, as far as that goes; the others wait."""
         self._is_away = True
-        if self._limits is None:
-            return
         for waiter in self.line.next_of(PriorityClass.P0, len(self.line)):
-            self.line.leave(waiter)
-            try:
-                waiter.serve(self._from_local_share(waiter.ask, self._limits))
-            except QuotaError as refusal:
-                waiter.refuse(refusal)
+            self._serve_locally(waiter)
+
+    def _serve_locally(self, waiter: Waiter) -> QuotaError | None:
+        found = self._from_local_share(waiter.ask, self._limits or UNKNOWN_MODEL)
+        if isinstance(found, QuotaError):
+            return found
+        self.line.serve(waiter)
+        if not waiter.serve(found):
+            self.books.close(found, tokens=0, requests=0)
+        return None
 
     def _stay_away(self, look_s: float) -> None:
-        self._go_away()
+        """The store did not answer: say so to those who wait, and look for it again."""
+        self._is_away, now = True, time.monotonic()
         refusal = QuotaStoreUnavailable("The quota store does not answer.", retry_after=_look())
         for waiter in self.line.everyone():
-            waiter.hear(refusal, at=time.monotonic())
+            is_p0 = waiter.ask.priority_class is PriorityClass.P0
+            why = self._serve_locally(waiter) if is_p0 else refusal
+            if why:
+                waiter.hear(why, at=now)
         self._send_off_the_impatient()
-        self._ask_at = time.monotonic() + look_s
+        self._ask_at = now + look_s
 
     def _look_after(self, limits: Limits) -> None:
         """Let PostgreSQL know what the minute holds, in the background."""

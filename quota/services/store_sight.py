@@ -18,7 +18,7 @@ from quota.models import ModelUse
 
 SEEN_EVERY = timedelta(seconds=10)
 FORGOTTEN_AFTER = timedelta(seconds=75)
-REBUILD_S, RECONCILE_S = 5.0, 60.0
+REBUILD_S, RECONCILE_S = 5.0, 300.0
 TEN_S = 10
 
 

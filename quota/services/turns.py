@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from datetime import timedelta
 
-from quota.domain.asks import Source
+from quota.domain.asks import Grant, Source
 from quota.domain.blocks import LIFE_S, QUANTUM, Block
 from quota.domain.classes import PriorityClass
 from quota.domain.errors import ModelUnavailable, QuotaError, QuotaExceeded
@@ -103,10 +103,11 @@ class Turn:
         """Serve one call; one that went away meanwhile gives back what it was granted."""
         self._line.serve(waiter)
         grant = self._books.grant(waiter.ask, Source.STORE, Held(place, is_probe=verdict.status is Status.PROBE))
-        if waiter.is_answered:
+        self._hand_over(waiter, grant)
+
+    def _hand_over(self, waiter: Waiter, grant: Grant) -> None:
+        if not waiter.serve(grant):
             self._books.close(grant, tokens=0, requests=0)
-        else:
-            waiter.serve(grant)
 
     def _begin_block(self, word: PriorityClass, place: Place, verdict: Verdict) -> None:
         self._books.end_block()
@@ -120,7 +121,7 @@ class Turn:
             if grant is None:
                 return
             self._line.serve(waiting[0])
-            waiting[0].serve(grant)
+            self._hand_over(waiting[0], grant)
 
     def _end_stale_block(self) -> None:
         """End a block that has run out: of time, or of what the next in line needs."""

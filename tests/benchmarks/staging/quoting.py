@@ -7,8 +7,9 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import timedelta
+from random import Random
 from typing import Any
 from uuid import UUID
 
@@ -57,35 +58,36 @@ async def _callers(count: int, one: Callable[[int], Any]) -> list[float]:
 async def _calls(priority_class: PriorityClass, number: int, calls: int, call_s: float) -> list[float]:
     ask = Ask(provider=MODEL[0], model=MODEL[1], priority_class=priority_class, tokens=1000, tenant=UUID(int=number % TENANTS))
     took = []
-    await _apart(number, call_s)
-    for _ in range(calls):
+    async for lasts in _lengths(number, calls, call_s):
         began = time.perf_counter()
         grant = await admission.reserve(ask, patience=PATIENCE)
         between = time.perf_counter()
-        await asyncio.sleep(call_s)
+        await asyncio.sleep(lasts)
         again = time.perf_counter()
         await admission.settle(grant, used_tokens=700)
         took.append(between - began + time.perf_counter() - again)
-    return took
+    return took[1:]
 
 
 async def _pings(number: int, calls: int, call_s: float) -> list[float]:
     client, took = connection.on_loop(), []
-    await _apart(number, call_s)
-    for _ in range(calls):
+    async for lasts in _lengths(number, calls, call_s):
         began = time.perf_counter()
         await client.ping()
         between = time.perf_counter()
-        await asyncio.sleep(call_s)
+        await asyncio.sleep(lasts)
         again = time.perf_counter()
         await client.ping()
         took.append(between - began + time.perf_counter() - again)
-    return took
+    return took[1:]
 
 
-async def _apart(number: int, call_s: float) -> None:
-    """Callers are not in step: each begins at a moment of its own within the first call."""
-    await asyncio.sleep((number * 0.618) % 1.0 * call_s)
+async def _lengths(number: int, calls: int, call_s: float) -> AsyncIterator[float]:
+    """Yield how long each call lasts, half to one and a half of `call_s`: not in step, and one more, which connects."""
+    luck = Random(number)  # noqa: S311  (variety)
+    yield call_s * luck.random()
+    for _ in range(calls):
+        yield call_s * (0.5 + luck.random())
 
 
 ACTS: Mapping[str, Callable[..., Any]] = {"limit": limited, "reserve": reserved, "bare": bare}
