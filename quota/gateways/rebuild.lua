@@ -1,6 +1,6 @@
 -- KEYS model. ARGV simulated time or '', the new generation, start of the day, eight numbers of the minute, eight of the day.
--- Sets the window up unless it is there; everything stands in this moment's slot. If it is there, the day is raised to
--- what is told, where it is less. Returns the generation that holds.
+-- Sets the window up unless it is there (without a generation it does not); everything stands in this moment's slot. If it
+-- is there, the day is raised to what is told, where it is less. Returns the generation that holds.
 local now = clock(ARGV[1])
 local told = {zeros(), zeros()}
 for place = 1, 8 do
@@ -14,6 +14,7 @@ if window then
   end
   return window.gen
 end
+if ARGV[2] == '' then return '' end
 local current = math.floor(now / SLOT_S)
 local minute, ten = told[1], zeros()
 for place = 1, 8 do ten[place] = minute[place] end

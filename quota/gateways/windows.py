@@ -62,8 +62,9 @@ NOTHING: ByClass = MappingProxyType({word: Used() for word in PriorityClass})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What the store knows of one model. `ceiling` is a fraction."""
+    """What the store knows of one model: nothing, if it was wiped or never used. `ceiling` is a fraction."""
 
+    is_known: bool = False
     minute: ByClass = field(default_factory=lambda: NOTHING)
     day: ByClass = field(default_factory=lambda: NOTHING)
     ceiling: float = 1.0
@@ -106,11 +107,16 @@ async def _run(script: _Script, keys: Sequence[str], args: Sequence[str | int | 
 
 
 def rebuild(key: ModelKey, *, generation: str, day: float, minute: ByClass, today: ByClass, at: float | None = None) -> str:
-    """Set a wiped model up, or raise the day of one that is there; return the generation that holds. Raises QuotaStoreUnavailable."""
+    """Set a wiped model up and return the generation that holds: another's, if it was there before. Raises QuotaStoreUnavailable."""
     args = [_moment(at), generation, day, *_flat(minute), *_flat(today)]
     with connection.answering():
         found: Any = connection.in_threads().eval(_REBUILD.text, 1, _model(key), *args)
     return str(found.decode())
+
+
+def raise_day(key: ModelKey, *, day: float, today: ByClass) -> None:
+    """Raise what the day holds to what is told, where it is less; a wiped model stays wiped. Raises QuotaStoreUnavailable."""
+    rebuild(key, generation="", day=day, minute=NOTHING, today=today)
 
 
 def lock(key: ModelKey, act: str, *, for_s: float) -> bool:
@@ -136,6 +142,7 @@ def _reading(told: Sequence[Any]) -> Reading:
         return Reading()
     until = int(told[18])
     return Reading(
+        is_known=True,
         minute=_by_class(told[:8]),
         day=_by_class(told[8:16]),
         ceiling=int(told[16]) / 1000,

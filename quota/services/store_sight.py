@@ -41,10 +41,11 @@ def look_after(key: ModelKey, limits: Limits, *, now: datetime) -> None:
     """Note what the minute holds, at most once in ten seconds whoever asks, and raise the day to what the ledger says."""
     try:
         reading = windows.read({key: limits})[key]
-        _see(key, reading.minute, now=now)
+        if reading.is_known:
+            _see(key, reading.minute, now=now)
         if limits.limits_day and windows.lock(key, "reconcile", for_s=RECONCILE_S):
             day = _day(limits, now=now)
-            windows.rebuild(key, generation="", day=day, minute=windows.NOTHING, today=_booked(key, since=day))
+            windows.raise_day(key, day=day, today=_booked(key, since=day))
     except (db.OperationalError, db.InterfaceError):
         return
     finally:

@@ -191,3 +191,14 @@ async def test_many_calls_after_a_wipe_rebuild_once_and_all_go_on(store: None, m
     grants = await asyncio.gather(*(admission.reserve(ask(model, 10, word), patience=PATIENT) for word in [P0, P1] * 20))
 
     assert len(grants) == 40
+
+
+async def test_whoever_looks_at_a_wiped_store_neither_notes_an_idle_minute_nor_sets_one_up(store: None, model: str) -> None:
+    await admission.reserve(ask(model, 12_000, P3), patience=AT_ONCE)
+    await sync_to_async(look_after)(("test", model), LIMITS, now=datetime.now(UTC) + timedelta(seconds=12))
+    await sync_to_async(wipe)(model)
+    await sync_to_async(look_after)(("test", model), LIMITS, now=datetime.now(UTC) + timedelta(seconds=24))
+
+    noted = await sync_to_async(ModelUse.objects.get)(model=model)
+    assert noted.used["p3"] == [12_000, 1]
+    assert not (await sync_to_async(reading)(model)).is_known
