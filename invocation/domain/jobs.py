@@ -132,7 +132,7 @@ def judge(error: RunError, *, failures: int, tries: int, attempt: int, now: date
 
 
 def _wait(number: int, error: RunError, *, luck: float) -> timedelta:
-    wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(number - 1, MOST_DOUBLINGS)) * (0.5 + luck / 2)
+    wait: timedelta = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(number - 1, MOST_DOUBLINGS)) * (0.5 + luck / 2)
     return max(wait, error.retry_after or timedelta())
 
 

@@ -108,7 +108,7 @@ async def _run(script: _Script, keys: Sequence[str], args: Sequence[str | int | 
 
 def rebuild(key: ModelKey, *, generation: str, day: float, minute: ByClass, today: ByClass, at: float | None = None) -> str:
     """Set a wiped model up and return the generation that holds: another's, if it was there before. Raises QuotaStoreUnavailable."""
-    args = [_moment(at), generation, day, *_flat(minute), *_flat(today)]
+    args: list[str | int | float] = [_moment(at), generation, day, *_flat(minute), *_flat(today)]
     with connection.answering():
         found: Any = connection.in_threads().eval(_REBUILD.text, 1, _model(key), *args)
     return str(found.decode())
