@@ -1,11 +1,15 @@
--- KEYS model, waiting line, what was said last. ARGV simulated time or '', client, number of the exchange, the
--- generation that the client knows, life of a ticket in s, failures that open the breaker, three pools of six limits (tokens and requests of the
+-- KEYS model, waiting line, what was said last. ARGV, one text of words: simulated time or -, client, number of the exchange, the
+-- generation that the client knows or -, life of a ticket in s, failures that open the breaker, three pools of six limits (tokens and requests of the
 -- minute, of ten seconds, of the day; -1 for none), four midnights, then words, each with its arguments.
 -- The same number again changes nothing and gets the same answer.
 -- Returns {'wiped'}, or {generation, current slot, failures, then four numbers for each `want`: 1 granted, 2 granted
 -- as a probe, 0 full, 3 breaker open, 4 shut by the provider; slot or milliseconds to wait; tokens; requests}.
-local place = 0
-local function arg() place = place + 1; return ARGV[place] end
+local args, place = {}, 0
+for each in string.gmatch(ARGV[1], '%S+') do args[#args + 1] = each end
+local function arg()
+  place = place + 1
+  return args[place] == '-' and '' or args[place]
+end
 local function num() return tonumber(arg()) end
 
 local now = clock(arg())
@@ -192,7 +196,7 @@ function words.slow()
   share = ceiling(brake, now)
 end
 
-while place < #ARGV do words[arg()]() end
+while place < #args do words[arg()]() end
 answer[3] = breaker[1]
 window:save()
 redis.call('SET', KEYS[3], cmsgpack.pack({number, answer}), 'EX', 60)
