@@ -113,6 +113,15 @@ class Room:
         self._wake.set()
         if self._pump is None or self._pump.done():
             self._pump = asyncio.get_running_loop().create_task(self._run())
+            self._pump.add_done_callback(self._ended)
+
+    def _ended(self, pump: asyncio.Task[None]) -> None:
+        """Let nobody wait for a pump that broke: its defect is theirs."""
+        defect = None if pump.cancelled() else pump.exception()
+        for waiter in self.line.everyone() if defect else ():
+            self.line.leave(waiter)
+            if defect and not waiter.answer.done():
+                waiter.answer.set_exception(defect)
 
     async def _run(self) -> None:
         await asyncio.sleep(0)  # so that what asks in the same tick asks together

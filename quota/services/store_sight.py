@@ -34,7 +34,7 @@ def rebuild(key: ModelKey, limits: Limits, *, now: datetime) -> bool:
     except (db.OperationalError, db.InterfaceError):
         return False
     finally:
-        db.connection.close()
+        _let_go()
 
 
 def look_after(key: ModelKey, limits: Limits, *, now: datetime) -> None:
@@ -49,7 +49,13 @@ def look_after(key: ModelKey, limits: Limits, *, now: datetime) -> None:
     except (db.OperationalError, db.InterfaceError):
         return
     finally:
-        db.connection.close()
+        _let_go()
+
+
+def _let_go() -> None:
+    """These run in threads that nobody else cleans up behind."""
+    for alias in selectors.ledgers():
+        db.connections[alias].close()
 
 
 def _rebuild(key: ModelKey, limits: Limits, *, now: datetime) -> bool:

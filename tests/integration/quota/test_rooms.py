@@ -192,6 +192,18 @@ async def test_an_answer_between_failures_forgets_them(store: None, model: str) 
     assert not (await admission.reserve(ask(model, 10), patience=AT_ONCE)).is_probe
 
 
+async def test_nobody_waits_for_a_room_that_broke(store: None, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a defect of ours")
+
+    monkeypatch.setattr(windows, "exchange", broken)
+    with pytest.raises(ZeroDivisionError):
+        await admission.reserve(ask(model, 10), patience=PATIENT)
+    monkeypatch.undo()
+
+    assert (await admission.reserve(ask(model, 10), patience=PATIENT)).source is Source.STORE
+
+
 def test_what_can_never_fit_is_known_at_submission(model: str) -> None:
     models = {model, "another"}
     admission.check_can_fit("test", models, P3, tokens=16_000)
