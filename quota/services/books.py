@@ -83,7 +83,7 @@ class Books:
         self._debts[word][1] += requests
 
     def _differ(self, grant: Grant, held: Held, tokens: int, requests: int) -> None:
-        if not (tokens or requests) or (held.block and held.block.put_back(tokens, requests)):
+        if not (tokens or requests) or (held.block and held.block.put_back(-tokens, -requests)):
             return
         place = held.block.place if held.block else held.place
         self.words.append(Change(priority_class=grant.priority_class, place=place or NOWHERE, tokens=tokens, requests=requests))
