@@ -28,6 +28,8 @@ class Block:
     requests: int
     expires_at: float
     is_open: bool = True
+    is_placed: bool = True
+    """Whether the store has it at `place`: not while its end is on the way there."""
     tokens_left: int = field(init=False)
     requests_left: int = field(init=False)
 
@@ -52,7 +54,7 @@ class Block:
 
     def close(self) -> Close:
         """End the block; what its calls have taken stays charged until each of them is settled."""
-        self.is_open = False
+        self.is_open = self.is_placed = False
         return Close(
             priority_class=self.priority_class,
             place=self.place,
@@ -61,6 +63,12 @@ class Block:
             used_tokens=self.tokens - self.tokens_left,
             used_requests=self.requests - self.requests_left,
         )
+
+    def ended(self, slot: int | None) -> None:
+        """The store charges it at this slot from now on, or, as far as is known, where it did."""
+        self.is_placed = True
+        if slot is not None:
+            self.place = Place(slot, slot, self.place.generation)
 
 
 class Demand:

@@ -40,6 +40,10 @@ class Want:
         )
 
 
+NOW = -1
+"""The slot of the exchange itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where something was charged: the slot, the slot of the moment at which it was granted, and under which generation."""

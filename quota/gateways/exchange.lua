@@ -174,6 +174,7 @@ end
 -- What was not used goes back to its slot, so that it cannot be spent beside what that slot's minute gave; more is charged now.
 function words.change()
   local class, n, granted, tokens, requests = num(), num(), num(), num(), num()
+  if n < 0 then n, granted = window.current, window.current end
   window:charge(window.current, window.current, class, math.max(tokens, 0), math.max(requests, 0))
   if generation == window.gen then window:charge(n, granted, class, math.min(tokens, 0), math.min(requests, 0)) end
 end

@@ -12,9 +12,8 @@ from itertools import count
 from quota.domain.asks import Ask, Grant, Source
 from quota.domain.blocks import Block, Demand
 from quota.domain.classes import PriorityClass
-from quota.domain.exchanges import Answer, Answered, Change, Close, Failed, Place, Silent, Slow, Word
+from quota.domain.exchanges import NOW, Answer, Answered, Change, Close, Failed, Place, Silent, Slow, Word
 
-MOST_WORDS = 256
 NOWHERE = Place(0, 0, "")
 
 
@@ -28,15 +27,31 @@ class Held:
     is_told: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """What a call did not use, or used on top, of a block that has ended."""
+
+    block: Block
+    tokens: int
+    requests: int
+
+    def change(self) -> Change:
+        """Say it: where the block stands now, or stands as soon as its end, which goes before, is heard."""
+        place = self.block.place if self.block.is_placed else Place(NOW, NOW, self.block.place.generation)
+        return Change(priority_class=self.block.priority_class, place=place, tokens=self.tokens, requests=self.requests)
+
+
 class Books:
     """Nothing here awaits: on one event loop each act is atomic. A grant is closed once, whoever asks how often."""
 
     def __init__(self) -> None:
-        self.words: list[Word] = []
+        self.words: list[Word | Rest] = []
         self.block: Block | None = None
         self.demand = Demand()
         self.generation = ""
         self._failures = 0
+        self._ending: list[Block] = []
+        self._ended: list[Block] = []
         self._held: dict[int, Held] = {}
         self._ids = count(1)
         self._debts: dict[PriorityClass, list[int]] = defaultdict(lambda: [0, 0])
@@ -85,8 +100,11 @@ class Books:
     def _differ(self, grant: Grant, held: Held, tokens: int, requests: int) -> None:
         if not (tokens or requests) or (held.block and held.block.put_back(-tokens, -requests)):
             return
-        place = held.block.place if held.block else held.place
-        self.words.append(Change(priority_class=grant.priority_class, place=place or NOWHERE, tokens=tokens, requests=requests))
+        if held.block:
+            self.words.append(Rest(held.block, tokens, requests))
+        else:
+            place = held.place or NOWHERE
+            self.words.append(Change(priority_class=grant.priority_class, place=place, tokens=tokens, requests=requests))
 
     def answered(self, grant: Grant) -> bool:
         """Note that the provider answered a call; say whether the store should hear of it: while there is something to mend."""
@@ -121,10 +139,12 @@ class Books:
         block, self.block = self.block, None
         if block and block.is_open:
             self.words.append(block.close())
+            self._ending.append(block)
 
     def take_words(self) -> list[Word]:
         """Hand over what is to be told next, without what is of the past: that stands in what a wiped store was rebuilt from."""
-        taken, self.words = self.words[:MOST_WORDS], self.words[MOST_WORDS:]
+        taken = [word.change() if isinstance(word, Rest) else word for word in self.words]
+        self.words, self._ended, self._ending = [], self._ending, []
         owed = [Change(priority_class=word, place=NOWHERE, tokens=debt[0], requests=debt[1]) for word, debt in self._debts.items()]
         self._debts.clear()
         return [word for word in taken if not self._is_of_the_past(word)] + owed
@@ -135,9 +155,16 @@ class Books:
     def take_back(self, words: Sequence[Word]) -> None:
         """The store may not have heard these: keep what charges more. What gives back may have been done, and is not said twice."""
         self.words = [word for word in words if isinstance(word, Change) and not _gives_back(word)] + self.words
+        self._blocks_stand_at(None)
 
     def hear(self, answer: Answer) -> None:
         self.generation, self._failures = answer.generation, answer.failures
+        self._blocks_stand_at(answer.slot)
+
+    def _blocks_stand_at(self, slot: int | None) -> None:
+        for block in self._ended:
+            block.ended(slot)
+        self._ended = []
 
     def forget_block(self) -> None:
         """The store was wiped, and the block with it."""

@@ -84,11 +84,13 @@ class Room:
         self._work(within_s=0.0)
 
     async def rest(self) -> None:
-        """Wait until all that was settled is told, or the store is away."""
+        """Wait until all that was settled is told, or the store is away, and nothing goes on behind."""
         self.books.end_block()
         while self.books.has_news and not self._is_away:
             self._work(within_s=0.0)
             await asyncio.sleep(SETTLE_WITHIN_S)
+        if self._looking:
+            await asyncio.wait([self._looking])
 
     async def _waited(self, waiter: Waiter) -> Grant:
         self.line.join(waiter)

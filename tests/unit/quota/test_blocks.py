@@ -42,6 +42,17 @@ def test_an_ended_block_tells_what_it_held_and_what_was_taken_and_takes_nothing_
     assert not held.put_back(30, 1)
 
 
+def test_a_block_that_ended_stands_where_the_store_moved_it() -> None:
+    held = block()
+    held.close()
+    assert not held.is_placed
+    held.ended(104)
+
+    assert (held.is_placed, held.place) == (True, Place(104, 104, "g"))
+    held.ended(None)
+    assert held.place.slot == 104
+
+
 def test_few_calls_need_no_block_and_many_get_half_a_seconds_worth() -> None:
     demand = Demand()
     for at in (0.0, 0.1, 0.2):
