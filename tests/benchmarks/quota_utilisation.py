@@ -14,9 +14,9 @@ from tests.benchmarks.staging.stage import Stage, staged
 from tests.installation import free_port
 
 KEY = "sk-for-the-simulator-only"
-LIMIT, P0_RESERVED, P3_CAP = 600_000, 0.3, 0.6
+LIMIT, P0_RESERVED, P3_CAP = 200_000, 0.3, 0.6
 MODEL = {"provider": "openai", "model": "gearbox-offline-standard"}
-PROCESSES, CALLERS = 2, 32
+PROCESSES, CALLERS = 2, 16
 WARM_S, MEASURED_S, TAIL_S = 65.0, 122.0, 3.0
 TARGET, MOST_429 = 0.95, 0.001
 
