@@ -61,6 +61,7 @@ class Env:
     lease_s: float
     heartbeat_s: float
     drain_s: float
+    breaker_failures: int
     endpoint_modules: tuple[str, ...]
     public_url: str
     webhook_allow_private: bool
@@ -117,6 +118,7 @@ def read(given: Mapping[str, str]) -> Env:
         lease_s=_seconds(given, "LEASE_S", 10.0),
         heartbeat_s=_seconds(given, "HEARTBEAT_S", 2.0),
         drain_s=_seconds(given, "DRAIN_S", 8.0),
+        breaker_failures=_count(given, "BREAKER_FAILURES", 5),
         endpoint_modules=_words(given, "ENDPOINT_MODULES", "config.endpoints"),
         public_url=_address(given, "PUBLIC_URL"),
         webhook_allow_private=_switch(given, "WEBHOOK_ALLOW_PRIVATE"),

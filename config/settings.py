@@ -119,6 +119,7 @@ OBJECT_STORE = env.object_store
 LEASE_S = env.lease_s
 HEARTBEAT_S = env.heartbeat_s
 DRAIN_S = env.drain_s
+BREAKER_FAILURES = env.breaker_failures
 SLOTS = env.slots
 WEBHOOK_ALLOW_PRIVATE = env.webhook_allow_private
 ALERT_WEBHOOK_URL = env.alert_webhook_url

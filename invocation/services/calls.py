@@ -15,10 +15,11 @@ from agents.domain.providers import Provider
 from agents.domain.run import ModelAsk
 from agents.domain.values import ModelRequest, Piece, Reply, Tier, Usage
 from agents.services.providers import count_messages, count_tokens
+from invocation.services.provider_words import listened
 from quota.domain.asks import Ask, Grant
 from quota.domain.budgets import Budget, Hold, Spending
 from quota.domain.classes import PriorityClass
-from quota.domain.errors import BudgetSpent, QuotaError
+from quota.domain.errors import BudgetSpent, ModelUnavailable, QuotaError
 from quota.domain.ledger import LedgerLine, ParentKind
 from quota.domain.prices import Price, cost, estimate
 from quota.services import admission, prices
@@ -30,6 +31,13 @@ class QuotaRefused(ProviderRateLimited):
     """The model's quota has no room within the run's patience. No call was made."""
 
     code = "quota_exceeded"
+    is_charged = False
+
+
+class ModelOut(QuotaRefused):
+    """The model's provider failed its last calls, and is left alone for a while. No call was made."""
+
+    code = "model_unavailable"
 
 
 class CannotPay(PlatformError):
@@ -127,7 +135,7 @@ class PaidModels:
         reply: Reply | None = None
         is_refused = False
         try:
-            async with aclosing(self._provider.stream(reserved.request)) as parts:
+            async with aclosing(listened(self._provider.stream(reserved.request), reserved.grant)) as parts:
                 async for part in parts:
                     if isinstance(part, Reply):
                         reply = part
@@ -175,7 +183,8 @@ class PaidModels:
         try:
             return await admission.reserve(ask, patience=timedelta(seconds=max(0.0, self._deadline - time.monotonic())))
         except QuotaError as refusal:
-            kind = QuotaRefused if refusal.retryable else CannotPay
+            out_or_full = ModelOut if isinstance(refusal, ModelUnavailable) else QuotaRefused
+            kind = out_or_full if refusal.retryable else CannotPay
             raise kind(str(refusal), retry_after=refusal.retry_after) from refusal
 
     async def _settle(self, reserved: _Reserved, reply: Reply) -> Reply:

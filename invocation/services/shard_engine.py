@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -155,11 +155,13 @@ class _Shard:
         slots = asyncio.Semaphore(ROWS_AT_ONCE)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._row(row, slots, allowance)) for row in block]
-        done = [finished for task in tasks if (finished := task.result())]
+        came = [task.result() for task in tasks]
+        done = [finished for finished in takewhile(bool, came) if finished]
         if done:
-            await off_loop(self._commit, done)
+            await off_loop(self._commit, done, [finished for finished in came[len(done) :] if finished])
 
-    def _commit(self, done: Sequence[FinishedRow]) -> None:
+    def _commit(self, done: Sequence[FinishedRow], undone: Sequence[FinishedRow]) -> None:
+        """Make the block's beginning count; what was paid for rows behind one that could not go on is booked all the same."""
         shard = self.shard
         name = part_name(shard=shard.index, position=shard.position, attempt=shard.attempt)
         now = datetime.now(UTC)
@@ -167,7 +169,7 @@ class _Shard:
         block = Checkpoint(
             part=name,
             rows=[self._record(each, now=now) for each in done],
-            lines=[line for each in done for line in each.bill.take()],
+            lines=[line for each in (*done, *undone) for line in each.bill.take()],
             failed=sum(each.error is not None for each in done),
         )
         shards.checkpoint(shard, block)
@@ -178,13 +180,20 @@ class _Shard:
                 return None
             bill, run_id = Bill(), uuid7()
             budgets = (own_budget(self.endpoint.budgets.cost_usd), allowance)
-            tries = self.endpoint.policy.tries
-            for number in range(1, tries + 1):
+            number, end = 1, time.monotonic() + self.batch.row_latency_ms / 1000
+            while True:
                 carried = await self._carried(row, run_id, bill, budgets)
-                if carried.error is None or not is_retryable(carried.error) or number == tries:
-                    break
+                if carried.error is None or not self._tries_again(carried.error, number, end):
+                    return FinishedRow(row, run_id, carried, bill, number)
+                if not _is_own(carried.error) and self._is_draining():
+                    return None
                 await asyncio.sleep(_wait(carried.error, number))
-            return FinishedRow(row, run_id, carried, bill, number)
+                number += _is_own(carried.error)
+
+    def _tries_again(self, error: RunError, number: int, end: float) -> bool:
+        """A row waits as long as a row may take for a provider that is out or a quota without room; other errors are its own."""
+        may_try = number < self.endpoint.policy.tries if _is_own(error) else time.monotonic() < end
+        return is_retryable(error) and may_try
 
     async def _may_begin(self) -> bool:
         """Rows ask one after another: none begins once one before it was told to wait. A hold is looked for twice a second."""
@@ -255,6 +264,11 @@ class _Shard:
             duration_ms=done.carried.clock.elapsed_ms(),
             at=now,
         )
+
+
+def _is_own(error: RunError) -> bool:
+    """Say whether a row is charged with it: not with a provider that is still out, nor with a quota without room."""
+    return error.is_charged and not error.is_of_probe
 
 
 def _is_held(batch: Batch) -> bool:
