@@ -57,6 +57,7 @@ app.conf.update(
         "slo": {"task": "invocation.keep_slo", "schedule": 10.0, "options": {"queue": "control", "expires": 10}},
         "erasures": {"task": "invocation.sweep_erasures", "schedule": 2.0, "options": {"queue": "control", "expires": 5}},
         "retention": {"task": "invocation.let_go", "schedule": 30.0, "options": {"queue": "control", "expires": 30}},
+        "usage": {"task": "invocation.sum_usage", "schedule": 2.0, "options": {"queue": "control", "expires": 5}},
         "evals": {"task": "evals.consume", "schedule": 2.0, "options": {"queue": "control", "expires": 5}},
     },
 )

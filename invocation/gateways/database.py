@@ -16,6 +16,9 @@ T = TypeVar("T")
 GOING = frozenset({"57P01", "57P02", "57P03"})
 """PostgreSQL's own words as it shuts down, crashed or starts; a connection that breaks has no word at all."""
 
+AWAY_EVERY_S = 0.5
+AWAY_TRIES = 60
+
 _threads = ThreadPoolExecutor(max_workers=6, thread_name_prefix="database")
 
 
@@ -29,6 +32,18 @@ async def off_loop(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
             connections.close_all()
 
     return await asyncio.get_running_loop().run_in_executor(_threads, call)
+
+
+async def patiently(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """As off_loop; while the database is away it is tried again, for half a minute: `fn` changes nothing the second time."""
+    for _ in range(AWAY_TRIES):
+        try:
+            return await off_loop(fn, *args, **kwargs)
+        except Exception as away:
+            if not is_away(away):
+                raise
+            await asyncio.sleep(AWAY_EVERY_S)
+    return await off_loop(fn, *args, **kwargs)
 
 
 def is_away(error: BaseException) -> bool:

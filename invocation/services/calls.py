@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
+from uuid6 import uuid7
+
 from agents.domain.errors import BudgetExceeded, PlatformError, ProviderRateLimited, ProviderRefused, ProviderUnavailable
 from agents.domain.providers import Provider
 from agents.domain.run import ModelAsk
@@ -75,6 +77,11 @@ class Bill:
         if line.model not in self.models:
             self.models.append(line.model)
 
+    @property
+    def open_lines(self) -> Sequence[LedgerLine]:
+        """The lines that no transaction has taken yet."""
+        return tuple(self._open)
+
     def take(self) -> list[LedgerLine]:
         """Hand over the lines that no transaction has taken yet."""
         taken, self._open = self._open, []
@@ -125,7 +132,7 @@ class PaidModels:
         return float(min(budget.remaining.usd for budget in self._budgets))
 
     async def stream(self, ask: ModelAsk) -> AsyncGenerator[Piece | Reply, None]:
-        """Stream one paid call. Raises BudgetExceeded or QuotaRefused before it, the provider's errors during it.
+        """Stream one paid call. Raises BudgetExceeded, QuotaRefused or CannotPay before it, the provider's errors during it.
 
         What a cancelled, stalled or cut call had used by then is estimated and billed; one
         that the provider refused costs a request of the quota and no money.
@@ -152,7 +159,7 @@ class PaidModels:
     async def _reserve(self, ask: ModelAsk) -> _Reserved:
         model = self._names[ask.tiers[0]]
         tokens = count_messages(ask.messages)
-        price = prices.price_of(self._provider.name, model)
+        price = await self._price(model)
         held = self._hold(estimate(price, input=tokens, max_output=ask.max_tokens))
         try:
             grant = await self._grant(model, tokens + ask.max_tokens)
@@ -160,6 +167,12 @@ class PaidModels:
             _release(held)
             raise
         return _Reserved(ModelRequest(model=model, messages=ask.messages, max_tokens=ask.max_tokens), price, tokens, held, grant)
+
+    async def _price(self, model: str) -> Price:
+        try:
+            return await prices.price_of(self._provider.name, model, at=datetime.now(UTC))
+        except QuotaError as unknown:
+            raise CannotPay(str(unknown)) from unknown
 
     def _hold(self, most_usd: Decimal) -> _Held:
         """Reserve the call's most on every budget, or on none. Does not await: on one loop it is atomic."""
@@ -193,13 +206,14 @@ class PaidModels:
         for budget, hold in reserved.held:
             budget.settle(hold, Spending(paid, used.total))
         if used.total:
-            self.bill.add(self._line(reply, paid))
+            self.bill.add(self._line(reply, reserved.price, paid))
         await admission.settle(reserved.grant, used_tokens=used.total)
         return reply
 
-    def _line(self, reply: Reply, paid: Decimal) -> LedgerLine:
+    def _line(self, reply: Reply, price: Price, paid: Decimal) -> LedgerLine:
         payer = self._payer
         return LedgerLine(
+            call_id=uuid7(),
             tenant_id=payer.tenant_id,
             endpoint=payer.endpoint,
             mode=payer.mode,
@@ -212,6 +226,7 @@ class PaidModels:
             input_tokens=reply.usage.input,
             output_tokens=reply.usage.output,
             cached_tokens=reply.usage.cached,
+            price=price,
             cost_usd=paid,
             estimated=reply.estimated,
             at=datetime.now(UTC),

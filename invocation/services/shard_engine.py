@@ -25,7 +25,7 @@ from invocation.domain.batches import Row, part_name
 from invocation.domain.errors import StaleMove
 from invocation.domain.outcomes import outcome_of
 from invocation.gateways import declared, parquet
-from invocation.gateways.database import off_loop
+from invocation.gateways.database import off_loop, patiently
 from invocation.models import Batch, BatchRow
 from invocation.services import batches, manifests, shards
 from invocation.services.calls import Bill, own_budget
@@ -33,7 +33,7 @@ from invocation.services.no_waits import NoWaits
 from invocation.services.runs import Assignment, AttemptJournal, Carried, Clock, Silent, Surroundings, carry_out, is_retryable
 from invocation.services.shards import Checkpoint, ShardClaimed
 from quota.domain.budgets import Budget
-from quota.domain.ledger import ParentKind
+from quota.domain.ledger import LedgerLine, ParentKind
 
 log = structlog.get_logger()
 ROWS_AT_ONCE = 16
@@ -149,18 +149,27 @@ class _Shard:
         """Run a block's rows and make them count. Raises StaleMove if the shard was taken from us.
 
         When the process drains, or admission is held, rows that have not begun are left out; rows
-        begin in order, so that what was run is the block's beginning and stays paid for once.
+        begin in order, so that what was run is the block's beginning and stays paid for once. The
+        calls of a block that cannot count are booked all the same: they were made.
         """
         allowance = own_budget(await off_loop(shards.reserve, self.shard))
+        bills: list[Bill] = []
+        try:
+            if done := await self._done(block, allowance, bills):
+                await off_loop(self._commit, done, _open(bills))
+            elif lines := _open(bills):
+                await patiently(shards.book_late, self.shard, lines)
+        except Exception:
+            await patiently(shards.book_late, self.shard, _open(bills))
+            raise
+
+    async def _done(self, block: Sequence[Row], allowance: Budget, bills: list[Bill]) -> list[FinishedRow]:
         slots = asyncio.Semaphore(ROWS_AT_ONCE)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._row(row, slots, allowance)) for row in block]
-        came = [task.result() for task in tasks]
-        done = [finished for finished in takewhile(bool, came) if finished]
-        if done:
-            await off_loop(self._commit, done, [finished for finished in came[len(done) :] if finished])
+            tasks = [group.create_task(self._row(row, slots, allowance, bills)) for row in block]
+        return [finished for finished in takewhile(bool, [task.result() for task in tasks]) if finished]
 
-    def _commit(self, done: Sequence[FinishedRow], undone: Sequence[FinishedRow]) -> None:
+    def _commit(self, done: Sequence[FinishedRow], lines: Sequence[LedgerLine]) -> None:
         """Make the block's beginning count; what was paid for rows behind one that could not go on is booked all the same."""
         shard = self.shard
         name = part_name(shard=shard.index, position=shard.position, attempt=shard.attempt)
@@ -169,16 +178,17 @@ class _Shard:
         block = Checkpoint(
             part=name,
             rows=[self._record(each, now=now) for each in done],
-            lines=[line for each in (*done, *undone) for line in each.bill.take()],
+            lines=lines,
             failed=sum(each.error is not None for each in done),
         )
         shards.checkpoint(shard, block)
 
-    async def _row(self, row: Row, slots: asyncio.Semaphore, allowance: Budget) -> FinishedRow | None:
+    async def _row(self, row: Row, slots: asyncio.Semaphore, allowance: Budget, bills: list[Bill]) -> FinishedRow | None:
         async with slots:
             if not await self._may_begin():
                 return None
             bill, run_id = Bill(), uuid7()
+            bills.append(bill)
             budgets = (own_budget(self.endpoint.budgets.cost_usd), allowance)
             number, end = 1, time.monotonic() + self.batch.row_latency_ms / 1000
             while True:
@@ -269,6 +279,10 @@ class _Shard:
 def _is_own(error: RunError) -> bool:
     """Say whether a row is charged with it: not with a provider that is still out, nor with a quota without room."""
     return error.is_charged and not error.is_of_probe
+
+
+def _open(bills: Sequence[Bill]) -> list[LedgerLine]:
+    return [line for bill in bills for line in bill.open_lines]
 
 
 def _is_held(batch: Batch) -> bool:

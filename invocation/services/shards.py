@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import Count, F, Q, Sum
 from django.db.models.functions import Coalesce
 
-from invocation.domain.batches import SHARD_EDGES, ShardMove, Slice
+from invocation.domain.batches import SHARD_EDGES, ShardMove, ShardState, Slice
 from invocation.domain.errors import StaleMove
 from invocation.models import Batch, BatchRow, Shard
 from invocation.services import batches
@@ -78,6 +78,17 @@ def checkpoint(shard: Shard, block: Checkpoint) -> None:
         ledger.append(block.lines)
     shard.parts = [*shard.parts, block.part]
     shard.position += len(block.rows)
+
+
+def book_late(shard: Shard, lines: Sequence[LedgerLine]) -> None:
+    """Book what a block's calls cost though the block does not count: its batch was ended, or it could not be committed.
+
+    Joins nothing: the attempt that made the calls books them, once, unless another has taken the shard since.
+    """
+    with transaction.atomic():
+        if Shard.objects.select_for_update().filter(pk=shard.pk, attempt=shard.attempt).exclude(state=ShardState.QUEUED).exists():
+            cost = sum((line.cost_usd for line in ledger.append(lines)), Decimal(0))
+            Shard.objects.filter(pk=shard.pk).update(cost_usd=F("cost_usd") + cost)
 
 
 def complete(shard: Shard) -> None:

@@ -20,13 +20,14 @@ from invocation.domain.outcomes import RunOutcome, outcome_of
 from invocation.domain.turns import EventType, TurnMove
 from invocation.gateways import declared
 from invocation.gateways.announcing import Announcer
-from invocation.gateways.database import off_loop
+from invocation.gateways.database import patiently
 from invocation.gateways.grouping import Grouper
 from invocation.gateways.streams import Event, StreamWriter, client, read_after
 from invocation.services import records, turns
 from invocation.services.calls import Bill, own_budget
 from invocation.services.no_waits import NoWaits
 from invocation.services.pens import Pen
+from invocation.services.records import Finished
 from invocation.services.running import Running, uncancel
 from invocation.services.runs import Assignment, AttemptJournal, Carried, Clock, Surroundings, carry_out, is_retryable
 from invocation.services.turns import Ending, TurnClaimed, escape_of, failure_event
@@ -134,9 +135,17 @@ class _Performance:
         ending = self._ending(carried)
         word = _word(carried.error)
         run = records.finished(carried, row=turn, source=SOURCE, outcome=word, since=turn.received_at, asked=turn.input)
-        await off_loop(turns.finish, turn, ending, run)
+        await self._finish(ending, run)
         self.pen.write_last(ending.event)
         return word
+
+    async def _finish(self, ending: Ending, run: Finished) -> None:
+        """End the turn as soon as the database is there. Raises StaleMove if somebody else ended it; its calls are booked all the same."""
+        try:
+            await patiently(turns.finish, self.turn, ending, run)
+        except StaleMove:
+            await patiently(turns.book_late, self.turn, run.lines)
+            raise
 
     async def _stoppably(self) -> Carried:
         try:

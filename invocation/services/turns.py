@@ -17,7 +17,7 @@ from agents.domain.values import Exchange
 from invocation.domain import traces
 from invocation.domain.endpoints import Endpoint
 from invocation.domain.errors import AdmissionHeld, NotFound, Saturated, SessionBusy, StaleMove
-from invocation.domain.turns import SEQS_OF_A_CLAIM, TURN_EDGES, TurnMove, TurnState
+from invocation.domain.turns import ENDED, SEQS_OF_A_CLAIM, TURN_EDGES, TurnMove, TurnState
 from invocation.models import Process, Session, Turn
 from invocation.selectors import admission as seen
 from invocation.selectors import canaries
@@ -25,6 +25,7 @@ from invocation.selectors.chat import history
 from invocation.services import records
 from invocation.services.records import Finished
 from invocation.services.submission import check_input
+from quota.domain.ledger import LedgerLine
 from quota.services import ledger
 
 RETRY_SATURATED = timedelta(seconds=2)
@@ -173,6 +174,13 @@ def finish(turn: Turn, ending: Ending, run: Finished | None) -> None:
         if run is not None:
             records.write([run], now=now)
             ledger.append(run.lines)
+
+
+def book_late(turn: Turn, lines: Sequence[LedgerLine]) -> None:
+    """Book what the turn's calls cost though somebody else ended it; not once another attempt has taken it."""
+    with transaction.atomic():
+        if Turn.objects.select_for_update().filter(pk=turn.pk, attempt=turn.attempt, state__in=ENDED).exists():
+            ledger.append(lines)
 
 
 def end_from_outside(turn: Turn, ending: Ending, *, now: datetime) -> bool:

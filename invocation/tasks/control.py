@@ -17,6 +17,7 @@ from django.conf import settings
 from invocation.gateways import dispatch
 from invocation.gateways.loop import runs
 from invocation.services import batches, deliveries, erasures, redrives, rescue, retention, schedules, slo, webhooks
+from quota.services import usage
 
 TICK_SCHEDULES = "invocation.tick_schedules"
 KEEP_SLO = "invocation.keep_slo"
@@ -27,6 +28,7 @@ SWEEP_ERASURES = "invocation.sweep_erasures"
 LET_GO = "invocation.let_go"
 SEND_DELIVERIES = "invocation.send_deliveries"
 TIDY_DELIVERIES = "invocation.tidy_deliveries"
+SUM_USAGE = "invocation.sum_usage"
 
 
 @shared_task(name=TICK_SCHEDULES, send_events=False)
@@ -37,6 +39,11 @@ def tick_schedules() -> None:
 @shared_task(name=SWEEP_BATCHES, send_events=False)
 def sweep_batches() -> None:
     batches.sweep(now=datetime.now(UTC))
+
+
+@shared_task(name=SUM_USAGE, send_events=False)
+def sum_usage() -> None:
+    usage.sweep(now=datetime.now(UTC))
 
 
 @shared_task(name=SWEEP_ERASURES, send_events=False)

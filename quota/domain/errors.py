@@ -104,3 +104,19 @@ class UnknownPrice(QuotaError):
     """No price is known for the model, so no budget could bound it."""
 
     code = "unknown_price"
+
+
+class PriceRefused(QuotaError):
+    """The price cannot be set so. `field` names what is wrong; nothing was changed."""
+
+    code = "price_refused"
+
+    def __init__(self, sentence: str, *, field: str) -> None:
+        super().__init__(sentence)
+        self.field = field
+
+
+class PriceInEffect(QuotaError):
+    """Calls may have been paid by this price: it stays. Nothing was changed."""
+
+    code = "price_in_effect"

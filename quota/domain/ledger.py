@@ -9,6 +9,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from quota.domain.classes import PriorityClass
+from quota.domain.prices import Price
 
 
 class ParentKind(StrEnum):
@@ -22,8 +23,12 @@ class ParentKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerLine:
-    """`estimated` usage was counted by us, because the provider reported none."""
+    """`estimated` usage was counted by us, because the provider reported none; `price` is what was applied.
 
+    `call_id` names the call, so that a line that is booked twice lands once.
+    """
+
+    call_id: UUID
     tenant_id: UUID
     endpoint: str
     mode: str
@@ -36,20 +41,7 @@ class LedgerLine:
     input_tokens: int
     output_tokens: int
     cached_tokens: int
+    price: Price
     cost_usd: Decimal
     estimated: bool
     at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
-    """What the calls of one day, endpoint, mode and model add up to. `day` is a UTC date in ISO form."""
-
-    day: str
-    endpoint: str
-    mode: str
-    model: str
-    calls: int
-    input_tokens: int
-    output_tokens: int
-    cost_usd: Decimal

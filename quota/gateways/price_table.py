@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from decimal import Decimal
-from functools import cache
+from functools import lru_cache
 from types import MappingProxyType
 
 from quota.domain.errors import UnknownPrice
-from quota.domain.prices import MILLION, Price
+from quota.domain.prices import MILLION, Price, PriceSource
 
 OFFLINE: Mapping[str, Price] = MappingProxyType(
     {
@@ -20,30 +21,38 @@ LISTED_AS: Mapping[str, str] = MappingProxyType({"bedrock": "aws"})
 """The table's own name for a provider, where it has another."""
 CALL = 10_000
 """Tokens of the call that sets a price. Some models charge more for prompts of 100,000 and above: so long is no prompt here."""
+STEP_MINUTES = 10
+"""The table knows prices by the time of day; none begins within ten minutes."""
 
 
-@cache
-def price_of(model: str, *, provider: str) -> Price:
-    """Return the model's price per million tokens, without a network call. Raises UnknownPrice."""
-    return OFFLINE[model] if model in OFFLINE else _published(provider, model)
+def source_of(model: str) -> PriceSource:
+    return PriceSource.OFFLINE if model in OFFLINE else PriceSource.TABLE
 
 
-def _published(provider: str, model: str) -> Price:
+def price_of(model: str, *, provider: str, at: datetime) -> Price:
+    """Return the model's price per million tokens at a moment, without a network call. Raises UnknownPrice."""
+    step = at.replace(minute=at.minute - at.minute % STEP_MINUTES, second=0, microsecond=0)
+    return OFFLINE[model] if model in OFFLINE else _published(provider, model, step)
+
+
+@lru_cache(maxsize=1024)
+def _published(provider: str, model: str, at: datetime) -> Price:
     return Price(
-        input=_per_million(provider, model, "input_tokens"),
-        output=_per_million(provider, model, "output_tokens"),
-        cached=_per_million(provider, model, "input_tokens", "cache_read_tokens"),
+        input=_per_million(provider, model, at, "input_tokens"),
+        output=_per_million(provider, model, at, "output_tokens"),
+        cached=_per_million(provider, model, at, "input_tokens", "cache_read_tokens"),
     )
 
 
-def _per_million(provider: str, model: str, *kinds: str) -> Decimal:
+def _per_million(provider: str, model: str, at: datetime, *kinds: str) -> Decimal:
     """Price a call of the kinds, brought up to a million tokens: so what is free is as the table has it."""
     from genai_prices import Usage, calc_price  # noqa: PLC0415  (0.2 s to import)
 
+    usage = Usage(**dict.fromkeys(kinds, CALL))
     try:
-        found = calc_price(Usage(**dict.fromkeys(kinds, CALL)), model_ref=model, provider_id=LISTED_AS.get(provider, provider))
+        found = calc_price(usage, model_ref=model, provider_id=LISTED_AS.get(provider, provider), genai_request_timestamp=at)
     except LookupError as error:
         raise UnknownPrice(
-            f"No price is known for {provider}/{model}: choose a model that genai-prices lists, or add it to quota/gateways/price_table.py."
+            f"No price is known for {provider}/{model}: set one under Prices in the admin, or choose a model that genai-prices lists."
         ) from error
     return Decimal(found.total_price) * MILLION / CALL

@@ -2,13 +2,60 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from typing import Any
+
+from django.db import connections
 
 from quota.domain.ledger import LedgerLine
-from quota.models import LedgerEntry
+
+APPEND = """
+INSERT INTO quota_ledgerentry (
+    call_id, tenant_id, endpoint, mode, priority_class, run_id, parent_kind, parent_id, provider, model,
+    input_tokens, output_tokens, cached_tokens, input_price, output_price, cached_price, cost_usd, estimated, at)
+SELECT * FROM jsonb_to_recordset(%s::jsonb) AS line (
+    call_id uuid, tenant_id uuid, endpoint text, mode text, priority_class text, run_id uuid, parent_kind text, parent_id text,
+    provider text, model text, input_tokens int, output_tokens int, cached_tokens int,
+    input_price numeric, output_price numeric, cached_price numeric, cost_usd numeric, estimated bool, at timestamptz)
+ON CONFLICT (call_id) DO NOTHING
+RETURNING call_id
+"""
 
 
-def append(lines: Sequence[LedgerLine], *, using: str = "default") -> None:
-    """Add the lines in one statement, inside the caller's transaction: they stand or fall with what they paid for."""
-    LedgerEntry.objects.using(using).bulk_create([LedgerEntry(**asdict(line)) for line in lines])
+def append(lines: Sequence[LedgerLine], *, using: str = "default") -> Sequence[LedgerLine]:
+    """Add the lines in one statement, inside the caller's transaction: they stand or fall with what they paid for.
+
+    Returns those that were not there yet: a line that is booked again, because nobody heard that it
+    was booked, changes nothing.
+    """
+    if not lines:
+        return []
+    with connections[using].cursor() as cursor:
+        cursor.execute(APPEND, [json.dumps([_columns(line) for line in lines], default=str)])
+        added = {row[0] for row in cursor.fetchall()}
+    return [line for line in lines if line.call_id in added]
+
+
+def _columns(line: LedgerLine) -> dict[str, Any]:
+    return {
+        "call_id": line.call_id,
+        "tenant_id": line.tenant_id,
+        "endpoint": line.endpoint,
+        "mode": line.mode,
+        "priority_class": line.priority_class,
+        "run_id": line.run_id,
+        "parent_kind": line.parent_kind,
+        "parent_id": line.parent_id,
+        "provider": line.provider,
+        "model": line.model,
+        "input_tokens": line.input_tokens,
+        "output_tokens": line.output_tokens,
+        "cached_tokens": line.cached_tokens,
+        "input_price": line.price.input,
+        "output_price": line.price.output,
+        "cached_price": line.price.cached,
+        "cost_usd": line.cost_usd,
+        "estimated": line.estimated,
+        "at": line.at,
+    }

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import uuid4
 
 from invocation.domain.errors import StaleMove
 from invocation.domain.jobs import Fence
@@ -15,11 +16,13 @@ from invocation.services.attempts import Completion
 from invocation.services.records import Finished
 from quota.domain.classes import PriorityClass
 from quota.domain.ledger import LedgerLine, ParentKind
+from quota.domain.prices import Price
 from tests.integration.invocation.rows import TRACE
 
 
 def a_line(job: Job) -> LedgerLine:
     return LedgerLine(
+        call_id=uuid4(),
         tenant_id=job.tenant_id,
         endpoint=job.endpoint,
         mode=job.mode,
@@ -32,6 +35,7 @@ def a_line(job: Job) -> LedgerLine:
         input_tokens=10,
         output_tokens=5,
         cached_tokens=0,
+        price=Price(input=Decimal(80), output=Decimal(40), cached=Decimal(8)),
         cost_usd=Decimal("0.001"),
         estimated=False,
         at=datetime.now(UTC),

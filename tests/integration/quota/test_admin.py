@@ -13,7 +13,7 @@ from quota.domain import keys as forms
 from quota.models import ApiKey, ModelQuota, Plan, Tenant
 from quota.services import keys, ledger
 from tests.integration.quota.conftest import NOW
-from tests.integration.quota.test_ledger import LINE
+from tests.integration.quota.lines import a_line
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_the_database_refuses_a_quota_that_makes_no_sense(db: None, wrong: dict[
 
 
 def test_the_ledger_is_read_only_in_the_admin(admin_client: Client) -> None:
-    ledger.append([LINE])
+    ledger.append([a_line()])
 
     assert "chat@1" in admin_client.get(reverse("admin:quota_ledgerentry_changelist")).content.decode()
     assert admin_client.get(reverse("admin:quota_ledgerentry_add")).status_code == 403

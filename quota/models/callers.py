@@ -1,4 +1,4 @@
-"""The tables of quota: plans, tenants, keys, model quotas and the ledger."""
+"""Who may invoke, and how much: plans, tenants, keys and model quotas."""
 
 from __future__ import annotations
 
@@ -16,17 +16,13 @@ from uuid6 import uuid7
 
 from quota.domain.callers import Scope
 from quota.domain.classes import PriorityClass
-from quota.domain.ledger import ParentKind
+from quota.models.columns import choices
 
 
 def must_be_a_zone(name: str) -> None:
     """Raise ValidationError unless the name is of a time zone that is known here."""
     if name not in available_timezones():
         raise ValidationError(f"{name!r} is no time zone: say a name such as UTC or America/Los_Angeles.")
-
-
-def _choices(words: type[PriorityClass | Scope | ParentKind]) -> list[tuple[str, str]]:
-    return [(word.value, word.value) for word in words]
 
 
 def _new_id() -> UUID:
@@ -82,8 +78,8 @@ class ApiKey(models.Model):
     secret_sha256 = models.CharField(max_length=64)
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="keys")
     name = models.CharField(max_length=80, blank=True)
-    scopes = ArrayField(models.CharField(max_length=20, choices=_choices(Scope)))
-    highest_class = models.CharField(max_length=2, choices=_choices(PriorityClass), default=PriorityClass.P0.value)
+    scopes = ArrayField(models.CharField(max_length=20, choices=choices(Scope)))
+    highest_class = models.CharField(max_length=2, choices=choices(PriorityClass), default=PriorityClass.P0.value)
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
@@ -175,37 +171,3 @@ class ModelUse(models.Model):
 
     def __str__(self) -> str:
         return f"{self.provider}/{self.model}"
-
-
-class LedgerEntry(models.Model):
-    """What one model call used and cost. Rows are only ever added; a trigger refuses to change or delete one."""
-
-    tenant_id = models.UUIDField()
-    endpoint = models.CharField(max_length=80)
-    mode = models.CharField(max_length=20)
-    priority_class = models.CharField(max_length=2, choices=_choices(PriorityClass))
-    run_id = models.UUIDField()
-    parent_kind = models.CharField(max_length=10, choices=_choices(ParentKind))
-    parent_id = models.CharField(max_length=64)
-    provider = models.CharField(max_length=40)
-    model = models.CharField(max_length=120)
-    input_tokens = models.PositiveIntegerField()
-    output_tokens = models.PositiveIntegerField()
-    cached_tokens = models.PositiveIntegerField()
-    cost_usd = models.DecimalField(max_digits=14, decimal_places=6)
-    estimated = models.BooleanField()
-    at = models.DateTimeField()
-
-    class Meta:
-        verbose_name_plural = "ledger"
-        indexes = (
-            models.Index(fields=("tenant_id", "at"), name="ledger_by_tenant_and_time"),
-            models.Index(fields=("at",), name="ledger_by_time"),
-        )
-        constraints = (
-            models.CheckConstraint(condition=Q(cost_usd__gte=0), name="ledger_cost_is_not_negative"),
-            models.CheckConstraint(condition=Q(cached_tokens__lte=F("input_tokens")), name="cached_tokens_are_input_tokens"),
-        )
-
-    def __str__(self) -> str:
-        return f"{self.model} {self.cost_usd} USD"

@@ -1,21 +1,17 @@
-"""What is read of quota: callers, plans, limits and usage."""
+"""What is read of callers: keys, tenants, plans, and the limits of the models."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from types import MappingProxyType
 from uuid import UUID
 
-from django.conf import settings
-from django.db.models import Count, F, QuerySet, Sum
-from django.db.models.functions import TruncDate
+from django.db.models import QuerySet
 
 from quota.domain.callers import Caller, PlanTerms, Scope
 from quota.domain.classes import PriorityClass
-from quota.domain.ledger import Usage
 from quota.domain.limits import Limits
-from quota.models import ApiKey, LedgerEntry, ModelQuota, Plan, Tenant
+from quota.models import ApiKey, ModelQuota, Plan, Tenant
 
 
 def key_by_prefix(prefix: str) -> ApiKey | None:
@@ -80,48 +76,6 @@ def limits_by_model() -> Mapping[tuple[str, str], Limits]:
         )
         for row in ModelQuota.objects.all()
     }
-
-
-def usage(tenant_id: UUID, *, since: datetime, until: datetime, using: str = "default") -> list[Usage]:
-    """Sum a tenant's calls by UTC day, endpoint, mode and model; `until` itself is outside."""
-    rows = (
-        LedgerEntry.objects.using(using)
-        .filter(tenant_id=tenant_id, at__gte=since, at__lt=until)
-        .values("endpoint", "mode", "model", day=TruncDate("at"))
-        .annotate(calls=Count("pk"), inputs=Sum("input_tokens"), outputs=Sum("output_tokens"), usd=Sum("cost_usd"))
-        .order_by("day", "endpoint", "mode", "model")
-    )
-    return [
-        Usage(
-            day=row["day"].isoformat(),
-            endpoint=row["endpoint"],
-            mode=row["mode"],
-            model=row["model"],
-            calls=row["calls"],
-            input_tokens=row["inputs"],
-            output_tokens=row["outputs"],
-            cost_usd=row["usd"],
-        )
-        for row in rows
-    ]
-
-
-def ledgers() -> list[str]:
-    """Return the databases that hold a ledger: the first, and the one of batches where that is another."""
-    return [alias for alias in ("default", "batch") if alias in settings.DATABASES]
-
-
-def booked_by_class(provider: str, model: str, *, since: datetime) -> Mapping[PriorityClass, tuple[int, int]]:
-    """Sum the tokens and requests of a model's calls since a moment, over all ledgers."""
-    found: dict[PriorityClass, tuple[int, int]] = {}
-    for alias in ledgers():
-        calls = LedgerEntry.objects.using(alias).filter(provider=provider, model=model, at__gte=since)
-        sums = calls.values("priority_class").annotate(calls=Count("pk"), tokens=Sum(F("input_tokens") + F("output_tokens")))
-        for row in sums.order_by("priority_class"):
-            word = PriorityClass(row["priority_class"])
-            tokens, requests = found.get(word, (0, 0))
-            found[word] = (tokens + row["tokens"], requests + row["calls"])
-    return found
 
 
 def tenant_id_of(name: str) -> UUID | None:

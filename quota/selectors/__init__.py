@@ -1,0 +1,28 @@
+"""What is read of quota: callers, plans, limits, prices, usage and its reconciliation."""
+
+from quota.selectors.callers import (
+    all_keys,
+    caller_by_prefix,
+    caller_of,
+    key_by_prefix,
+    limits_by_model,
+    plan_terms,
+    tenant_id_of,
+    terms_of,
+    terms_of_tenants,
+)
+from quota.selectors.ledger import booked_by_class, ledgers
+
+__all__ = [
+    "all_keys",
+    "booked_by_class",
+    "caller_by_prefix",
+    "caller_of",
+    "key_by_prefix",
+    "ledgers",
+    "limits_by_model",
+    "plan_terms",
+    "tenant_id_of",
+    "terms_of",
+    "terms_of_tenants",
+]
