@@ -1,10 +1,7 @@
-"""Calls on what a tenant used, may use, and ran."""
+"""Calls on what a tenant may use, and ran."""
 
 from __future__ import annotations
 
-from datetime import timedelta
-
-from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -12,35 +9,11 @@ from invocation.api import bodies
 from invocation.api.calls import Call, caller_of
 from invocation.api.cursors import Place, page
 from invocation.api.describing import described
-from invocation.api.shapes.account import QuotaShape, RunPage, RunQuery, RunShape, UsageQuery, UsageShape
-from invocation.domain.errors import InputInvalid
+from invocation.api.shapes.account import QuotaShape, RunPage, RunQuery, RunShape
 from invocation.selectors.admission import in_flight_of
 from invocation.selectors.jobs import runs_of
-from quota import selectors as quota
 
 TAG = "account"
-USUAL_SPAN = timedelta(days=30)
-LONGEST_SPAN = timedelta(days=366)
-
-
-class UsageOf(Call):
-    @described(
-        "read_usage",
-        "Read what was used, by day, endpoint, mode and model",
-        tag=TAG,
-        answers={200: UsageShape},
-        refuses=(422,),
-        parameters=[UsageQuery],
-    )
-    def get(self, request: Request) -> Response:
-        asked = bodies.query(request, UsageQuery)
-        until = asked.get("until") or timezone.now()
-        since = asked.get("since") or until - USUAL_SPAN
-        if not timedelta() < until - since <= LONGEST_SPAN:
-            raise InputInvalid("/since: lies before `until`, by at most 366 days.", field="/since", found=since.isoformat())
-        lines = quota.usage(caller_of(request).tenant_id, since=since, until=until)
-        spent = sum(line.cost_usd for line in lines)
-        return Response(UsageShape({"since": since, "until": until, "cost_usd": spent, "items": lines}).data)
 
 
 class QuotaOf(Call):

@@ -79,6 +79,8 @@ RULES: Mapping[type[Exception], Rule] = MappingProxyType(
         quota.QuotaStoreUnavailable: Rule(503, WAIT, title="The quota store is out of reach"),
         quota.BudgetSpent: Rule(422, "Give a larger budget.", title="The budget is spent"),
         quota.UnknownPrice: Rule(503, "Give the model a price.", title="No price is known for the model"),
+        quota.PriceRefused: Rule(422, MENDED, title="The price cannot be set so"),
+        quota.PriceInEffect: Rule(409, "Set another price from now on.", title="The price is in effect"),
         OperationalError: Rule(503, WAIT, code="database_unavailable", title=OURS),
         InterfaceError: Rule(503, WAIT, code="database_unavailable", title=OURS),
         RequestDataTooBig: Rule(413, "Send less in one call.", code="body_too_large", title="The body is too large"),

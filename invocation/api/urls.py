@@ -17,6 +17,7 @@ from invocation.api import (
     schedules,
     streams,
     subjects,
+    usage,
     webhooks,
 )
 
@@ -63,7 +64,7 @@ urlpatterns = [
     path("webhooks/<uuid:webhook_id>/rotate", webhooks.RotateSecret.as_view()),
     path("webhooks/<uuid:webhook_id>/deliveries", webhooks.WebhookDeliveries.as_view()),
     path("webhooks/<uuid:webhook_id>/deliveries/<uuid:delivery_id>/replay", webhooks.ReplayDelivery.as_view()),
-    path("usage", account.UsageOf.as_view()),
+    path("usage", usage.UsageOf.as_view()),
     path("quota", account.QuotaOf.as_view()),
     path("runs", account.Runs.as_view()),
 ]

@@ -17,7 +17,7 @@ class Grouping(StrEnum):
     TENANT = "tenant"
     ENDPOINT = "endpoint"
     MODE = "mode"
-    CLASS = "class"
+    CLASS = "priority_class"
     PROVIDER = "provider"
     MODEL = "model"
 

@@ -1,4 +1,4 @@
-"""The shapes of what a tenant used, may use, and ran."""
+"""The shapes of what a tenant may use, and ran."""
 
 from __future__ import annotations
 
@@ -6,33 +6,9 @@ from typing import Any
 
 from rest_framework import serializers
 
-from invocation.api.bodies import Shape
-from invocation.api.shapes.fields import LABEL, Moment, PageQuery, Text
+from invocation.api.shapes.fields import LABEL, PageQuery, Text
 from invocation.domain.modes import Mode
 from quota.domain.classes import PriorityClass
-
-
-class UsageQuery(Shape):
-    since = Moment(required=False, help_text="Thirty days ago, if left out.")
-    until = Moment(required=False, help_text="Now, if left out; the moment itself is outside.")
-
-
-class UsageLine(serializers.Serializer[Any]):
-    day = serializers.DateField()
-    endpoint = serializers.CharField()
-    mode = serializers.CharField()
-    model = serializers.CharField()
-    calls = serializers.IntegerField()
-    input_tokens = serializers.IntegerField()
-    output_tokens = serializers.IntegerField()
-    cost_usd = serializers.DecimalField(max_digits=14, decimal_places=6)
-
-
-class UsageShape(serializers.Serializer[Any]):
-    since = serializers.DateTimeField()
-    until = serializers.DateTimeField()
-    cost_usd = serializers.DecimalField(max_digits=14, decimal_places=6)
-    items = UsageLine(many=True)
 
 
 class ClassUse(serializers.Serializer[Any]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Self
 
@@ -36,9 +37,22 @@ class _Surface(Group[W]):
         self.endpoints = Contracts(wire)
 
     @exchange
-    def usage(self, *, since: datetime | None = None, until: datetime | None = None) -> Call[Usage]:
-        """Return what was used by day, endpoint, mode and model; the last thirty days if nothing is said."""
-        return get(place("usage"), reader(Usage), since=moment(since), until=moment(until))
+    def usage(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        group_by: Sequence[str] | None = None,
+        cursor: str | None = None,
+        **only: str,
+    ) -> Call[Usage]:
+        """Return what was used, by day, endpoint, mode and model in the last thirty days if nothing is said.
+
+        `group_by` takes any of day, endpoint, mode, priority_class, provider and model; `only` takes the
+        same but day, as filters.
+        """
+        by = ",".join(group_by) if group_by else None
+        return get(place("usage"), reader(Usage), **only, since=moment(since), until=moment(until), group_by=by, cursor=cursor)
 
 
 class Gearbox(_Surface[Wire]):

@@ -272,4 +272,8 @@ def test_contracts_and_usage_are_read(gearbox: Gearbox) -> None:
 
     assert chat in gearbox.endpoints.list()
     assert (chat.transport, chat.limits.items > 0) == ("session", True)
-    assert gearbox.usage(since=datetime.now(UTC) - timedelta(days=1)).cost_usd >= 0
+    used = gearbox.usage(since=datetime.now(UTC) - timedelta(days=1), group_by=["model"], mode="streaming-sync")
+    assert used.totals is not None
+    assert used.cost_usd == used.totals.cost_usd == sum(line.cost_usd for line in used.items)
+    assert used.group_by == ("model",)
+    assert all(line.model and line.day is None for line in used.items)

@@ -48,20 +48,38 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UsageLine:
-    day: date
-    endpoint: str
-    mode: str
-    model: str
+class UsageFigures:
+    """Sums of model calls. Estimated are those whose tokens the platform counted, because the provider reported none."""
+
     calls: int
     input_tokens: int
     output_tokens: int
     cost_usd: Decimal
+    cached_tokens: int = 0
+    estimated_calls: int = 0
+    estimated_usd: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageLine(UsageFigures):
+    """One group; what was not grouped by is None."""
+
+    day: date | None = None
+    endpoint: str | None = None
+    mode: str | None = None
+    priority_class: str | None = None
+    provider: str | None = None
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
+    """A page of groups. The cost and the totals are those of all pages; `next` is the cursor of the following one."""
+
     since: datetime
     until: datetime
     cost_usd: Decimal
     items: tuple[UsageLine, ...]
+    totals: UsageFigures | None = None
+    group_by: tuple[str, ...] = ()
+    next: str | None = None
