@@ -60,7 +60,18 @@ GROUPS: Sequence[tuple[str, Sequence[Entry]]] = (
             Entry("People", "person", "auth_user"),
         ),
     ),
-    ("Money", (Entry("Model quota", "speed", "quota_modelquota"), Entry("Ledger", "receipt_long", "quota_ledgerentry"))),
+    (
+        "Money",
+        (
+            Entry("Usage", "bar_chart", "quota_usage", permission="quota.view_ledgerentry"),
+            Entry("Gauges", "speed", "quota_gauges", permission="quota.view_modelquota"),
+            Entry("Model quota", "tune", "quota_modelquota"),
+            Entry("Prices", "sell", "quota_modelprice"),
+            Entry("Ledger", "receipt_long", "quota_ledgerentry"),
+            Entry("Reconciliation", "balance", "quota_reconciliation", permission="quota.view_usageimport"),
+            Entry("Changes", "history", "quota_quotachange"),
+        ),
+    ),
     ("Quality", (Entry("Scores", "star", "evals_score"), Entry("Baselines", "straighten", "evals_baseline"))),
     (
         "Shop",
@@ -78,8 +89,16 @@ def stylesheet(_: HttpRequest) -> str:
     return static("invocation/admin.css")
 
 
+def money_stylesheet(_: HttpRequest) -> str:
+    return static("quota/money.css")
+
+
 def mark(_: HttpRequest) -> str:
     return static("chat/mark.svg")
+
+
+INNER = ("endpoints/", "agents/", "usage/", "gauges/", "reconciliation/")
+"""Pages that stand below a list's address and are entries of their own."""
 
 
 def groups(request: HttpRequest) -> list[dict[str, Any]]:
@@ -114,7 +133,7 @@ def _address(entry: Entry) -> str:
 def _item(request: HttpRequest, title: str, icon: str, address: str) -> dict[str, Any]:
     deeper = ("", "add/")
     rest = request.path.removeprefix(address) if request.path.startswith(address) else None
-    is_row = rest is not None and not rest.startswith(("endpoints/", "agents/")) and address != reverse("admin:index")
+    is_row = rest is not None and not rest.startswith(INNER) and address != reverse("admin:index")
     return {"title": title, "icon": icon, "link": address, "active": rest in deeper or is_row}
 
 

@@ -139,7 +139,7 @@ UNFOLD = {
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "DASHBOARD_CALLBACK": "invocation.admin.dashboard.fill",
-    "STYLES": ["config.navigation.stylesheet"],
+    "STYLES": ["config.navigation.stylesheet", "config.navigation.money_stylesheet"],
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "config.navigation.mark"}],
     "SIDEBAR": {"show_search": True, "navigation": "config.navigation.groups"},
 }

@@ -1,58 +1,40 @@
-"""How single values look in the admin: badges, ages, lengths, money, links and masked JSON."""
+"""How single values of work look in the admin: links, bars and masked JSON, beside what every page shows alike."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from types import MappingProxyType
+from datetime import timedelta
 from typing import Any
 
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from invocation.domain.masking import masked, masked_text
+from quota.admin.cells import NONE, SPACE, TONES, ago, badge, exact, length, mode, money, two_lines
 
-NONE = "—"
-SPACE = "\N{NO-BREAK SPACE}"
 LONG_MS = 120_000
-TONES: Mapping[str, str] = MappingProxyType(
-    {
-        **dict.fromkeys(["completed", "complete", "live", "as published"], "good"),
-        **dict.fromkeys(["failed", "fail", "overdue", "broken", "held", "expired"], "bad"),
-        **dict.fromkeys(["working", "running", "dispatched", "gathering", "fired"], "busy"),
-        **dict.fromkeys(["input_required", "waiting", "cancelling", "truncated", "retracted", "paused", "draining", "declined"], "wary"),
-    }
-)
-UNITS = (("d", timedelta(days=1)), ("h", timedelta(hours=1)), ("min", timedelta(minutes=1)), ("s", timedelta(seconds=1)))
 
-
-def badge(word: str, *, tone: str | None = None) -> SafeString:
-    return format_html('<span class="gx-badge gx-{}">{}</span>', tone or TONES.get(word, "calm"), word.replace("_", " "))
-
-
-def ago(moment: datetime | None) -> SafeString | str:
-    """Return how long ago (or ahead) a moment is, the moment itself on hover."""
-    if moment is None:
-        return NONE
-    age = timezone.now() - moment
-    text = f"in {length(-age)}" if age < timedelta() else f"{length(age)} ago"
-    return format_html('<time datetime="{}" title="{}" class="gx-quiet">{}</time>', moment.isoformat(), exact(moment), text)
-
-
-def exact(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-
-
-def length(span: timedelta) -> str:
-    """Return a length in whole units: the largest of which it holds two, or one exactly."""
-    for name, unit in UNITS:
-        if span >= 2 * unit or span == unit:
-            return f"{span // unit} {name}"
-    return "1 s" if span >= timedelta(seconds=1) else "<1 s"
+__all__ = [
+    "NONE",
+    "SPACE",
+    "TONES",
+    "address",
+    "ago",
+    "badge",
+    "bar",
+    "exact",
+    "excerpt",
+    "length",
+    "link_to",
+    "mode",
+    "money",
+    "pretty",
+    "short",
+    "took",
+    "tries",
+    "two_lines",
+]
 
 
 def took(milliseconds: float | None) -> str:
@@ -61,13 +43,6 @@ def took(milliseconds: float | None) -> str:
     if milliseconds >= LONG_MS:
         return length(timedelta(milliseconds=milliseconds))
     return f"{milliseconds / 1000:,.1f}{SPACE}s" if milliseconds >= 1_000 else f"{milliseconds:,.0f}{SPACE}ms"
-
-
-def money(usd: Decimal | None) -> str:
-    """Return dollars, with as many decimals as small sums need."""
-    if usd is None:
-        return NONE
-    return f"${usd:,.2f}" if usd >= 1 or not usd else f"${usd:.4f}"
 
 
 def pretty(value: Any) -> str:
@@ -87,10 +62,6 @@ def address(name: str, key: object) -> str:
 
 def link_to(name: str, key: object, *, text: str = "") -> SafeString:
     return format_html('<a class="gx-link gx-mono" href="{}" title="{}">{}</a>', address(name, key), key, text or short(key))
-
-
-def two_lines(first: object, second: object) -> SafeString:
-    return format_html('{}<br><span class="gx-quiet">{}</span>', first, second)
 
 
 def tries(row: Any) -> SafeString:
@@ -118,8 +89,3 @@ def bar(done: int, of: int, *, failed: int = 0) -> SafeString:
         f"{bad:.1f}",
         100 * done // whole,
     )
-
-
-def mode(name: str) -> SafeString:
-    """Return a mode's name with a mark in its own colour, the same on every page."""
-    return format_html('<span class="gx-mode gx-mode-{}">{}</span>', name, name)

@@ -21,9 +21,9 @@ from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 
 from invocation.admin import cells
-from invocation.admin.paging import BoundedPaginator
 from invocation.domain.errors import InvocationError
 from invocation.selectors import tenants
+from quota.admin.paging import BoundedPaginator
 
 SHORTEST_PREFIX = 8
 

@@ -81,6 +81,7 @@ RULES: Mapping[type[Exception], Rule] = MappingProxyType(
         quota.UnknownPrice: Rule(503, "Give the model a price.", title="No price is known for the model"),
         quota.PriceRefused: Rule(422, MENDED, title="The price cannot be set so"),
         quota.PriceInEffect: Rule(409, "Set another price from now on.", title="The price is in effect"),
+        quota.ReportInvalid: Rule(422, "Correct the line that is named and import the report again.", title="The report cannot be read"),
         OperationalError: Rule(503, WAIT, code="database_unavailable", title=OURS),
         InterfaceError: Rule(503, WAIT, code="database_unavailable", title=OURS),
         RequestDataTooBig: Rule(413, "Send less in one call.", code="body_too_large", title="The body is too large"),

@@ -63,12 +63,9 @@ class Asked:
     async def table(self, *, most: int) -> AsyncIterator[str]:
         """Yield all groups as CSV, a page at a time."""
         yield tables.lines([[*self.by, *FIGURES]])
-        after: Sequence[str] = ()
-        is_more = True
-        while is_more:
-            found, is_more = await off_loop(self.page, after=after, most=most)
+        pages = usage.pages(self.selection, self.by, now=self.now, most=most)
+        while found := await off_loop(next, pages, None):
             yield tables.lines([*each.group, *_shown(each.figures).values()] for each in found)
-            after = found[-1].group if found else ()
 
 
 class UsageOf(Call):

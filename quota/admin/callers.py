@@ -1,4 +1,4 @@
-"""Quota in the admin: plans, tenants, keys, model quotas and the ledger."""
+"""Who may invoke, and how much: plans, tenants, keys and model quotas. Keys apart, every change is on record."""
 
 from __future__ import annotations
 
@@ -12,18 +12,23 @@ from django.utils import timezone
 from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
+from quota.admin.audited import Audited
+from quota.admin.gauges import GaugesNow, GaugesView
 from quota.domain.callers import Scope
-from quota.models import ApiKey, LedgerEntry, ModelQuota, Plan, Tenant
+from quota.models import ApiKey, ModelQuota, Plan, Tenant
 from quota.services import keys
+
+WHOLE = 1.000001
 
 
 @admin.register(Plan)
-class PlanAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
+class PlanAdmin(Audited):
+    effective = "A tenant's requests follow within 5 s, what waits with the next round."
     list_display = ("name", "in_flight_p0", "in_flight_p1", "in_flight_p2", "in_flight_p3", "requests_per_minute", "weight")
 
 
 @admin.register(Tenant)
-class TenantAdmin(ModelAdmin):  # type: ignore[misc]
+class TenantAdmin(Audited):
     list_display = ("name", "plan", "is_active", "created_at")
     list_filter = ("plan", "is_active")
     list_select_related = ("plan",)
@@ -44,7 +49,7 @@ class ApiKeyForm(forms.ModelForm[ApiKey]):
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc]
+class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     """A key is shown once, when it is added; its digest never. Keys are revoked, not deleted."""
 
     form = ApiKeyForm
@@ -73,29 +78,31 @@ class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc]
         messages.success(request, f"Revoked {len(queryset)} keys; they are refused everywhere within 5 s.")
 
 
+class ModelQuotaForm(forms.ModelForm[ModelQuota]):
+    """Each refusal stands at its field, with what was found and what would do."""
+
+    def clean(self) -> dict[str, Any]:
+        given: dict[str, Any] = super().clean() or {}
+        reserved, cap = given.get("p0_reserved"), given.get("p3_cap")
+        if reserved is not None and cap is not None and reserved + cap > WHOLE:
+            left = f"{1 - reserved:.2f}"
+            self.add_error(
+                "p3_cap", f"p3's cap and p0's reserve together must not exceed 1: beside a reserve of {reserved:g} at most {left}."
+            )
+        return given
+
+
 @admin.register(ModelQuota)
-class ModelQuotaAdmin(ModelAdmin):  # type: ignore[misc]
+class ModelQuotaAdmin(Audited):
+    form = ModelQuotaForm
+    effective = "In every process within 5 s, without a restart."
     list_display = ("__str__", "tokens_per_minute", "requests_per_minute", "p0_reserved", "p3_cap")
     list_filter = ("provider",)
     search_fields = ("provider", "model")
 
-
-@admin.register(LedgerEntry)
-class LedgerEntryAdmin(ModelAdmin):  # type: ignore[misc]
-    """To be read only."""
-
-    list_display = ("at", "tenant_id", "endpoint", "mode", "model", "input_tokens", "output_tokens", "cost_usd", "estimated")
-    list_filter = ("mode", "priority_class", "model")
-    search_fields = ("tenant_id", "run_id", "parent_id")
-    date_hierarchy = "at"
-    ordering = ("-pk",)
-    show_full_result_count = False
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: LedgerEntry | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: LedgerEntry | None = None) -> bool:
-        return False
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.custom_urls = (
+            ("gauges/", "quota_gauges", GaugesView.as_view(model_admin=self)),
+            ("gauges/now/", "quota_gauges_now", GaugesNow.as_view(model_admin=self)),
+        )

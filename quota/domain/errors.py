@@ -120,3 +120,14 @@ class PriceInEffect(QuotaError):
     """Calls may have been paid by this price: it stays. Nothing was changed."""
 
     code = "price_in_effect"
+
+
+class ReportInvalid(QuotaError):
+    """The provider's report cannot be read. `line` and `field` say where; nothing was imported."""
+
+    code = "report_invalid"
+
+    def __init__(self, sentence: str, *, line: int, field: str) -> None:
+        super().__init__(sentence)
+        self.line = line
+        self.field = field

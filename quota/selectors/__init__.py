@@ -8,6 +8,7 @@ from quota.selectors.callers import (
     limits_by_model,
     plan_terms,
     tenant_id_of,
+    tenant_names,
     terms_of,
     terms_of_tenants,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "limits_by_model",
     "plan_terms",
     "tenant_id_of",
+    "tenant_names",
     "terms_of",
     "terms_of_tenants",
 ]

@@ -81,3 +81,8 @@ def limits_by_model() -> Mapping[tuple[str, str], Limits]:
 def tenant_id_of(name: str) -> UUID | None:
     """Return the id of the tenant of this name."""
     return Tenant.objects.filter(name=name).values_list("pk", flat=True).first()
+
+
+def tenant_names() -> Mapping[str, str]:
+    """Return the name of each tenant by its id as text."""
+    return {str(pk): name for pk, name in Tenant.objects.values_list("pk", "name")}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from datetime import date
 
 from quota.domain.prices import Dated, Price
-from quota.models import ModelPrice
+from quota.models import ModelPrice, ModelQuota, UsageDay
 
 Overrides = Mapping[tuple[str, str], Sequence[Dated]]
 
@@ -24,3 +25,12 @@ def price_in(row: ModelPrice) -> Price | None:
     if row.input_usd is None or row.output_usd is None or row.cached_usd is None:
         return None
     return Price(input=row.input_usd, output=row.output_usd, cached=row.cached_usd)
+
+
+def models_in_use(*, since: date) -> list[tuple[str, str]]:
+    """Return every (provider, model) that has a quota, an override, or a call since a day."""
+    called = UsageDay.objects.filter(day__gte=since)
+    found = [
+        rows.order_by().values_list("provider", "model").distinct() for rows in (ModelQuota.objects.all(), ModelPrice.objects.all(), called)
+    ]
+    return sorted({pair for rows in found for pair in rows})

@@ -6,7 +6,7 @@ a period that begins or ends inside a day reads that day's lines.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from types import MappingProxyType
@@ -77,6 +77,16 @@ def used(selection: Selection, by: Sequence[Grouping], *, now: datetime, after: 
 def total(selection: Selection, *, now: datetime) -> Figures:
     """Sum a whole selection."""
     return sum((each.figures for each in used(selection, (), now=now)), Figures())
+
+
+def pages(selection: Selection, by: Sequence[Grouping], *, now: datetime, most: int) -> Iterator[list[Used]]:
+    """Yield a selection's groups in their order, at most `most` at a time, each page read when it is asked for."""
+    after: Sequence[str] = ()
+    while found := used(selection, by, now=now, after=after, most=most):
+        yield found
+        after = found[-1].group
+        if len(found) < most:
+            return
 
 
 def statement(

@@ -16,6 +16,7 @@ from quota.models import ModelPrice, ModelQuota, Plan, QuotaChange, Tenant
 SUBJECTS: Mapping[type[Model], Subject] = MappingProxyType(
     {Plan: Subject.PLAN, Tenant: Subject.TENANT, ModelQuota: Subject.MODEL_QUOTA, ModelPrice: Subject.PRICE}
 )
+TOLD_ALREADY = frozenset({"id", "set_by", "set_at", "reason"})
 NOTHING: Told = MappingProxyType({})
 
 
@@ -43,8 +44,8 @@ def delete(row: Model, *, by: str, now: datetime, reason: str = "") -> None:
 
 
 def told(row: Model) -> dict[str, str | None]:
-    """Return a row's fields as text, without its key."""
-    return {field.name: _text(row, field) for field in row._meta.concrete_fields if not field.primary_key}  # noqa: SLF001
+    """Return a row's fields as text, without its key and what the record says itself."""
+    return {field.name: _text(row, field) for field in row._meta.concrete_fields if field.name not in TOLD_ALREADY}  # noqa: SLF001
 
 
 def _text(row: Model, field: Any) -> str | None:

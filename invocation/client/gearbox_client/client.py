@@ -8,7 +8,7 @@ from typing import Self
 
 from gearbox_client.account import Contexts, Contracts
 from gearbox_client.batches import Batches
-from gearbox_client.calls import Call, get, moment, place
+from gearbox_client.calls import Call, get, given, moment, place
 from gearbox_client.chat import Chat
 from gearbox_client.exchanges import Terms
 from gearbox_client.groups import Group, W, exchange
@@ -43,14 +43,18 @@ class _Surface(Group[W]):
         since: datetime | None = None,
         until: datetime | None = None,
         group_by: Sequence[str] | None = None,
+        endpoint: str | None = None,
+        mode: str | None = None,
+        priority_class: str | None = None,
+        provider: str | None = None,
+        model: str | None = None,
         cursor: str | None = None,
-        **only: str,
     ) -> Call[Usage]:
         """Return what was used, by day, endpoint, mode and model in the last thirty days if nothing is said.
 
-        `group_by` takes any of day, endpoint, mode, priority_class, provider and model; `only` takes the
-        same but day, as filters.
+        `group_by` takes any of day, endpoint, mode, priority_class, provider and model; the last five are filters, too.
         """
+        only = given(endpoint=endpoint, mode=mode, priority_class=priority_class, provider=provider, model=model)
         by = ",".join(group_by) if group_by else None
         return get(place("usage"), reader(Usage), **only, since=moment(since), until=moment(until), group_by=by, cursor=cursor)
 

@@ -13,12 +13,12 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from invocation.admin.paging import MOST_COUNTED
 from invocation.domain.jobs import JobState
 from invocation.domain.turns import TurnState
 from invocation.models import Hold, Job
 from invocation.models.admission import HoldScope
 from invocation.services import holds, schedules
+from quota.admin.paging import MOST_COUNTED
 from tests.integration.invocation.records import a_batch, a_completed_job, a_dead_letter, a_named_tenant, a_redrive, a_run, a_schedule
 from tests.integration.invocation.rows import NOW, a_job, a_process, a_session, a_turn
 from tests.integration.invocation.webhooks.rows import a_sent_delivery

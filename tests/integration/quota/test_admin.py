@@ -69,6 +69,6 @@ def test_the_ledger_is_read_only_in_the_admin(admin_client: Client) -> None:
     assert admin_client.get(reverse("admin:quota_ledgerentry_add")).status_code == 403
 
 
-@pytest.mark.parametrize("table", ["plan", "tenant", "apikey", "modelquota", "ledgerentry"])
+@pytest.mark.parametrize("table", ["plan", "tenant", "apikey", "modelquota", "ledgerentry", "modelprice", "quotachange"])
 def test_every_table_has_a_page(admin_client: Client, tenant: Tenant, table: str) -> None:
     assert admin_client.get(reverse(f"admin:quota_{table}_changelist")).status_code == 200

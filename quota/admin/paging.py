@@ -14,7 +14,7 @@ MOST_COUNTED = 10_000
 class BoundedPaginator(Paginator[Any]):
     """Counts, and pages through, the first ten thousand rows; filters and search reach the others."""
 
-    template_name = "admin/invocation/parts/pages.html"
+    template_name = "admin/quota/pages.html"
 
     @cached_property
     def count(self) -> int:
