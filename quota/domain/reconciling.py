@@ -22,7 +22,7 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reported:
-    """What a provider says of one day and model; no cost where it names none."""
+    """What a provider says of one day and model; no requests and no cost where it names none."""
 
     requests: int
     input_tokens: int
@@ -121,7 +121,12 @@ def _verdict(ours: Figures | None, theirs: Reported | None, tolerance: Tolerance
 
 
 def _is_within(ours: Figures, theirs: Reported, tolerance: Tolerance, *, tokens: int, usd: Decimal) -> bool:
-    """Say whether tokens in and out and money agree, when so much of each is not known for sure."""
+    """Say whether calls, tokens in and out and money agree, when so much of the latter is not known for sure.
+
+    No estimate explains a call that only one side knows.
+    """
+    if theirs.requests and not tolerance.allows(theirs.requests - ours.calls, of=theirs.requests, slack=0):
+        return False
     slack = tolerance.tokens
     pairs = ((ours.input_tokens, theirs.input_tokens), (ours.output_tokens, theirs.output_tokens))
     agree = all(tolerance.allows(max(0, abs(there - here) - tokens), of=there, slack=slack) for here, there in pairs)

@@ -13,6 +13,7 @@ from random import Random
 from agents.domain.errors import ProviderRateLimited, ProviderRefused, ProviderStalled, ProviderUnavailable, StreamCut
 from agents.domain.values import ModelRequest, Piece, Reply, Usage
 from agents.gateways.providers import briefing, prose
+from agents.gateways.providers.billing import Billing
 from agents.gateways.providers.faults import Draws, Fault, Faults, Overloaded
 from agents.gateways.providers.lengths import LENGTHS
 from agents.gateways.providers.pacing import Pacing, Tempo, wait_until
@@ -67,6 +68,7 @@ class OfflineSimulator:
     def __init__(self, *, pacing: Pacing | None = None, faults: Faults = DEFAULT_FAULTS, stall_timeout: timedelta = DEFAULT_STALL) -> None:
         self.pacing = pacing or Pacing()
         self.tally = Tally()
+        self.billing = Billing()
         self._faults = faults
         self._draws = Draws(faults)
         self._stall_timeout = stall_timeout
@@ -91,12 +93,14 @@ class OfflineSimulator:
             start = asyncio.get_running_loop().time()
             pieces = words(reply.text)
             breaking_point = _breaking_point(fault, len(pieces))
-            for number, word in enumerate(pieces):
-                if number == breaking_point:
-                    await self._break(fault)
-                if tempo:
-                    await wait_until(start + tempo.advance())
-                yield Piece(word)
+            with self.billing.call(request.model, reply.usage.input) as spoken:
+                for number, word in enumerate(pieces):
+                    if number == breaking_point:
+                        await self._break(fault)
+                    if tempo:
+                        await wait_until(start + tempo.advance())
+                    spoken.append(word)
+                    yield Piece(word)
         self.tally.complete(reply.usage)
         yield reply
 

@@ -68,6 +68,8 @@ class SimulatedProvider:
             connection.send(HTTPStatus.OK, chat_completions.models(tuple(LENGTHS)))
         elif (http.method, http.path) == ("GET", "/stats"):
             connection.send(HTTPStatus.OK, self.stats())
+        elif (http.method, http.path) == ("GET", "/usage"):
+            connection.send(HTTPStatus.OK, self._simulator.billing.report(), headers={"content-type": "application/x-ndjson"})
         else:
             _refuse(connection, chat_completions.refusal(404, f"Unknown request URL: {http.method} {http.path}."))
 
