@@ -131,7 +131,7 @@ def _line(found: Difference) -> dict[str, Any]:
         "model": f"{found.key.provider}/{found.key.model}",
         "calls": (f"{ours.calls:,}" if ours else cells.NONE, f"{theirs.requests:,}" if theirs else cells.NONE),
         "tokens": (f"{ours.tokens:,}" if ours else cells.NONE, f"{theirs.input_tokens + theirs.output_tokens:,}" if theirs else cells.NONE),
-        "difference": f"{found.tokens:+,}",
+        "difference": f"{found.tokens:+,}" if found.tokens else "0",
         "estimated": f"{ours.estimated_tokens:,}" if ours else cells.NONE,
         "cost": (cells.money(ours.cost_usd if ours else None), cells.money(theirs.cost_usd if theirs else None)),
         "verdict": cells.badge(str(found.verdict), tone=TONES.get(found.verdict, "bad")),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.acceptance.speaking import Consumer
 from tests.installation import Installation
 
 ARGUMENTS = (
@@ -40,3 +42,23 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def admin(chromium: Browser, live: Installation) -> Iterator[Page]:
+    """A signed-in administrator, with some work of each mode to look at."""
+    with closing(Consumer(live)) as consumer:
+        job = consumer.submit("personalize@1", {"reader": "r-005"})["id"]
+        rows = [{"title": "monster"}, {"title": "pluto"}]
+        consumer.http.post("/v1/batches", json={"endpoint": "enrich@1", "manifest": {"rows": rows}, "shards": 2}).raise_for_status()
+        consumer.chat({"text": "A sports series?"})
+        consumer.job(job)
+    context = chromium.new_context(viewport={"width": 1440, "height": 900})
+    page = context.new_page()
+    page.goto(f"{live.base_url}/admin/")
+    page.fill("input[name=username]", "admin")
+    page.fill("input[name=password]", (live.home / "secrets" / "admin_password").read_text())
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{live.base_url}/admin/")
+    yield page
+    context.close()

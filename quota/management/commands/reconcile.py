@@ -98,7 +98,7 @@ def _cells(found: Difference) -> list[str]:
         f"{theirs.requests:,}" if theirs else NONE,
         f"{ours.tokens:,}" if ours else NONE,
         f"{theirs.input_tokens + theirs.output_tokens:,}" if theirs else NONE,
-        f"{found.tokens:+,}",
+        f"{found.tokens:+,}" if found.tokens else "0",
         f"{ours.estimated_tokens:,}" if ours else NONE,
         f"{ours.cost_usd:.4f}" if ours else NONE,
         f"{theirs.cost_usd:.4f}" if theirs and theirs.cost_usd is not None else NONE,
