@@ -43,7 +43,7 @@ class Table(BaseRenderer):
     media_type = CSV
     format = "csv"
 
-    def render(self, data: Any, *_: Any, **__: Any) -> bytes:  # type: ignore[override]
+    def render(self, data: Any, *_: Any, **__: Any) -> bytes:
         return JSONRenderer().render(data)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from django.db.models import Model, QuerySet
@@ -42,6 +41,6 @@ class Audited(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         return answer
 
 
-def _changes_of(row: Model) -> Sequence[QuotaChange]:
+def _changes_of(row: Model) -> QuerySet[QuotaChange]:
     subject = changes.SUBJECTS[type(row)]
     return QuotaChange.objects.filter(subject=subject, subject_id=str(row.pk)).order_by("-id")[:SHOWN]

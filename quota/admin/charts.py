@@ -57,7 +57,7 @@ class Stacked:
 def by_day(spent: Mapping[tuple[date, str], Decimal], series: Sequence[str], *, first: date, last: date) -> Stacked:
     """Stack what each series spent on each day, the first day left; a day without a call has an empty place."""
     days = [first + timedelta(days=index) for index in range((last - first).days + 1)]
-    top = _top(max((sum(spent.get((day, each), Decimal(0)) for each in series) for day in days), default=Decimal(0)))
+    top = _top(max((sum((spent.get((day, each), Decimal(0)) for each in series), Decimal(0)) for day in days), default=Decimal(0)))
     totals = {each: sum((spent.get((day, each), Decimal(0)) for day in days), Decimal(0)) for each in series}
     return Stacked(
         columns=[_column(index, day, spent, series, top) for index, day in enumerate(days)],

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.template.loader import render_to_string
 from django.utils import timezone
 from django.views.generic import TemplateView
 from unfold.views import UnfoldModelAdminViewMixin
@@ -55,8 +56,7 @@ class GaugesNow(GaugesView):
     template_name = "admin/quota/gauges_now.html"
 
     def get(self, request: HttpRequest, *_: Any, **__: Any) -> HttpResponse:
-        shown = self.render_to_response(_read(now=timezone.now())).render()
-        answer = JsonResponse({"html": shown.content.decode()})
+        answer = JsonResponse({"html": render_to_string(self.template_name, _read(now=timezone.now()))})
         answer["Cache-Control"] = "no-store"
         return answer
 

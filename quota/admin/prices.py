@@ -96,12 +96,12 @@ class ModelPriceAdmin(Audited):
     def has_delete_permission(self, request: HttpRequest, obj: ModelPrice | None = None) -> bool:
         return bool(super().has_delete_permission(request, obj)) and (obj is None or obj.valid_from > timezone.now())
 
-    def save_model(self, request: HttpRequest, obj: ModelPrice, form: Any, change: bool) -> None:  # noqa: FBT001
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:  # noqa: FBT001
         now = timezone.now()
         prices.set_price(_at_the_earliest(obj, now), by=request.user.get_username(), now=now)
         messages.info(request, f"In every process within 5 s; calls pay by it from {cells.exact(obj.valid_from)} on.")
 
-    def delete_model(self, request: HttpRequest, obj: ModelPrice) -> None:
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
         prices.withdraw(obj, by=request.user.get_username(), now=timezone.now())
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[ModelPrice]) -> None:

@@ -68,7 +68,7 @@ class ReconciliationView(UnfoldModelAdminViewMixin, TemplateView):  # type: igno
         if form.is_valid():
             _take(request, form.cleaned_data)
         for name, errors in form.errors.items():
-            messages.error(request, f"{name}: {' '.join(errors)}")
+            messages.error(request, f"{name}: {' '.join(map(str, errors))}")
         return HttpResponseRedirect(request.path)
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:

@@ -85,17 +85,17 @@ class UsageView(UnfoldModelAdminViewMixin, TemplateView):  # type: ignore[misc] 
     permission_required = ("quota.view_ledgerentry",)
     template_name = "admin/quota/usage.html"
 
-    def get(self, request: HttpRequest, *args: Any, **named: Any) -> HttpResponseBase:
+    def get(self, request: HttpRequest, *args: Any, **named: Any) -> HttpResponseBase:  # type: ignore[override]  # a table is streamed
         if request.GET.get("format") == "csv" and (form := UsageForm(request.GET)).is_valid():
             return _table(_wanted(form.cleaned_data, now=timezone.now()))
-        return super().get(request, *args, **named)  # type: ignore[no-any-return]
+        return super().get(request, *args, **named)
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         kwargs.pop("model_admin", None)  # unfold hands it over twice, by as_view and by the path
         now = timezone.now()
         form = UsageForm(self.request.GET)
         wanted = _wanted(form.cleaned_data if form.is_valid() else {}, now=now)
-        asked = {name: value for name, value in self.request.GET.items() if value and name in form.fields}
+        asked = {name: value for name, value in self.request.GET.items() if isinstance(value, str) and value and name in form.fields}
         return dict(super().get_context_data(**kwargs, form=form, **_shown(wanted, asked, now=now)))
 
 
@@ -194,7 +194,8 @@ async def _rows(wanted: Wanted, *, now: datetime) -> AsyncIterator[str]:
     names = await sync_to_async(selectors.tenant_names)()
     yield tables.lines([[*by, *FIGURES]])
     pages = usage.pages(wanted.selection, by, now=now, most=AT_ONCE)
-    while found := await sync_to_async(next)(pages, None):
+    following = sync_to_async(lambda: next(pages, None))
+    while found := await following():
         yield tables.lines([*(names.get(word, word) for word in each.group), *asdict(each.figures).values()] for each in found)
 
 

@@ -53,7 +53,7 @@ class Tolerance:
     tokens: int = 100
 
     def allows(self, difference: Decimal | int, *, of: Decimal | int, slack: Decimal | int) -> bool:
-        return abs(difference) <= max(self.share * Decimal(of), Decimal(slack))
+        return abs(Decimal(difference)) <= max(self.share * Decimal(of), Decimal(slack))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='ledgerentry',
             name='cached_price',
-            field=models.DecimalField(decimal_places=9, max_digits=18, null=True, validators=[django.core.validators.MinValueValidator(0)]),
+            field=models.DecimalField(decimal_places=9, max_digits=18, null=True),
         ),
         migrations.AddField(
             model_name='ledgerentry',
@@ -39,12 +39,12 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='ledgerentry',
             name='input_price',
-            field=models.DecimalField(decimal_places=9, max_digits=18, null=True, validators=[django.core.validators.MinValueValidator(0)]),
+            field=models.DecimalField(decimal_places=9, max_digits=18, null=True),
         ),
         migrations.AddField(
             model_name='ledgerentry',
             name='output_price',
-            field=models.DecimalField(decimal_places=9, max_digits=18, null=True, validators=[django.core.validators.MinValueValidator(0)]),
+            field=models.DecimalField(decimal_places=9, max_digits=18, null=True),
         ),
         migrations.CreateModel(
             name='ModelPrice',

@@ -7,7 +7,7 @@ from django.db.models import F, Q
 
 from quota.domain.classes import PriorityClass
 from quota.domain.ledger import ParentKind
-from quota.models.columns import choices, per_million
+from quota.models.columns import choices
 
 
 class LedgerEntry(models.Model):
@@ -31,9 +31,9 @@ class LedgerEntry(models.Model):
     input_tokens = models.PositiveIntegerField()
     output_tokens = models.PositiveIntegerField()
     cached_tokens = models.PositiveIntegerField()
-    input_price = per_million(null=True)
-    output_price = per_million(null=True)
-    cached_price = per_million(null=True)
+    input_price = models.DecimalField(max_digits=18, decimal_places=9, null=True)
+    output_price = models.DecimalField(max_digits=18, decimal_places=9, null=True)
+    cached_price = models.DecimalField(max_digits=18, decimal_places=9, null=True)
     cost_usd = models.DecimalField(max_digits=14, decimal_places=6)
     estimated = models.BooleanField()
     at = models.DateTimeField()

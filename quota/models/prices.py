@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
 
-from quota.models.columns import per_million
-
+NOT_NEGATIVE = (MinValueValidator(0),)
 GIVEN = Q(input_usd__isnull=False, output_usd__isnull=False, cached_usd__isnull=False)
 EMPTY = Q(input_usd__isnull=True, output_usd__isnull=True, cached_usd__isnull=True)
 
@@ -19,9 +19,15 @@ class ModelPrice(models.Model):
 
     provider = models.CharField(max_length=40)
     model = models.CharField(max_length=120)
-    input_usd = per_million(null=True, blank=True, verbose_name="input, USD per million tokens")
-    output_usd = per_million(null=True, blank=True, verbose_name="output, USD per million tokens")
-    cached_usd = per_million(null=True, blank=True, verbose_name="cached input, USD per million tokens")
+    input_usd = models.DecimalField(
+        "input, USD per million tokens", max_digits=18, decimal_places=9, null=True, blank=True, validators=NOT_NEGATIVE
+    )
+    output_usd = models.DecimalField(
+        "output, USD per million tokens", max_digits=18, decimal_places=9, null=True, blank=True, validators=NOT_NEGATIVE
+    )
+    cached_usd = models.DecimalField(
+        "cached input, USD per million tokens", max_digits=18, decimal_places=9, null=True, blank=True, validators=NOT_NEGATIVE
+    )
     valid_from = models.DateTimeField()
     set_by = models.CharField(max_length=150)
     set_at = models.DateTimeField()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
+
+from django.db.models import QuerySet
 
 from quota.domain.reconciling import Difference, Key, Reported, Tolerance, compare
 from quota.domain.usage import Figures, Grouping, Selection
@@ -21,11 +22,11 @@ def differences(*, first: date, last: date, now: datetime, provider: str = "", t
 
 def days_of(found: UsageImport) -> tuple[date, date] | None:
     """Return the first and the last day whose word is this import's; None if later ones replaced it all."""
-    days: Sequence[date] = found.days.order_by("day").values_list("day", flat=True)
-    return (min(days), max(days)) if days else None
+    days = list(found.days.order_by("day").values_list("day", flat=True))
+    return (days[0], days[-1]) if days else None
 
 
-def imports() -> Sequence[UsageImport]:
+def imports() -> QuerySet[UsageImport]:
     return UsageImport.objects.all()[:20]
 
 
@@ -38,7 +39,7 @@ def last_day() -> date | None:
     return ProviderUsage.objects.order_by("-day").values_list("day", flat=True).first()
 
 
-def _rows(first: date, last: date, provider: str) -> Sequence[ProviderUsage]:
+def _rows(first: date, last: date, provider: str) -> QuerySet[ProviderUsage]:
     rows = ProviderUsage.objects.filter(day__gte=first, day__lte=last)
     return rows.filter(provider=provider) if provider else rows
 

@@ -118,7 +118,8 @@ def _used(selection: Selection, by: Sequence[Grouping], *, now: datetime, after:
 
 
 def _figures(sums: Sequence[Any]) -> Figures:
-    return Figures(**{name: value if name.endswith("_usd") else int(value) for name, value in zip(FIGURES, sums, strict=True)})
+    told: dict[str, Any] = {name: value if name.endswith("_usd") else int(value) for name, value in zip(FIGURES, sums, strict=True)}
+    return Figures(**told)
 
 
 def _span(selection: Selection, *, now: datetime) -> _Span:
@@ -146,7 +147,7 @@ def _midnight(day: date) -> datetime:
 
 
 def _only(selection: Selection, given: dict[str, Any]) -> str:
-    wanted = {"tenant_id": selection.tenant_id} if selection.tenant_id else {}
+    wanted: dict[str, Any] = {"tenant_id": selection.tenant_id} if selection.tenant_id else {}
     wanted |= {COLUMNS[each]: value for each, value in selection.only.items() if value}
     given.update({f"only_{column}": value for column, value in wanted.items()})
     return "".join(f" AND {column} = %(only_{column})s" for column in wanted)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
@@ -84,7 +84,7 @@ class Command(BaseCommand):
             table.add_column(head, justify="left" if index < 2 or not head else "right", no_wrap=True)
         for each in found:
             table.add_row(*_cells(each), style=STYLES.get(str(each.verdict), "bold red"))
-        Console(file=self.stdout._out, width=None if sys.stdout.isatty() else 160).print(table)  # noqa: SLF001  (Django's wrapper is no file)
+        Console(file=cast("IO[str]", self.stdout._out), width=None if sys.stdout.isatty() else 160).print(table)  # noqa: SLF001  (Django's wrapper is no file)
         flagged = sum(each.is_flagged for each in found)
         self.stdout.write(f"{flagged} of {len(found)} beyond tolerance." if flagged else f"All {len(found)} within tolerance.")
 

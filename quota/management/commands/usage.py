@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from typing import IO, Any, cast
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
@@ -38,13 +38,13 @@ class Command(BaseCommand):
         table = Table(box=box.SIMPLE_HEAD, show_footer=True)
         found = usage.used(_selection(given, now=now), by, now=now)
         total = _cells(sum((each.figures for each in found), Figures()))
-        for index, each in enumerate(by):
-            table.add_column(str(each), footer="in all" if index == 0 else "")
+        for index, grouping in enumerate(by):
+            table.add_column(str(grouping), footer="in all" if index == 0 else "")
         for head, foot in zip(HEADS, total, strict=True):
             table.add_column(head, foot, justify="right", no_wrap=True)
         for each in found:
             table.add_row(*(names.get(word, word) for word in each.group), *_cells(each.figures))
-        Console(file=self.stdout._out, width=None if sys.stdout.isatty() else 160).print(table)  # noqa: SLF001  (Django's wrapper is no file)
+        Console(file=cast("IO[str]", self.stdout._out), width=None if sys.stdout.isatty() else 160).print(table)  # noqa: SLF001  (Django's wrapper is no file)
 
 
 def _selection(given: dict[str, Any], *, now: datetime) -> Any:

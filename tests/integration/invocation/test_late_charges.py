@@ -89,6 +89,7 @@ def test_the_calls_of_a_turn_that_was_ended_from_outside_are_booked(on_loop: OnL
 
     on_loop(story())
     turn.refresh_from_db()
+    assert turn.error is not None
     assert (turn.state, turn.error["code"]) == ("failed", "late")
     assert LedgerEntry.objects.get().parent_id == str(turn.pk)
 

@@ -204,7 +204,7 @@ async def test_the_selection_can_be_taken_away_as_a_table() -> None:
 
     client = AsyncClient()
     await client.aforce_login(await sync_to_async(prepare)())
-    answer = await client.get(reverse("admin:quota_usage") + "?format=csv&by=tenant&mode=streaming-sync")
+    answer: Any = await client.get(reverse("admin:quota_usage") + "?format=csv&by=tenant&mode=streaming-sync")
     text = b"".join([part async for part in answer.streaming_content]).decode()
     head, row = csv.reader(io.StringIO(text))
     await sync_to_async(connections.close_all)()

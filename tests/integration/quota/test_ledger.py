@@ -45,6 +45,9 @@ def test_a_call_that_is_booked_again_is_booked_once() -> None:
 def test_a_line_explains_its_own_cost() -> None:
     ledger.append([a_line(input_tokens=700, output_tokens=120, cached_tokens=300, cost_usd=Decimal("0.000382"))])
     line = LedgerEntry.objects.get()
+    assert line.input_price is not None
+    assert line.output_price is not None
+    assert line.cached_price is not None
     price = Price(input=line.input_price, output=line.output_price, cached=line.cached_price)
 
     assert cost(price, input=line.input_tokens, output=line.output_tokens, cached=line.cached_tokens) == line.cost_usd

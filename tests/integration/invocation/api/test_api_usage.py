@@ -102,7 +102,7 @@ async def test_usage_comes_whole_as_a_table(query: str, headers: dict[str, str],
     account = await sync_to_async(open_account)()
     lines = [a_line(tenant_id=account.tenant_id, at=NOON, model=model) for model in ("m", "=cmd()", "@x", "m")]
     await sync_to_async(ledger.append)(lines)
-    answer = await account.stream.get(f"/v1/usage?{SPAN}&group_by=day,model&limit=1{query}", headers=headers)
+    answer: Any = await account.stream.get(f"/v1/usage?{SPAN}&group_by=day,model&limit=1{query}", headers=headers)
     text = b"".join([part async for part in answer.streaming_content]).decode()
     head, *rows = csv.reader(io.StringIO(text))
 
