@@ -22,9 +22,10 @@ def test_what_was_spent_is_seen_filtered_and_taken_away(admin: Page, live: Insta
     expect(chart.locator(".gx-mode-streaming-sync")).not_to_have_count(0)
     expect(chart.locator(".gx-mode-batch-window")).not_to_have_count(0)
 
-    admin.get_by_label("mode").select_option("batch-window")
+    mode = admin.locator("select[name=mode]")
+    mode.select_option("batch-window")
     admin.get_by_role("button", name="Show").click()
-    expect(admin.get_by_label("mode")).to_have_value("batch-window")
+    expect(mode).to_have_value("batch-window")
     expect(admin.locator(".gx-plot .gx-mode-streaming-sync")).to_have_count(0)
     with admin.expect_download() as download:
         admin.get_by_role("link", name="CSV").click()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
@@ -31,7 +31,6 @@ class Billing:
     """The bill by UTC day and model, since it was made."""
 
     lines: defaultdict[tuple[date, str], Billed] = field(default_factory=lambda: defaultdict(Billed))
-    today: Callable[[], date] = _today
 
     @contextmanager
     def call(self, model: str, input_tokens: int) -> Iterator[list[str]]:
@@ -40,7 +39,7 @@ class Billing:
         try:
             yield spoken
         finally:
-            line = self.lines[self.today(), model]
+            line = self.lines[_today(), model]
             line.requests += 1
             line.input_tokens += input_tokens
             line.output_tokens += count_tokens("".join(spoken))

@@ -90,6 +90,18 @@ def test_the_sums_hold_each_line_once_however_often_they_are_made() -> None:
 
 
 @pytest.mark.django_db
+def test_a_sweep_between_the_reading_of_the_mark_and_of_the_sums_doubles_nothing() -> None:
+    ledger.append([a_line() for _ in range(3)])
+    text, given = read.statement(_selection(), (Grouping.DAY,), now=LATER, known=0)
+    usage.sweep(now=NOW)
+    with connection.cursor() as cursor:
+        cursor.execute(text, given)
+        rows = cursor.fetchall()
+
+    assert [row[1] for row in rows] == [3]
+
+
+@pytest.mark.django_db
 def test_a_long_stretch_is_summed_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     usage.sweep(now=NOW)
     monkeypatch.setattr(usage, "STEP", 3)
