@@ -35,6 +35,7 @@ QUOTA: dict[str, Any] = {
     "requests_per_minute": 10,
     "p0_reserved": 0.3,
     "p3_cap": 0.6,
+    "day_zone": "UTC",
 }
 pytestmark = pytest.mark.django_db
 
@@ -112,7 +113,12 @@ def test_a_price_in_effect_cannot_be_deleted_in_the_admin(admin_client: Client) 
 
 @pytest.mark.parametrize(
     ("wrong", "field"),
-    [({"p3_cap": 0.8}, "p3_cap"), ({"p0_reserved": 0.95}, "p0_reserved"), ({"tokens_per_minute": 999}, "tokens_per_minute")],
+    [
+        ({"p3_cap": 0.8}, "p3_cap"),
+        ({"p0_reserved": 0.95}, "p0_reserved"),
+        ({"tokens_per_minute": 999}, "tokens_per_minute"),
+        ({"day_zone": "Mars/Olympus"}, "day_zone"),
+    ],
 )
 def test_a_wrong_quota_is_refused_at_its_field(admin_client: Client, wrong: dict[str, Any], field: str) -> None:
     page = admin_client.post(reverse("admin:quota_modelquota_add"), {**QUOTA, **wrong})
