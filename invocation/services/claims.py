@@ -79,11 +79,14 @@ def claim(claims: Sequence[Claim]) -> Sequence[Claimed | None]:
     return [_claimed(job, steps.get(job.id, {})) if job else None for job in taken]
 
 
+JSON_COLUMNS = ("input", "metadata", "answers")
+
+
 def _claimed(job: HeldJob, steps: Mapping[StepKey, Step]) -> Claimed:
     return Claimed(job, Fence(str(job.id), job.attempt, job.owner), steps)
 
 
 def _held(row: tuple[Any, ...]) -> HeldJob:
     """Read a row of TOLD: JSON comes as text."""
-    job = HeldJob._make(row)
-    return job._replace(input=orjson.loads(job.input), metadata=orjson.loads(job.metadata), answers=orjson.loads(job.answers))
+    told = HeldJob._make(row)
+    return told._replace(**{column: orjson.loads(getattr(told, column)) for column in JSON_COLUMNS})

@@ -1,4 +1,4 @@
-"""The whole platform on a model over HTTP: providers of both makes (an SDK, and our own) against the simulator's own server."""
+"""The whole platform on a model over HTTP: every provider of that sort against the simulator's own server."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def served() -> Iterator[str]:
         server.terminate()
 
 
-@pytest.fixture(scope="module", params=["openai", "bedrock"])
+@pytest.fixture(scope="module", params=["openai", "anthropic", "bedrock"])
 def over_http(request: pytest.FixtureRequest, served: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     address = served.removesuffix("/v1") if request.param == "bedrock" else served
     settings = {"MODEL_PROVIDER": request.param, "MODEL_BASE_URL": address, "MODEL_API_KEY": KEY, "MODEL_TIERS": TIERS}
