@@ -32,6 +32,7 @@ from invocation.services.resuming import follow_to_rest
 from invocation.services.turns import Opening
 from quota.api.authentication import caller_from_header
 from quota.domain.callers import Caller, Scope
+from quota.domain.classes import PriorityClass
 from quota.domain.errors import BadKey, ClassNotAllowed, KeyRevoked, QuotaError, ScopeMissing
 from quota.services import rates
 
@@ -128,6 +129,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             subject=frame.subject,
             locale=frame.locale,
             metadata=frame.metadata,
+            at_once=self.caller.plan.in_flight.get(PriorityClass.P0),
             traceparent=traces.new(),
         )
 

@@ -25,6 +25,7 @@ from invocation.api.shapes.batches import (
     ShardShape,
     links,
 )
+from invocation.api.shapes.fields import wish_of
 from invocation.domain import traces
 from invocation.domain.endpoints import check_size
 from invocation.domain.modes import Transport
@@ -103,14 +104,13 @@ def _opening(request: Request, told: dict[str, Any]) -> BatchOpening:
     endpoint = endpoints.callable_as(told["endpoint"], Transport.BATCH)
     check_size(endpoint, len(request.body))
     caller.require_class(endpoint.policy.priority_class)
-    budget = {"cost_usd": told["budget"]["cost_usd"]} if "budget" in told else {}
     shards = {"shards": told["shards"]} if "shards" in told else {}
     return BatchOpening(
         tenant_id=caller.tenant_id,
         endpoint=endpoint,
         source=_source(caller, told["manifest"]),
         traceparent=traces.taken(request.headers.get("traceparent")),
-        **budget,
+        wish=wish_of(told),
         **shards,
     )
 

@@ -14,6 +14,7 @@ from invocation.api import bodies
 from invocation.api.calls import READS_AND_INVOKES, Call, caller_of
 from invocation.api.cursors import Place, page
 from invocation.api.describing import IDEMPOTENCY_KEY, TRACEPARENT, described
+from invocation.api.shapes.fields import wish_of
 from invocation.api.shapes.jobs import (
     AcceptedJob,
     AnswerBody,
@@ -198,7 +199,7 @@ def _submission(request: Request, told: dict[str, Any], *, now: datetime) -> Sub
         context=_context(caller, told.get("context"), now=now),
         idempotency_key=key,
         fingerprint=submission.fingerprint("POST", request.path, bodies.read(request)) if key else "",
-        cost_usd=told["budget"]["cost_usd"] if "budget" in told else None,
+        wish=wish_of(told),
         expires_at=told.get("expires_at"),
         traceparent=traces.taken(request.headers.get("traceparent")),
     )
@@ -260,6 +261,7 @@ def _detail(job: Job) -> dict[str, Any]:
     return {
         **JobShape(job).data,
         "input": job.input,
+        "downshifts": seen.downshifts_of(job.pk),
         "awaiting": waits.awaiting_of(job),
         "due_at": job.due_at,
         "queue_position": estimate.queue_position,

@@ -19,7 +19,7 @@ from invocation.api import bodies
 from invocation.api.describing import TRACEPARENT, described
 from invocation.api.problems import rate_headers, respond
 from invocation.api.shapes.chat import ChatBody, SessionQuery
-from invocation.api.shapes.fields import AfterQuery, PlacedEvent
+from invocation.api.shapes.fields import AfterQuery, PlacedEvent, wish_of
 from invocation.domain import traces
 from invocation.domain.endpoints import check_size
 from invocation.domain.errors import InputInvalid
@@ -35,6 +35,7 @@ from invocation.services.resuming import follow_job, follow_to_rest
 from invocation.services.turns import Opening
 from quota.api.authentication import caller_from_header
 from quota.domain.callers import Caller, Scope
+from quota.domain.classes import PriorityClass
 from quota.services import rates
 
 TAG = "chat"
@@ -146,6 +147,8 @@ def _opening(request: HttpRequest, caller: Caller) -> Opening:
         subject=told.get("subject", ""),
         locale=told.get("locale", "en"),
         metadata=told.get("metadata"),
+        wish=wish_of(told),
+        at_once=caller.plan.in_flight.get(PriorityClass.P0),
         traceparent=traces.taken(request.headers.get("traceparent")),
     )
 

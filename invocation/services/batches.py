@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -26,7 +25,8 @@ from invocation.domain.batches import (
     ShardState,
     slices,
 )
-from invocation.domain.endpoints import Endpoint, narrowed
+from invocation.domain.budgets import Wish
+from invocation.domain.endpoints import Endpoint
 from invocation.domain.errors import StaleMove, TooManyItems
 from invocation.gateways import dispatch, objects, parquet
 from invocation.models import Batch, Outbox, Process, Shard
@@ -47,13 +47,13 @@ WAVE_TRUSTED = timedelta(seconds=10)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchOpening:
-    """A request for a batch. `source` is the manifest's path, `cost_usd` a ceiling below the endpoint's."""
+    """A request for a batch. `source` is the manifest's path, `wish` what binds it below the endpoint's own ceilings."""
 
     tenant_id: UUID
     endpoint: Endpoint
     source: Path
     shards: int = MOST_SHARDS
-    cost_usd: Decimal | None = None
+    wish: Wish = field(default_factory=Wish)
     traceparent: str = ""
 
 
@@ -83,7 +83,7 @@ def open_batch(opening: BatchOpening, *, now: datetime) -> Batch:
 
 
 def _insert(opening: BatchOpening, checked: manifests.Checked, *, now: datetime) -> Batch:
-    endpoint, budgets, batch_id = opening.endpoint, opening.endpoint.budgets, uuid7()
+    endpoint, budgets, batch_id = opening.endpoint, opening.endpoint.budgets.within(opening.wish), uuid7()
     return Batch.objects.create(
         id=batch_id,
         tenant_id=opening.tenant_id,
@@ -96,7 +96,9 @@ def _insert(opening: BatchOpening, checked: manifests.Checked, *, now: datetime)
         manifest_sha256=checked.sha256,
         output=str(objects.inside(opening.tenant_id, f"batches/{batch_id}")),
         rows=len(checked.offsets),
-        cost_cap_usd=narrowed(opening.cost_usd, budgets.cost_usd),
+        cost_cap_usd=budgets.cost_usd,
+        token_cap=budgets.tokens,
+        call_cap=budgets.model_calls,
         row_latency_ms=budgets.whole_ms,
         created_at=now,
     )

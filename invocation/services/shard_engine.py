@@ -28,7 +28,8 @@ from invocation.gateways import declared, parquet
 from invocation.gateways.database import off_loop
 from invocation.models import Batch, BatchRow
 from invocation.services import batches, manifests, shards
-from invocation.services.calls import Bill, own_budget
+from invocation.services.accounts import Unshared
+from invocation.services.bills import Bill
 from invocation.services.no_waits import NoWaits
 from invocation.services.runs import Assignment, AttemptJournal, Carried, Clock, Silent, Surroundings, carry_out, is_retryable
 from invocation.services.shards import Checkpoint, ShardClaimed
@@ -151,7 +152,7 @@ class _Shard:
         When the process drains, or admission is held, rows that have not begun are left out; rows
         begin in order, so that what was run is the block's beginning and stays paid for once.
         """
-        allowance = own_budget(await off_loop(shards.reserve, self.shard))
+        allowance = Budget(await off_loop(shards.reserve, self.shard))
         slots = asyncio.Semaphore(ROWS_AT_ONCE)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._row(row, slots, allowance)) for row in block]
@@ -177,7 +178,7 @@ class _Shard:
             if not await self._may_begin():
                 return None
             bill, run_id = Bill(), uuid7()
-            budgets = (own_budget(self.endpoint.budgets.cost_usd), allowance)
+            budgets = (Budget(self.endpoint.budgets.spending), allowance)
             tries = self.endpoint.policy.tries
             for number in range(1, tries + 1):
                 carried = await self._carried(row, run_id, bill, budgets)
@@ -211,6 +212,7 @@ class _Shard:
             parent_kind=ParentKind.BATCH,
             parent_id=str(batch.id),
             budgets=budgets,
+            account=Unshared(),
             patience=timedelta(milliseconds=batch.row_latency_ms),
         )
 

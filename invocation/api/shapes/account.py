@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from invocation.api.bodies import Shape
-from invocation.api.shapes.fields import LABEL, Moment, PageQuery, Text
+from invocation.api.shapes.fields import LABEL, DownshiftShape, Moment, PageQuery, Text
 from invocation.domain.modes import Mode
 from quota.domain.classes import PriorityClass
 
@@ -80,7 +81,12 @@ class RunShape(serializers.Serializer[Any]):
     input_tokens = serializers.IntegerField()
     output_tokens = serializers.IntegerField()
     cost_usd = serializers.DecimalField(max_digits=14, decimal_places=6)
+    downshifts = serializers.SerializerMethodField()
     traceparent = serializers.CharField()
+
+    @extend_schema_field(DownshiftShape(many=True))
+    def get_downshifts(self, run: Any) -> list[dict[str, str]]:
+        return run.downshifts or []
 
 
 class RunPage(serializers.Serializer[Any]):

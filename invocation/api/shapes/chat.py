@@ -7,7 +7,7 @@ from typing import Any
 from rest_framework import serializers
 
 from invocation.api.bodies import Shape
-from invocation.api.shapes.fields import LABEL, AfterQuery, JsonObject, MaybeJsonObject, Metadata, Text
+from invocation.api.shapes.fields import LABEL, AfterQuery, Budget, JsonObject, MaybeJsonObject, Metadata, Text
 from invocation.domain.turns import TurnState
 
 
@@ -20,6 +20,7 @@ class ChatBody(Shape):
     subject = Text(required=False, max_length=200)
     locale = Text(required=False, max_length=16)
     metadata = Metadata(required=False)
+    budget = Budget(required=False, help_text="What the turn may spend, below the endpoint's own ceiling.")
 
 
 class SessionQuery(AfterQuery):
