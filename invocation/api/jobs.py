@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from invocation.api import bodies
-from invocation.api.calls import READS_AND_INVOKES, Call, caller_of
+from invocation.api.calls import READS_AND_INVOKES, Call, caller_of, must_have_room
 from invocation.api.cursors import Place, page
 from invocation.api.describing import IDEMPOTENCY_KEY, TRACEPARENT, described
 from invocation.api.shapes.fields import wish_of
@@ -173,6 +173,7 @@ class RedriveJob(Call):
         job = _owned(request, job_id)
         endpoint = endpoints.callable_as(job.endpoint, endpoints.named(job.endpoint).policy.transport)
         caller_of(request).require_class(endpoint.policy.priority_class)
+        must_have_room(caller_of(request))
         now = timezone.now()
         told = bodies.body(request, RedriveBody)
         edit = Edit(input=told.get("input"), agent=AgentChoice(told.get("agent", AgentChoice.ORIGINAL)))
@@ -186,6 +187,7 @@ def _submission(request: Request, told: dict[str, Any], *, now: datetime) -> Sub
     check_size(endpoint, len(request.body))
     caller.require_class(endpoint.policy.priority_class)
     _must_lie_ahead(told.get("expires_at"), now=now)
+    must_have_room(caller)
     return Submission(
         tenant_id=caller.tenant_id,
         endpoint=endpoint,

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from invocation.api import bodies
-from invocation.api.calls import READS_AND_MANAGES, Call, caller_of
+from invocation.api.calls import READS_AND_MANAGES, Call, caller_of, must_have_room
 from invocation.api.cursors import Place, page
 from invocation.api.describing import described
 from invocation.api.shapes.fields import PageQuery, wish_of
@@ -119,7 +119,9 @@ class FireSchedule(Call):
     )
     def post(self, request: Request, schedule_id: UUID) -> Response:
         """Fire beside the clock: the next moment stays as it was."""
-        firing = schedules.fire(_owned(request, schedule_id).pk, now=timezone.now())
+        schedule = _owned(request, schedule_id)
+        must_have_room(caller_of(request))
+        firing = schedules.fire(schedule.pk, now=timezone.now())
         return Response(FiringShape(firing).data, status=202, headers={"Location": f"/v1/jobs/{firing.job_id}"})
 
 

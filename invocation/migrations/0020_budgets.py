@@ -102,6 +102,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddField(
             model_name='shard',
+            name='ahead',
+            field=models.PositiveIntegerField(default=0),
+        ),
+        migrations.AddField(
+            model_name='shard',
             name='calls',
             field=models.PositiveBigIntegerField(default=0),
         ),

@@ -58,6 +58,8 @@ class Shard(Held):
     rows = models.PositiveBigIntegerField()
     position = models.PositiveBigIntegerField(default=0)
     failed_rows = models.PositiveBigIntegerField(default=0)
+    # Rows behind the position that were finished before one at the position was put off.
+    ahead = models.PositiveIntegerField(default=0)
     parts = models.JSONField(default=list)
     state = models.CharField(max_length=16, choices=[(state.value, state.value) for state in ShardState])
     input_tokens = models.PositiveBigIntegerField(default=0)

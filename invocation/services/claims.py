@@ -20,7 +20,8 @@ TOLD = """
 moved.id, moved.attempt, moved.owner::text, job.tenant_id, job.endpoint, job.agent, job.mode, job.priority_class, job.traceparent,
 job.input, job.subject, job.locale, job.metadata, job.latency_budget_ms, job.cost_cap_usd, job.spent_usd, job.lent_usd,
 job.tries, job.failures, job.queued_at, job.answers, job.parent_id, job.root_id, job.depth,
-job.token_cap, job.call_cap, job.spent_tokens, job.spent_calls, job.lent_tokens, job.lent_calls, job.held_usd, job.held_tokens, job.held_calls
+job.token_cap, job.call_cap, job.spent_tokens, job.spent_calls, job.lent_tokens, job.lent_calls,
+job.held_usd, job.held_tokens, job.held_calls
 """
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -18,7 +18,7 @@ import structlog
 from django.db import DatabaseError
 from uuid6 import uuid7
 
-from agents.domain.errors import RunError
+from agents.domain.errors import DayExceeded, RunError
 from agents.domain.values import Request, Terms
 from invocation.domain import traces
 from invocation.domain.batches import Row, part_name
@@ -149,18 +149,21 @@ class _Shard:
     async def finish(self, block: Sequence[Row]) -> None:
         """Run a block's rows and make them count. Raises StaleMove if the shard was taken from us.
 
-        When the process drains, or admission is held, rows that have not begun are left out; rows
-        begin in order, so that what was run is the block's beginning and stays paid for once.
+        When the process drains, or admission is held, rows that have not begun are left out; so is a row
+        that the tenant's spent day refused. Whatever is finished is kept, and stays paid for once.
         """
         allowance = Budget(await off_loop(shards.reserve, self.shard))
+        before = await off_loop(shards.finished_ahead, self.shard, [row.id for row in block])
         slots = asyncio.Semaphore(ROWS_AT_ONCE)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._row(row, slots, allowance)) for row in block]
-        done = [finished for task in tasks if (finished := task.result())]
+            tasks = {row.id: group.create_task(self._row(row, slots, allowance)) for row in block if row.id not in before}
+        done = [finished for task in tasks.values() if (finished := task.result())]
         if done:
-            await off_loop(self._commit, done)
+            finished = before | {each.row.id for each in done}
+            passed = len(list(takewhile(lambda row: row.id in finished, block)))
+            await off_loop(self._commit, done, passed, len(finished) - passed)
 
-    def _commit(self, done: Sequence[FinishedRow]) -> None:
+    def _commit(self, done: Sequence[FinishedRow], passed: int, ahead: int) -> None:
         shard = self.shard
         name = part_name(shard=shard.index, position=shard.position, attempt=shard.attempt)
         now = datetime.now(UTC)
@@ -170,6 +173,9 @@ class _Shard:
             rows=[self._record(each, now=now) for each in done],
             lines=[line for each in done for line in each.bill.take()],
             failed=sum(each.error is not None for each in done),
+            passed=passed,
+            ahead=ahead,
+            downshifts=[each for row in done for each in row.bill.downshifts],
         )
         shards.checkpoint(shard, block)
 
@@ -185,6 +191,9 @@ class _Shard:
                 if carried.error is None or not is_retryable(carried.error) or number == tries:
                     break
                 await asyncio.sleep(_wait(carried.error, number))
+            if isinstance(carried.error, DayExceeded) and not bill.models:
+                self.is_held = True
+                return None
             return FinishedRow(row, run_id, carried, bill, number)
 
     async def _may_begin(self) -> bool:

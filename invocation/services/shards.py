@@ -16,8 +16,9 @@ from django.db.models.functions import Coalesce
 from invocation.domain.batches import SHARD_EDGES, ShardMove, Slice
 from invocation.domain.budgets import part_of
 from invocation.domain.errors import StaleMove
+from invocation.domain.tiers import Downshift
 from invocation.models import Batch, BatchRow, Shard
-from invocation.services import batches
+from invocation.services import batches, downshifts
 from quota.domain.budgets import Spending
 from quota.domain.ledger import LedgerLine
 from quota.services import ledger
@@ -46,19 +47,34 @@ class Checkpoint:
     rows: Sequence[BatchRow]
     lines: Sequence[LedgerLine]
     failed: int
+    downshifts: Sequence[Downshift] = ()
+    passed: int
+    """How far the position moves: over all rows up to the first that is not finished."""
+    ahead: int = 0
+    """Rows behind it that are finished all the same: whoever goes on from here leaves them out."""
 
 
 def claim(shard_id: int, *, owner: UUID) -> ShardClaimed | None:
-    """Take a shard for a process; None if it is taken, done, cancelled or held."""
+    """Take a shard for a process; None if it is taken, done, cancelled or held, or if its tenant's plan has no more at work at once."""
     edge = SHARD_EDGES[ShardMove.CLAIM]
     now = datetime.now(UTC)
     free = Shard.objects.filter(pk=shard_id, state__in=edge.sources)
     batch = Batch.objects.filter(shards=shard_id).first()
     if batch is None or batches.is_held(batch):
         return None
-    if not free.update(state=edge.target, owner=owner, attempt=F("attempt") + 1, started_at=Coalesce("started_at", now)):
-        return None
+    with transaction.atomic():
+        if batches.room_of_plan(batch.tenant_id) == 0:
+            return None
+        if not free.update(state=edge.target, owner=owner, attempt=F("attempt") + 1, started_at=Coalesce("started_at", now)):
+            return None
     return ShardClaimed(Shard.objects.get(pk=shard_id), batch)
+
+
+def finished_ahead(shard: Shard, row_ids: Sequence[str]) -> frozenset[str]:
+    """Return which of these rows are finished already, though they lie behind the shard's position."""
+    if not shard.ahead:
+        return frozenset()
+    return frozenset(BatchRow.objects.filter(batch_id=shard.batch_id, row_id__in=row_ids).values_list("row_id", flat=True))
 
 
 def checkpoint(shard: Shard, block: Checkpoint) -> None:
@@ -67,7 +83,7 @@ def checkpoint(shard: Shard, block: Checkpoint) -> None:
         _hold(
             shard,
             ShardMove.CHECKPOINT,
-            position=F("position") + len(block.rows),
+            position=F("position") + block.passed,
             failed_rows=F("failed_rows") + block.failed,
             input_tokens=F("input_tokens") + sum(row.input_tokens for row in block.rows),
             output_tokens=F("output_tokens") + sum(row.output_tokens for row in block.rows),
@@ -75,12 +91,15 @@ def checkpoint(shard: Shard, block: Checkpoint) -> None:
             calls=F("calls") + len(block.lines),
             parts=[*shard.parts, block.part],
             **_RESERVES_NOTHING,
+            ahead=block.ahead,
             failures=0,
         )
         BatchRow.objects.bulk_create(block.rows)
         ledger.append(block.lines)
+        downshifts.count([(shard.batch.endpoint, each) for each in block.downshifts])
     shard.parts = [*shard.parts, block.part]
-    shard.position += len(block.rows)
+    shard.position += block.passed
+    shard.ahead = block.ahead
 
 
 def complete(shard: Shard) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from uuid import UUID
 
 from quota.domain.budgets import Spending
-from quota.domain.errors import DailyMoneySpent, DailyTokensSpent, DaySpent
+from quota.domain.errors import DaySpent, DayTokensSpent
+from quota.domain.prices import MILLION
 from quota.domain.resources import Resource
 
 DAY_S = 86_400
@@ -58,6 +60,13 @@ class DayStanding:
     used: Spending
     ends_in_s: int
 
+    def in_whole_units(self) -> Iterator[tuple[str, str, int, int]]:
+        """Yield each limit's name, unit, size and rest in whole numbers: money in millionths of a US dollar."""
+        if self.limits.usd is not None:
+            yield "daily-money", "micro-usd", _millionths(self.limits.usd), _millionths(max(Decimal(0), self.limits.usd - self.used.usd))
+        if self.limits.tokens is not None:
+            yield "daily-tokens", "tokens", self.limits.tokens, max(0, self.limits.tokens - self.used.tokens)
+
 
 @dataclass(frozen=True, slots=True)
 class DayHold:
@@ -69,6 +78,10 @@ class DayHold:
     amount: Spending
     is_local: bool = False
     """Set aside in this process alone, because the store was away."""
+
+
+def _millionths(usd: Decimal) -> int:
+    return int(usd * MILLION)
 
 
 def day_of(now: datetime) -> date:
@@ -87,5 +100,5 @@ def ends_in(now: datetime) -> timedelta:
 def refusal(what: Resource, limits: DayLimits, used: Spending, *, now: datetime) -> DaySpent:
     """Return the error that says what of the day is gone, and when the next begins."""
     if what is Resource.MONEY:
-        return DailyMoneySpent(limit=limits.usd or Decimal(0), used=used.usd, retry_after=ends_in(now))
-    return DailyTokensSpent(limit=limits.tokens or 0, used=used.tokens, retry_after=ends_in(now))
+        return DaySpent(limit=limits.usd or Decimal(0), used=used.usd, retry_after=ends_in(now))
+    return DayTokensSpent(limit=limits.tokens or 0, used=used.tokens, retry_after=ends_in(now))

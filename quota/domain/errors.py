@@ -102,11 +102,15 @@ class BudgetSpent(QuotaError):
 
 
 class DaySpent(QuotaError):
-    """The tenant's plan allows no more of something today; `limit` and `used` are of the day, which ends at midnight UTC."""
+    """The tenant's money of the day is spent, or less is left than the call could cost. The call was not made.
 
+    `limit` and `used` are of the day, which ends at midnight UTC.
+    """
+
+    code = "daily_budget_spent"
     retryable = True
     what = Resource.MONEY
-    unit = ""
+    unit = "USD"
 
     def __init__(self, *, limit: Decimal | int, used: Decimal | int, retry_after: timedelta) -> None:
         sentence = f"This tenant's plan allows {limit} {self.unit} a day (UTC); {used} are used or set aside."
@@ -114,15 +118,7 @@ class DaySpent(QuotaError):
         self.facts: Mapping[str, Any] = {"limit": _told(limit), "used": _told(used)}
 
 
-class DailyMoneySpent(DaySpent):
-    """The tenant's money of the day is spent, or what is left is less than the call could cost. The call was not made."""
-
-    code = "daily_budget_spent"
-    what = Resource.MONEY
-    unit = "USD"
-
-
-class DailyTokensSpent(DaySpent):
+class DayTokensSpent(DaySpent):
     """The tenant's tokens of the day are spent, or fewer are left than the call could use. The call was not made."""
 
     code = "daily_tokens_spent"

@@ -8,6 +8,7 @@ says is left, in each process; the other classes wait.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, date, datetime
@@ -36,7 +37,7 @@ async def take(
 ) -> DayHold | None:
     """Set the most of a call aside of the tenant's day; None where its plan has no limit of a day.
 
-    Raises DailyMoneySpent or DailyTokensSpent, and for a class that does not go on without the store QuotaStoreUnavailable.
+    Raises DaySpent or DayTokensSpent, and for a class that does not go on without the store QuotaStoreUnavailable.
     """
     now = now or datetime.now(UTC)
     limits = await plans.day_limits(tenant_id)
@@ -82,22 +83,21 @@ def standings(callers: Sequence[Caller], *, now: datetime) -> list[DayStanding |
     return [_standing(caller.plan.day, found.get(caller.tenant_id), now=now) for caller in callers]
 
 
-def standing(caller: Caller, *, now: datetime) -> DayStanding | None:
-    """Return how the caller's day stands, from the ledger where nobody counts yet; None for one without a limit."""
+def standing(caller: Caller, *, now: datetime, under_way: Callable[[UUID], Spending]) -> DayStanding | None:
+    """Return how the caller's day stands, begun from the ledger where nobody counts yet; None for one without a limit."""
     limits = caller.plan.day
     if not limits.is_limited:
         return None
     [counted] = standings([caller], now=now)
-    return counted or DayStanding(limits, _begun(caller.tenant_id, now=now), _seconds(now))
+    return counted or DayStanding(limits, _begun(caller.tenant_id, under_way, now=now), _seconds(now))
 
 
-def must_have_room(caller: Caller, *, now: datetime) -> DayStanding | None:
-    """Return how the caller's day stands. Raises DailyMoneySpent or DailyTokensSpent if nothing of it is left."""
-    found = standing(caller, now=now)
+def must_have_room(caller: Caller, *, now: datetime, under_way: Callable[[UUID], Spending]) -> None:
+    """Raise DaySpent or DayTokensSpent if nothing is left of the caller's day."""
+    found = standing(caller, now=now, under_way=under_way)
     spent = found and found.limits.is_spent(found.used)
     if found and spent:
         raise refusal(spent, found.limits, found.used, now=now)
-    return found
 
 
 def is_spent(tenant_id: UUID, *, now: datetime) -> bool:
@@ -148,9 +148,15 @@ async def _taken_here(hold: DayHold, limits: DayLimits, *, now: datetime) -> Day
     return DayHold(hold.id, hold.tenant_id, hold.day, hold.amount, is_local=True)
 
 
-def _begun(tenant_id: UUID, *, now: datetime) -> Spending:
-    """Read the ledger, and let the count begin from it where nothing is under way that a worker would know of."""
-    return selectors.used_on(tenant_id, day_of(now))
+def _begun(tenant_id: UUID, under_way: Callable[[UUID], Spending], *, now: datetime) -> Spending:
+    """Begin the day's count from the ledger, and return what of the day is used by then."""
+    open_calls, day = under_way(tenant_id), day_of(now)
+    used = selectors.used_on(tenant_id, day)
+    try:
+        day_counts.fill_now(tenant_id, day, used=used, under_way=open_calls)
+    except QuotaStoreUnavailable:
+        return used
+    return used + open_calls
 
 
 def _standing(limits: DayLimits, used: Spending | None, *, now: datetime) -> DayStanding | None:
@@ -158,4 +164,4 @@ def _standing(limits: DayLimits, used: Spending | None, *, now: datetime) -> Day
 
 
 def _seconds(now: datetime) -> int:
-    return max(1, int(ends_in(now).total_seconds()) + 1)
+    return math.ceil(ends_in(now).total_seconds())

@@ -42,6 +42,25 @@ class ClassUse(serializers.Serializer[Any]):
     cap = serializers.IntegerField(allow_null=True, help_text="null is no cap.")
 
 
+class MoneyUse(serializers.Serializer[Any]):
+    limit = serializers.DecimalField(max_digits=12, decimal_places=2, allow_null=True, help_text="null is no limit.")
+    used = serializers.DecimalField(max_digits=14, decimal_places=6)
+
+
+class TokenUse(serializers.Serializer[Any]):
+    limit = serializers.IntegerField(allow_null=True, help_text="null is no limit.")
+    used = serializers.IntegerField()
+
+
+class DayUse(serializers.Serializer[Any]):
+    """The UTC day: what is used of it, calls under way included."""
+
+    date = serializers.DateField()
+    ends_at = serializers.DateTimeField()
+    usd = MoneyUse()
+    tokens = TokenUse()
+
+
 class QuotaShape(serializers.Serializer[Any]):
     """The plan, and what of it is in use."""
 
@@ -52,6 +71,7 @@ class QuotaShape(serializers.Serializer[Any]):
     requests_left = serializers.IntegerField()
     scopes = serializers.ListField(child=serializers.CharField())
     highest_class = serializers.ChoiceField(choices=[str(each) for each in PriorityClass])
+    day = DayUse()
     classes = ClassUse(many=True)
 
 
