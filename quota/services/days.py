@@ -13,6 +13,9 @@ from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, date, datetime
 from uuid import UUID, uuid4
+from weakref import WeakKeyDictionary
+
+from django import db
 
 from quota import selectors
 from quota.domain.budgets import NONE, Spending
@@ -28,6 +31,7 @@ TRIES = 3
 """A count that is wiped between its beginning and its use is begun again, so often."""
 
 _local: defaultdict[tuple[UUID, date], Spending] = defaultdict(Spending)
+_beginning: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 _late: deque[tuple[DayHold, Spending]] = deque(maxlen=10_000)
 """What was settled while the store was away."""
 
@@ -114,17 +118,38 @@ def is_spent(tenant_id: UUID, *, now: datetime) -> bool:
 
 async def _taken(hold: DayHold, limits: DayLimits, under_way: UnderWay, *, now: datetime) -> DayHold:
     await _tell_late()
+    taking = await day_counts.take(hold, limits=limits)
+    if not taking.is_counted:
+        async with _one_begins():
+            taking = await _begun_and_taken(hold, limits, under_way)
+    if taking.lacking is not None:
+        raise refusal(taking.lacking, limits, taking.used, now=now)
+    return hold
+
+
+async def _begun_and_taken(hold: DayHold, limits: DayLimits, under_way: UnderWay) -> day_counts.Taking:
+    """Begin the day's count, unless another has meanwhile, and take. A count may be wiped again in between."""
     for _ in range(TRIES):
         taking = await day_counts.take(hold, limits=limits)
-        if taking.lacking is not None:
-            raise refusal(taking.lacking, limits, taking.used, now=now)
         if taking.is_counted:
-            return hold
+            return taking
         # In this order: a call that ends in between is counted twice for a while, never not at all.
         open_calls = await under_way()
-        used = await asyncio.to_thread(selectors.used_on, hold.tenant_id, hold.day)
+        used = await asyncio.to_thread(_used, hold.tenant_id, hold.day)
         await day_counts.fill(hold.tenant_id, hold.day, used=used, under_way=open_calls)
     raise QuotaStoreUnavailable("The quota store forgets what it is told.")
+
+
+def _one_begins() -> asyncio.Lock:
+    """Return this loop's lock: two hundred calls need not read the ledger two hundred times."""
+    return _beginning.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+
+
+def _used(tenant_id: UUID, day: date) -> Spending:
+    try:
+        return selectors.used_on(tenant_id, day)
+    finally:
+        db.connection.close()
 
 
 async def _tell_late() -> None:
@@ -139,7 +164,7 @@ async def _tell_late() -> None:
 
 async def _taken_here(hold: DayHold, limits: DayLimits, *, now: datetime) -> DayHold:
     """Take of this process's own share of what the ledger says is left."""
-    used = await asyncio.to_thread(selectors.used_on, hold.tenant_id, hold.day)
+    used = await asyncio.to_thread(_used, hold.tenant_id, hold.day)
     share, here = limits.quarter_of_rest(used), _local[hold.tenant_id, hold.day]
     lacking = share.lacking(here, hold.amount)
     if lacking is not None:

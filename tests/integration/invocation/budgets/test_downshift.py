@@ -10,10 +10,11 @@ import pytest
 from agents.domain.values import Reply, Tier, Usage
 from invocation.domain.tiers import Downshift
 from invocation.models import DownshiftCount, Job, RunRecord
+from invocation.selectors.jobs import downshifts_of
 from invocation.services import downshifts, paces
 from invocation.services.paces import Watch
 from quota.models import LedgerEntry, ModelQuota
-from tests.integration.invocation.budgets.test_tree import output, spending
+from tests.integration.invocation.budgets.replaying import again, output, spending
 from tests.integration.invocation.conftest import OnLoop
 from tests.integration.invocation.waits.playing import played
 
@@ -81,11 +82,8 @@ def test_with_one_tier_a_tight_latency_budget_refuses_nothing(on_loop: OnLoop[An
 
 
 def test_a_tier_whose_quota_has_no_room_gives_way_to_the_next(on_loop: OnLoop[Any]) -> None:
-    ModelQuota.objects.update_or_create(
-        provider="offline",
-        model=STANDARD,
-        defaults={"tokens_per_minute": 1_000, "requests_per_minute": 1, "p0_reserved": 0.9, "p3_cap": 0.05},
-    )
+    narrow = {"tokens_per_minute": 1_000, "requests_per_minute": 1, "p0_reserved": 0.9, "p3_cap": 0.05}
+    ModelQuota.objects.update_or_create(provider="offline", model=STANDARD, defaults=narrow)
     job = played(on_loop, spending({"calls": 1, "tiers": BOTH, "most": 200}))
 
     assert output(job)["made"] == {"economy quota": 1}
@@ -95,8 +93,6 @@ def test_a_replay_takes_the_recorded_answer_and_decides_nothing_again(on_loop: O
     """The first attempt's call was stepped down; the second has all the budget it could wish for."""
     job_id = spending({"calls": 1, "tiers": BOTH, "children": []}, cost_usd=TIGHT)
     played(on_loop, job_id)
-    from tests.integration.invocation.budgets.replaying import again
-
     again(job_id, cost_cap_usd=Decimal("0.5"))
     job = played(on_loop, job_id)
 
@@ -123,8 +119,6 @@ def test_an_answer_that_came_whole_is_learned_from() -> None:
 
 
 def test_jobs_and_runs_tell_their_downshifts(on_loop: OnLoop[Any]) -> None:
-    from invocation.selectors.jobs import downshifts_of
-
     job = played(on_loop, spending({"calls": 2, "tiers": BOTH, "most": 32}, cost_usd=TIGHT))
     told = downshifts_of(job.pk)
 
