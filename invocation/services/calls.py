@@ -32,7 +32,7 @@ from invocation.services.paces import Watch
 from quota.domain.asks import Ask, Grant
 from quota.domain.budgets import NONE, Budget, Hold, Spending
 from quota.domain.days import DayHold
-from quota.domain.errors import BudgetSpent, DaySpent, QuotaError
+from quota.domain.errors import BudgetSpent, DaySpent, QuotaError, UnknownPrice
 from quota.domain.ledger import LedgerLine
 from quota.domain.prices import Price, cost, estimate
 from quota.domain.resources import Resource
@@ -156,8 +156,16 @@ class PaidModels:
                 return reserved, Why.QUOTA if refused else choice.why
 
     def _options(self, ask: ModelAsk) -> Sequence[Option]:
-        tokens = count_messages(ask.messages)
-        return [self._option(tier, tokens, ask.max_tokens) for tier in dict.fromkeys(ask.tiers)]
+        """Return the tiers that may answer, best first; one without a price is none, because no budget could bound it. Raises CannotPay."""
+        tokens, found, unpriced = count_messages(ask.messages), [], ""
+        for tier in dict.fromkeys(ask.tiers):
+            try:
+                found.append(self._option(tier, tokens, ask.max_tokens))
+            except UnknownPrice as unknown:
+                unpriced = unpriced or str(unknown)
+        if not found:
+            raise CannotPay(unpriced)
+        return found
 
     def _option(self, tier: Tier, tokens: int, most: int) -> Option:
         model = self._names[tier]

@@ -7,8 +7,8 @@ local function clock(simulated)
 end
 
 local function add(usd, tokens)
-  redis.call('HINCRBY', KEYS[1], 'usd', string.format('%.0f', usd))
-  redis.call('HINCRBY', KEYS[1], 'tokens', string.format('%.0f', tokens))
+  redis.call('HINCRBY', KEYS[1], 'usd', string.format('%.0f', usd + 0))  -- no -0
+  redis.call('HINCRBY', KEYS[1], 'tokens', string.format('%.0f', tokens + 0))
 end
 
 local function let_go(id)

@@ -14,7 +14,7 @@ from invocation.domain.errors import StaleMove
 from invocation.domain.jobs import Fence, JobState, Move
 from invocation.gateways.database import off_loop
 from invocation.models import Job
-from invocation.services import accounts, lifecycle
+from invocation.services import accounts, jobs, lifecycle
 from invocation.services.claims import Claim, claim
 from quota.domain.budgets import Spending
 from quota.domain.errors import BudgetSpent
@@ -178,3 +178,15 @@ def _take_away(job_id: Any) -> None:
     given = lifecycle.of(job_id, attempt=job.attempt, owner=str(job.owner), charged=0)
     lifecycle.move_one(Move.RESCUE, given, now=datetime.now(UTC))
     Job.objects.filter(pk=job_id).update(is_alone=False)
+
+
+def test_what_a_childs_lost_attempt_held_stays_lent_above_it(on_loop: OnLoop[Any]) -> None:
+    """Nobody knows what those calls cost: the parent does not spend it again."""
+    root = played(on_loop, spending({"children": [{}, {}], "lends": {"cost_usd": 0.1, "tokens": 1_000, "model_calls": 5}}))
+    lost, whole = children_of(root)
+    Job.objects.filter(pk=lost.pk).update(held_usd=ONE.usd, held_tokens=ONE.tokens, held_calls=ONE.calls)
+    for child in (lost, whole):
+        jobs.cancel(child.pk, reason="not wanted", now=datetime.now(UTC))
+    root.refresh_from_db()
+
+    assert Spending(root.lent_usd, root.lent_tokens, root.lent_calls) == ONE
