@@ -134,7 +134,7 @@ def _let_in(asked: Sequence[Plain], *, now: datetime) -> Mapping[int, LetIn]:
 
 def _has_room(caller: Caller, day: DayStanding | None) -> bool:
     """Say whether something is left of the caller's day; a day that nobody counts is begun by the view."""
-    return not caller.plan.day.is_limited or (day is not None and day.limits.is_spent(day.used) is None)
+    return not caller.plan.day.is_limited or (day is not None and day.spent is None)
 
 
 def _ready(wanted: Submission, *, now: datetime) -> Ready | None:

@@ -53,7 +53,7 @@ class CannotPay(PlatformError):
 
 _Held = list[tuple[Budget, Hold]]
 DAY_KINDS: Mapping[Resource, type[DayExceeded]] = MappingProxyType({Resource.MONEY: DayExceeded, Resource.TOKENS: DayTokensExceeded})
-STEPS_DOWN = (QuotaRefused, CannotPay)
+STEPS_DOWN = (QuotaRefused, CannotPay, DayExceeded)
 """What lets the next tier be tried: the call was not made."""
 REFUSALS = (ProviderRateLimited, ProviderUnavailable, ProviderRefused)
 """The provider did no work: nothing is billed."""
@@ -140,7 +140,8 @@ class PaidModels:
 
     async def _reserve(self, ask: ModelAsk) -> tuple[_Reserved, Why | None]:
         """Set a call aside with the first tier that can be had: one whose quota has no room gives way to the next."""
-        options, refused = self._options(ask), False
+        options: Sequence[Option] = self._options(ask)
+        refused: Why | None = None
         while True:
             choice = choose(options, left=self._remaining(), time=self._time())
             if isinstance(choice, TooDear):
@@ -148,12 +149,12 @@ class PaidModels:
             rest = below(options, choice.option)
             try:
                 reserved = await self._set_aside(ask, choice.option, is_last=not rest)
-            except STEPS_DOWN:
+            except STEPS_DOWN as refusal:
                 if not rest:
                     raise
-                options, refused = rest, True
+                options, refused = rest, Why.COST if isinstance(refusal, DayExceeded) else Why.QUOTA
             else:
-                return reserved, Why.QUOTA if refused else choice.why
+                return reserved, refused or choice.why
 
     def _options(self, ask: ModelAsk) -> Sequence[Option]:
         """Return the tiers that may answer, best first; one without a price is none, because no budget could bound it. Raises CannotPay."""
@@ -178,9 +179,10 @@ class PaidModels:
         async with AsyncExitStack() as undo:
             held = self._hold(option.most)
             undo.callback(_release, held)
-            grant = await self._grant(option, patience(option, time=self._time(), is_last=is_last))
+            wait = patience(option, time=self._time(), is_last=is_last)
+            grant = await self._grant(option, wait)
             undo.push_async_callback(admission.release, grant)
-            day = await self._take_of_day(option.most)
+            day = await self._take_of_day(option.most, wait)
             undo.push_async_callback(days.release, day)
             await self._hold_elsewhere(option.most)
             undo.pop_all()
@@ -219,12 +221,11 @@ class PaidModels:
             kind = QuotaRefused if refusal.retryable else CannotPay
             raise kind(str(refusal), retry_after=refusal.retry_after) from refusal
 
-    async def _take_of_day(self, most: Spending) -> DayHold | None:
+    async def _take_of_day(self, most: Spending, wait: timedelta) -> DayHold | None:
         payer = self._payer
         try:
-            return await days.take(
-                payer.tenant_id, most, priority_class=payer.priority_class, under_way=outstanding.reader(payer.tenant_id)
-            )
+            under_way = outstanding.reader(payer.tenant_id)
+            return await days.take(payer.tenant_id, most, priority_class=payer.priority_class, under_way=under_way, patience=wait)
         except DaySpent as spent:
             raise DAY_KINDS[spent.what](str(spent), retry_after=spent.retry_after) from spent
         except QuotaError as away:

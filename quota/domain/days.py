@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from uuid import UUID
 
-from quota.domain.budgets import Spending
+from quota.domain.budgets import NONE, Spending
 from quota.domain.errors import DaySpent, DayTokensSpent
 from quota.domain.prices import MILLION
 from quota.domain.resources import Resource
@@ -59,6 +59,13 @@ class DayStanding:
     limits: DayLimits
     used: Spending
     ends_in_s: int
+    held: Spending = NONE
+    """What of it is only set aside, for calls that are under way."""
+
+    @property
+    def spent(self) -> Resource | None:
+        """Return what of the day is gone altogether, whatever comes back of the calls that are under way; or nothing."""
+        return self.limits.is_spent(self.used - self.held)
 
     def in_whole_units(self) -> Iterator[tuple[str, str, int, int]]:
         """Yield each limit's name, unit, size and rest in whole numbers: money in millionths of a US dollar."""

@@ -26,14 +26,18 @@ _HERE = Path(__file__).parent
 _DAY = (_HERE / "day.lua").read_text()
 _TAKE, _SETTLE, _FILL = (_DAY + (_HERE / f"day_{name}.lua").read_text() for name in ("take", "settle", "fill"))
 _LACKING = {1: Resource.MONEY, 2: Resource.TOKENS}
-UNCOUNTED = 3
+UNCOUNTED, BUSY = 3, 4
 
 
 @dataclass(frozen=True, slots=True)
 class Taking:
-    """Whether a hold was set aside, what was lacking if not, and what of the day is used by then; uncounted, nobody knows."""
+    """Whether a hold was set aside, what was lacking if not, and what of the day is used by then; uncounted, nobody knows.
+
+    Where only others' holds are in the way it is `is_busy`: when they are settled there may be room.
+    """
 
     is_counted: bool
+    is_busy: bool
     lacking: Resource | None
     used: Spending
 
@@ -46,7 +50,7 @@ async def take(hold: DayHold, *, limits: DayLimits, at: float | None = None) -> 
     with connection.answering():
         script = connection.on_loop().register_script(_TAKE)
         code, used_usd, used_tokens = await script(keys=_keys(hold.tenant_id, hold.day), args=asked)
-    return Taking(code != UNCOUNTED, _LACKING.get(code), _spending(used_usd, used_tokens))
+    return Taking(code != UNCOUNTED, code == BUSY, _LACKING.get(code), _spending(used_usd, used_tokens))
 
 
 async def settle(hold: DayHold, used: Spending) -> None:
@@ -70,14 +74,22 @@ def fill_now(tenant_id: UUID, day: date, *, used: Spending, under_way: Spending)
         script(keys=_keys(tenant_id, day), args=_filling(used, under_way))
 
 
-def read(asked: Sequence[tuple[UUID, date]]) -> list[Spending | None]:
-    """Return what of each tenant's day is used or set aside; None where nobody counts. Raises QuotaStoreUnavailable."""
+@dataclass(frozen=True, slots=True)
+class Count:
+    """What of a day is used or set aside, and what of that is only set aside."""
+
+    used: Spending
+    held: Spending
+
+
+def read(asked: Sequence[tuple[UUID, date]]) -> list[Count | None]:
+    """Return how each tenant's day stands; None where nobody counts. Raises QuotaStoreUnavailable."""
     with connection.answering():
         pipeline = connection.in_threads().pipeline(transaction=False)
         for tenant_id, day in asked:
-            pipeline.hmget(_keys(tenant_id, day)[0], "usd", "tokens")
+            pipeline.hmget(_keys(tenant_id, day)[0], "usd", "tokens", "held_usd", "held_tokens")
         found = pipeline.execute()
-    return [None if usd is None else _spending(usd, tokens) for usd, tokens in found]
+    return [None if row[0] is None else Count(_spending(*row[:2]), _spending(*row[2:])) for row in found]
 
 
 def _filling(used: Spending, under_way: Spending) -> list[int | str]:
@@ -93,5 +105,5 @@ def _millionths(usd: Decimal) -> int:
     return int(usd * MILLION)
 
 
-def _spending(usd: int | bytes, tokens: int | bytes) -> Spending:
-    return Spending(Decimal(int(usd)) / MILLION, int(tokens))
+def _spending(usd: int | bytes | None, tokens: int | bytes | None) -> Spending:
+    return Spending(Decimal(int(usd or 0)) / MILLION, int(tokens or 0))

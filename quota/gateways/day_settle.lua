@@ -2,5 +2,5 @@
 -- where nobody counts this day it does nothing: whoever begins to count reads the ledger.
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 let_go(ARGV[1])
-add(tonumber(ARGV[2]), tonumber(ARGV[3]))
+add('', tonumber(ARGV[2]), tonumber(ARGV[3]))
 return 1

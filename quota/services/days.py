@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
+import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from uuid import UUID, uuid4
 from weakref import WeakKeyDictionary
 
@@ -22,11 +24,13 @@ from quota.domain.budgets import NONE, Spending
 from quota.domain.callers import Caller
 from quota.domain.classes import PriorityClass
 from quota.domain.days import DayHold, DayLimits, DayStanding, day_of, ends_in, refusal
-from quota.domain.errors import QuotaStoreUnavailable
+from quota.domain.errors import QuotaExceeded, QuotaStoreUnavailable
 from quota.gateways import day_counts
+from quota.gateways.day_counts import Count
 from quota.services import plans
 
 UnderWay = Callable[[], Awaitable[Spending]]
+LOOK_AGAIN_S = 0.1
 TRIES = 3
 """A count that is wiped between its beginning and its use is begun again, so often."""
 
@@ -37,19 +41,21 @@ _late: deque[tuple[DayHold, Spending]] = deque(maxlen=10_000)
 
 
 async def take(
-    tenant_id: UUID, amount: Spending, *, priority_class: PriorityClass, under_way: UnderWay, now: datetime | None = None
+    tenant_id: UUID, amount: Spending, *, priority_class: PriorityClass, under_way: UnderWay, patience: timedelta
 ) -> DayHold | None:
     """Set the most of a call aside of the tenant's day; None where its plan has no limit of a day.
 
-    Raises DaySpent or DayTokensSpent, and for a class that does not go on without the store QuotaStoreUnavailable.
+    Where only calls under way stand in its way it waits for them, at most as long as `patience`, and then raises
+    QuotaExceeded. Raises DaySpent or DayTokensSpent at once, and for a class that does not go on without the
+    store QuotaStoreUnavailable.
     """
-    now = now or datetime.now(UTC)
+    now = datetime.now(UTC)
     limits = await plans.day_limits(tenant_id)
     if not limits.is_limited:
         return None
     hold = DayHold(uuid4(), tenant_id, day_of(now), amount)
     try:
-        return await _taken(hold, limits, under_way, now=now)
+        return await _taken(hold, limits, under_way, now=now, patience=patience)
     except QuotaStoreUnavailable:
         if priority_class is not PriorityClass.P0:
             raise
@@ -93,15 +99,14 @@ def standing(caller: Caller, *, now: datetime, under_way: Callable[[UUID], Spend
     if not limits.is_limited:
         return None
     [counted] = standings([caller], now=now)
-    return counted or DayStanding(limits, _begun(caller.tenant_id, under_way, now=now), _seconds(now))
+    return counted or _begun(caller, under_way, now=now)
 
 
 def must_have_room(caller: Caller, *, now: datetime, under_way: Callable[[UUID], Spending]) -> None:
     """Raise DaySpent or DayTokensSpent if nothing is left of the caller's day."""
     found = standing(caller, now=now, under_way=under_way)
-    spent = found and found.limits.is_spent(found.used)
-    if found and spent:
-        raise refusal(spent, found.limits, found.used, now=now)
+    if found and found.spent:
+        raise refusal(found.spent, found.limits, found.used, now=now)
 
 
 def is_spent(tenant_id: UUID, *, now: datetime) -> bool:
@@ -110,21 +115,31 @@ def is_spent(tenant_id: UUID, *, now: datetime) -> bool:
     if not limits.is_limited:
         return False
     try:
-        [used] = day_counts.read([(tenant_id, day_of(now))])
+        [count] = day_counts.read([(tenant_id, day_of(now))])
     except QuotaStoreUnavailable:
         return False
-    return used is not None and limits.is_spent(used) is not None
+    return count is not None and limits.is_spent(count.used - count.held) is not None
 
 
-async def _taken(hold: DayHold, limits: DayLimits, under_way: UnderWay, *, now: datetime) -> DayHold:
+async def _taken(hold: DayHold, limits: DayLimits, under_way: UnderWay, *, now: datetime, patience: timedelta) -> DayHold:
     await _tell_late()
-    taking = await day_counts.take(hold, limits=limits)
-    if not taking.is_counted:
-        async with _one_begins():
-            taking = await _begun_and_taken(hold, limits, under_way)
-    if taking.lacking is not None:
-        raise refusal(taking.lacking, limits, taking.used, now=now)
-    return hold
+    end = time.monotonic() + patience.total_seconds()
+    while True:
+        taking = await day_counts.take(hold, limits=limits)
+        if not taking.is_counted:
+            async with _one_begins():
+                taking = await _begun_and_taken(hold, limits, under_way)
+        if taking.lacking is not None:
+            raise refusal(taking.lacking, limits, taking.used, now=now)
+        if not taking.is_busy:
+            return hold
+        await _wait_for_others(left_s=end - time.monotonic())
+
+
+async def _wait_for_others(*, left_s: float) -> None:
+    if left_s <= 0:
+        raise QuotaExceeded("What is left of the tenant's day is set aside for calls that are under way.", retry_after=timedelta(seconds=1))
+    await asyncio.sleep(min(left_s, LOOK_AGAIN_S * (0.5 + random.random())))  # noqa: S311  (spreads the waiting, guards nothing)
 
 
 async def _begun_and_taken(hold: DayHold, limits: DayLimits, under_way: UnderWay) -> day_counts.Taking:
@@ -173,19 +188,19 @@ async def _taken_here(hold: DayHold, limits: DayLimits, *, now: datetime) -> Day
     return DayHold(hold.id, hold.tenant_id, hold.day, hold.amount, is_local=True)
 
 
-def _begun(tenant_id: UUID, under_way: Callable[[UUID], Spending], *, now: datetime) -> Spending:
-    """Begin the day's count from the ledger, and return what of the day is used by then."""
-    open_calls, day = under_way(tenant_id), day_of(now)
-    used = selectors.used_on(tenant_id, day)
+def _begun(caller: Caller, under_way: Callable[[UUID], Spending], *, now: datetime) -> DayStanding:
+    """Begin the day's count from the ledger, and return how the day stands by then."""
+    held, day = under_way(caller.tenant_id), day_of(now)
+    used = selectors.used_on(caller.tenant_id, day)
     try:
-        day_counts.fill_now(tenant_id, day, used=used, under_way=open_calls)
+        day_counts.fill_now(caller.tenant_id, day, used=used, under_way=held)
     except QuotaStoreUnavailable:
-        return used
-    return used + open_calls
+        held = NONE
+    return DayStanding(caller.plan.day, used + held, _seconds(now), held)
 
 
-def _standing(limits: DayLimits, used: Spending | None, *, now: datetime) -> DayStanding | None:
-    return None if used is None or not limits.is_limited else DayStanding(limits, used, _seconds(now))
+def _standing(limits: DayLimits, count: Count | None, *, now: datetime) -> DayStanding | None:
+    return None if count is None or not limits.is_limited else DayStanding(limits, count.used, _seconds(now), count.held)
 
 
 def _seconds(now: datetime) -> int:

@@ -17,7 +17,7 @@ from pytest_django import Settings
 from quota.domain.budgets import NONE, Spending
 from quota.domain.classes import PriorityClass
 from quota.domain.days import DayHold, DayLimits, day_of
-from quota.domain.errors import DaySpent, DayTokensSpent, QuotaStoreUnavailable
+from quota.domain.errors import DaySpent, DayTokensSpent, QuotaExceeded, QuotaStoreUnavailable
 from quota.gateways import connection, day_counts
 from quota.models import Plan, Tenant
 from quota.services import days, ledger, plans
@@ -44,14 +44,16 @@ async def nothing_under_way() -> Spending:
     return NONE
 
 
-async def take(tenant: UUID, amount: Spending = CALL, priority_class: PriorityClass = PriorityClass.P1) -> DayHold | None:
-    return await days.take(tenant, amount, priority_class=priority_class, under_way=nothing_under_way)
+async def take(
+    tenant: UUID, amount: Spending = CALL, priority_class: PriorityClass = PriorityClass.P1, patience: timedelta = timedelta(0)
+) -> DayHold | None:
+    return await days.take(tenant, amount, priority_class=priority_class, under_way=nothing_under_way, patience=patience)
 
 
 async def taken(tenant: UUID) -> bool:
     try:
         await take(tenant)
-    except DaySpent:
+    except QuotaExceeded:
         return False
     return True
 
@@ -62,7 +64,7 @@ def book(tenant: UUID, usd: str, *, at: datetime | None = None) -> None:
 
 def counted(tenant: UUID) -> Spending | None:
     [found] = day_counts.read([(tenant, day_of(datetime.now(UTC)))])
-    return found
+    return found and found.used
 
 
 async def test_two_hundred_calls_at_once_against_the_last_cent_of_the_day_take_at_most_that_cent() -> None:
@@ -73,7 +75,7 @@ async def test_two_hundred_calls_at_once_against_the_last_cent_of_the_day_take_a
 
 async def test_a_refusal_says_what_is_spent_and_when_the_next_day_begins() -> None:
     tenant = await sync_to_async(a_tenant)(daily_tokens=150)
-    await take(tenant)
+    await days.settle(await take(tenant), CALL)
 
     with pytest.raises(DayTokensSpent) as refusal:
         await take(tenant)
@@ -108,7 +110,7 @@ async def test_a_hold_whose_process_vanished_lapses() -> None:
     held = await day_counts.take(DayHold(uuid4(), tenant, day, CALL.times(2)), limits=limits)
     lapsed = await day_counts.take(DayHold(uuid4(), tenant, day, CALL.times(2)), limits=limits, at=later)
 
-    assert (held.lacking is not None, lapsed.lacking) == (True, None)
+    assert (held.is_busy, lapsed.is_busy) == (True, False)
 
 
 async def test_the_same_hold_is_taken_once() -> None:
@@ -131,10 +133,9 @@ async def test_after_a_wipe_the_count_begins_from_the_ledger_and_what_is_under_w
     async def under_way() -> Spending:
         return Spending(Decimal("0.004"), 0)
 
-    await days.take(tenant, CALL, priority_class=PriorityClass.P1, under_way=under_way)
+    await days.take(tenant, CALL, priority_class=PriorityClass.P1, under_way=under_way, patience=timedelta(0))
     assert (await sync_to_async(counted)(tenant) or NONE).usd == Decimal("0.009")
-    with pytest.raises(DaySpent):
-        await take(tenant)
+    assert not await taken(tenant)
 
 
 async def test_what_was_under_way_at_the_wipe_lapses_once_it_must_be_in_the_ledger() -> None:
@@ -143,8 +144,8 @@ async def test_what_was_under_way_at_the_wipe_lapses_once_it_must_be_in_the_ledg
     later = datetime.now(UTC).timestamp() + day_counts.UNDER_WAY_S + 5
     hold = DayHold(uuid4(), tenant, day, CALL)
 
-    assert (await day_counts.take(hold, limits=DayLimits(CENT, None))).lacking is not None
-    assert (await day_counts.take(hold, limits=DayLimits(CENT, None), at=later)).lacking is None
+    assert (await day_counts.take(hold, limits=DayLimits(CENT, None))).is_busy
+    assert not (await day_counts.take(hold, limits=DayLimits(CENT, None), at=later)).is_busy
 
 
 async def test_a_changed_plan_counts_within_five_seconds() -> None:
@@ -190,3 +191,13 @@ async def test_what_was_settled_while_the_store_was_away_is_told_when_it_is_back
     await take(tenant)
 
     assert await sync_to_async(counted)(tenant) == Spending(Decimal("0.008"), 250)
+
+
+async def test_whoever_meets_only_calls_under_way_waits_for_them_and_gets_in() -> None:
+    tenant = await sync_to_async(a_tenant)(daily_usd=CENT)
+    first = await take(tenant, CALL.times(3))
+    waiting = asyncio.create_task(take(tenant, patience=timedelta(seconds=30)))
+    await asyncio.sleep(0)
+    await days.settle(first, CALL)
+
+    assert await waiting is not None

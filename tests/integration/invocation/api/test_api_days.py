@@ -12,6 +12,7 @@ from invocation.models import Job, Schedule, Turn
 from quota.domain.budgets import NONE, Spending
 from quota.domain.days import day_of, ends_in
 from quota.gateways import day_counts
+from quota.gateways.day_counts import Count
 from quota.models import Plan, Tenant
 from quota.services import keys, plans
 from tests.integration.invocation.api.calling import Account, open_account, refusal
@@ -56,17 +57,15 @@ def test_spent_tokens_are_refused_by_their_own_name(limited: Account) -> None:
     assert (problem["limit"], problem["used"]) == (1_000, 1_000)
 
 
-def test_batches_chats_and_firings_are_new_work_too(limited: Account) -> None:
+def test_batches_and_firings_are_new_work_too(limited: Account) -> None:
     created = limited.api.post("/v1/schedules", SCHEDULE, format="json")
     assert created.status_code == 201
     use(limited, "2.00")
     batch = {"endpoint": "enrich@1", "manifest": {"rows": [{"row_id": "1", "title": "berserk"}]}}
-    chat = {"endpoint": "chat@1", "input": {"text": "new?"}}
 
     refusal(limited.api.post("/v1/batches", batch, format="json"), status=429, code="daily_budget_spent")
     refusal(limited.api.post(f"/v1/schedules/{Schedule.objects.get().pk}/fire"), status=429, code="daily_budget_spent")
     assert limited.api.get("/v1/jobs").status_code == 200
-    assert chat["endpoint"] == "chat@1"
 
 
 async def test_a_chat_is_refused_before_it_begins(limited: Account) -> None:
@@ -102,7 +101,7 @@ def test_the_quota_call_shows_the_day(limited: Account, account: Account) -> Non
 
 def test_a_day_that_nobody_counts_yet_begins_with_the_first_call(limited: Account) -> None:
     assert limited.api.post("/v1/jobs", BODY, format="json").status_code == 202
-    assert day_counts.read([(limited.tenant_id, day_of(datetime.now(UTC)))]) == [NONE]
+    assert day_counts.read([(limited.tenant_id, day_of(datetime.now(UTC)))]) == [Count(NONE, NONE)]
 
 
 async def test_the_front_door_leaves_a_spent_day_to_the_view(limited: Account) -> None:
@@ -162,3 +161,10 @@ def test_a_schedules_budget_is_kept_and_binds_its_runs(account: Account) -> None
 
     assert (job.cost_cap_usd, job.call_cap, job.token_cap) == (Decimal("0.02"), 2, 4_000_000)
     assert account.api.put(place, SCHEDULE, format="json").json()["budget"] is None
+
+
+def test_what_is_only_set_aside_refuses_no_submission(limited: Account) -> None:
+    under_way = Spending(Decimal("1.00"), 0)
+    day_counts.fill_now(limited.tenant_id, day_of(datetime.now(UTC)), used=NONE, under_way=under_way)
+
+    assert limited.api.post("/v1/jobs", BODY, format="json").status_code == 202

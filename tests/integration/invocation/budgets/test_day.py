@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -15,6 +17,7 @@ from invocation.domain.budgets import Wish
 from invocation.domain.errors import TooManyTurns
 from invocation.domain.jobs import JobState
 from invocation.gateways import declared, objects
+from invocation.gateways.database import off_loop
 from invocation.models import Batch, BatchRow, Job, Turn
 from invocation.selectors import outstanding
 from invocation.services import batches, jobs, shards, turns
@@ -50,7 +53,7 @@ def test_two_hundred_calls_at_once_spend_at_most_the_last_cent_of_the_day(on_loo
 
 
 def test_a_job_whose_tenants_day_is_spent_waits_for_the_next_charged_to_nobody(on_loop: OnLoop[Any]) -> None:
-    tenant = a_day_of("0.0001")
+    tenant = a_day_of("0.00")
     before = datetime.now(UTC)
     job = played(on_loop, spending({"calls": 1, "most": 500}, tenant_id=tenant))
 
@@ -98,8 +101,6 @@ def lines_of(count: int) -> list[dict[str, Any]]:
 
 def a_batch(tenant: UUID, count: int, *, shards: int = 1) -> Batch:
     source = objects.inside(tenant, "manifests/days.jsonl")
-    import json
-
     objects.write_whole(source, "".join(json.dumps(line) + "\n" for line in lines_of(count)).encode())
     endpoint = declared.book().find("spender-batch@1")
     opening = BatchOpening(tenant_id=tenant, endpoint=endpoint, source=source, shards=shards, wish=Wish())
@@ -108,7 +109,8 @@ def a_batch(tenant: UUID, count: int, *, shards: int = 1) -> Batch:
 
 def test_a_batch_pauses_when_the_day_is_spent_and_finishes_each_row_once_the_next_day(on_loop: OnLoop[Any]) -> None:
     """Rows that were finished beside those that the day refused are kept, and not run again."""
-    tenant, workers = a_day_of("0.002"), Workers(on_loop)
+    tenant, workers = a_day_of("1.00"), Workers(on_loop)
+    day_counts.fill_now(tenant, day_of(datetime.now(UTC)), used=Spending(Decimal("0.998"), 0), under_way=Spending())
     batch = a_batch(tenant, 100)
     batches.next_wave(batch.pk, now=datetime.now(UTC))
     [shard] = batch.shards.all()
@@ -120,7 +122,7 @@ def test_a_batch_pauses_when_the_day_is_spent_and_finishes_each_row_once_the_nex
     assert not done.exclude(error_code="").exists()
     assert booked().usd <= Decimal("0.002")
 
-    Plan.objects.filter(tenants=tenant).update(daily_usd=1)
+    Plan.objects.filter(tenants=tenant).update(daily_usd=5)
     plans.forget()
     finished = workers.finish(batch)
     assert finished.state == "completed"
@@ -172,10 +174,6 @@ def test_a_plans_cap_holds_open_turns_and_the_refusal_says_when_to_come_back() -
 
 
 def test_openings_at_once_pass_no_cap(on_loop: OnLoop[Any]) -> None:
-    import asyncio
-
-    from invocation.gateways.database import off_loop
-
     now = datetime.now(UTC)
     a_process("p0", slots=100, now=now)
     tenant = a_tenant("house")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -13,9 +14,13 @@ from invocation.models import DownshiftCount, Job, RunRecord
 from invocation.selectors.jobs import downshifts_of
 from invocation.services import downshifts, paces
 from invocation.services.paces import Watch
+from quota.domain.budgets import NONE, Spending
+from quota.domain.days import day_of
+from quota.gateways import day_counts
 from quota.models import LedgerEntry, ModelQuota
 from tests.integration.invocation.budgets.replaying import again, output, spending
 from tests.integration.invocation.conftest import OnLoop
+from tests.integration.invocation.rows import a_tenant
 from tests.integration.invocation.waits.playing import played
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -87,6 +92,14 @@ def test_a_tier_whose_quota_has_no_room_gives_way_to_the_next(on_loop: OnLoop[An
     job = played(on_loop, spending({"calls": 1, "tiers": BOTH, "most": 200}))
 
     assert output(job)["made"] == {"economy quota": 1}
+
+
+def test_a_day_that_cannot_pay_the_best_tier_pays_the_next(on_loop: OnLoop[Any]) -> None:
+    tenant = a_tenant("a-tight-day", requests_per_minute=1_000, daily_usd=Decimal("0.01"))
+    day_counts.fill_now(tenant, day_of(datetime.now(UTC)), used=Spending(Decimal("0.01") - TIGHT, 0), under_way=NONE)
+    job = played(on_loop, spending({"calls": 1, "tiers": BOTH}, tenant_id=tenant))
+
+    assert output(job)["made"] == {"economy cost": 1}
 
 
 def test_a_replay_takes_the_recorded_answer_and_decides_nothing_again(on_loop: OnLoop[Any]) -> None:

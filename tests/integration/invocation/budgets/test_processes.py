@@ -16,6 +16,7 @@ from invocation.models import Job, Process
 from quota.domain.budgets import Spending
 from quota.domain.days import day_of
 from quota.gateways import day_counts
+from quota.gateways.day_counts import Count
 from quota.models import LedgerEntry
 from tests.integration.invocation.budgets.replaying import booked, output, spending
 from tests.integration.invocation.budgets.test_day import a_day_of
@@ -26,7 +27,7 @@ from tests.integration.invocation.waits.playing import children_of
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("wiped")]
 CENT = Decimal("0.01")
 DECLARED = "config.endpoints,tests.integration.invocation.budgets.spender"
-INSTANT = {"ENDPOINT_MODULES": DECLARED, "OFFLINE_FIRST_TOKEN_MS": "0", "OFFLINE_TOKEN_MS": "0"}
+INSTANT = {"ENDPOINT_MODULES": DECLARED, "OFFLINE_FIRST_TOKEN_MS": "1", "OFFLINE_TOKEN_MS": "1"}
 PROCESSES, CALLS = 4, 50
 
 HOLDS = """
@@ -57,15 +58,16 @@ from decimal import Decimal
 from uuid import UUID
 from quota.domain.budgets import NONE, Spending
 from quota.domain.classes import PriorityClass
-from quota.domain.errors import DaySpent
+from datetime import timedelta
+from quota.domain.errors import QuotaExceeded
 from quota.services import days
 async def nothing():
     return NONE
 async def one():
     call = Spending(Decimal("0.003"), 100, 1)
     try:
-        await days.take(UUID({tenant!r}), call, priority_class=PriorityClass.P1, under_way=nothing)
-    except DaySpent:
+        await days.take(UUID({tenant!r}), call, priority_class=PriorityClass.P1, under_way=nothing, patience=timedelta(0))
+    except QuotaExceeded:
         return False
     return True
 async def all_at_once():
@@ -99,9 +101,10 @@ def test_two_hundred_holds_of_four_processes_let_as_many_in_as_the_jobs_cent_pay
 def test_two_hundred_calls_of_four_processes_take_at_most_the_last_cent_of_the_day() -> None:
     tenant = a_day_of("0.01")
     let_in = at_once(TAKES.format(tenant=str(tenant), calls=CALLS))
+    held = Spending(Decimal("0.009"), 300)
 
     assert sum(let_in) == 3
-    assert day_counts.read([(tenant, day_of(datetime.now(UTC)))]) == [Spending(Decimal("0.009"), 300)]
+    assert day_counts.read([(tenant, day_of(datetime.now(UTC)))]) == [Count(held, held)]
 
 
 def two_workers(staff: Crew) -> None:

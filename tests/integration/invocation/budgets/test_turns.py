@@ -43,7 +43,7 @@ def test_a_turns_calls_are_bounded_as_its_money_is(on_loop: OnLoop[Any]) -> None
 
 
 def test_a_turn_of_a_tenant_whose_day_is_spent_ends_with_its_code_and_the_escape_hatch(on_loop: OnLoop[Any]) -> None:
-    session = a_session(a_day_of("0.000001"))
+    session = a_session(a_day_of("0.00"))
     turn = asked({"calls": 1}, session=session)
     last = played(on_loop, turn)[-1]
 
