@@ -53,7 +53,7 @@ def runs_of(tenant_id: UUID, filters: Mapping[str, Any]) -> QuerySet[RunRecord]:
 def downshifts_of(job_id: UUID) -> list[Mapping[str, str]]:
     """Return the calls that a cheaper tier answered, over all of the job's attempts, in order."""
     runs = RunRecord.objects.filter(source_id=job_id, downshifts__isnull=False).order_by("attempt")
-    return [downshift for found in runs.values_list("downshifts", flat=True) for downshift in found]
+    return [downshift for found in runs.values_list("downshifts", flat=True) for downshift in found or ()]
 
 
 def downshift_counts() -> list[DownshiftCount]:

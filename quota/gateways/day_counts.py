@@ -46,7 +46,15 @@ async def take(hold: DayHold, *, limits: DayLimits, at: float | None = None) -> 
     """Set the hold aside if the limits allow; the same hold is set aside once. Raises QuotaStoreUnavailable."""
     usd = -1 if limits.usd is None else _millionths(limits.usd)
     tokens = -1 if limits.tokens is None else limits.tokens
-    asked = ["" if at is None else repr(at), hold.id.hex, _millionths(hold.amount.usd), hold.amount.tokens, usd, tokens, HOLD_LIFE_S]
+    asked: list[str | int] = [
+        "" if at is None else repr(at),
+        hold.id.hex,
+        _millionths(hold.amount.usd),
+        hold.amount.tokens,
+        usd,
+        tokens,
+        HOLD_LIFE_S,
+    ]
     with connection.answering():
         script = connection.on_loop().register_script(_TAKE)
         code, used_usd, used_tokens = await script(keys=_keys(hold.tenant_id, hold.day), args=asked)
