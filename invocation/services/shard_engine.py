@@ -159,9 +159,9 @@ class _Shard:
             tasks = {row.id: group.create_task(self._row(row, slots, allowance)) for row in block if row.id not in before}
         done = [finished for task in tasks.values() if (finished := task.result())]
         if done:
-            finished = before | {each.row.id for each in done}
-            passed = len(list(takewhile(lambda row: row.id in finished, block)))
-            await off_loop(self._commit, done, passed, len(finished) - passed)
+            kept = before | {each.row.id for each in done}
+            passed = len(list(takewhile(lambda row: row.id in kept, block)))
+            await off_loop(self._commit, done, passed, len(kept) - passed)
 
     def _commit(self, done: Sequence[FinishedRow], passed: int, ahead: int) -> None:
         shard = self.shard

@@ -64,7 +64,7 @@ def book(tenant: UUID, usd: str, *, at: datetime | None = None) -> None:
 
 def counted(tenant: UUID) -> Spending | None:
     [found] = day_counts.read([(tenant, day_of(datetime.now(UTC)))])
-    return found and found.used
+    return None if found is None else found.used
 
 
 async def test_two_hundred_calls_at_once_against_the_last_cent_of_the_day_take_at_most_that_cent() -> None:

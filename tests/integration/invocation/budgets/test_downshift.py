@@ -45,7 +45,8 @@ def test_a_tight_cost_budget_steps_down_and_finishes(on_loop: OnLoop[Any]) -> No
     assert RunRecord.objects.get(source_id=job.pk).downshifts == [{"from": "standard", "to": "economy", "reason": "cost"}]
     assert [line.model for line in LedgerEntry.objects.all()] == [ECONOMY]
     [step] = job.steps.all()
-    assert (step.result["tier"], step.result["downshift"]) == ("economy", "cost")
+    kept: Any = step.result
+    assert (kept["tier"], kept["downshift"]) == ("economy", "cost")
     [counted] = DownshiftCount.objects.all()
     assert (counted.endpoint, counted.wanted, counted.used, counted.why, counted.count) == (
         "spender-job@1",

@@ -16,7 +16,7 @@ from invocation.gateways.database import off_loop
 from invocation.models import Job
 from invocation.services import accounts, jobs, lifecycle
 from invocation.services.claims import Claim, claim
-from quota.domain.budgets import Spending
+from quota.domain.budgets import NONE, Spending
 from quota.domain.errors import BudgetSpent
 from quota.domain.resources import Resource
 from quota.models import LedgerEntry
@@ -41,11 +41,11 @@ def test_two_hundred_calls_at_once_spend_at_most_the_last_cent_and_the_agent_fin
     assert sum(made.values()) == 200
     assert 0 < job.spent_usd == booked().usd <= CENT
     assert (job.spent_calls, job.spent_tokens) == (made["standard"], booked().tokens)
-    assert (job.held_usd, job.held_tokens, job.held_calls) == (0, 0, 0)
+    assert Spending(job.held_usd, job.held_tokens, job.held_calls) == NONE
 
 
 @pytest.mark.parametrize(("budget", "code"), [({"tokens": 700}, "token_budget_exceeded"), ({"model_calls": 7}, "call_budget_exceeded")])
-def test_tokens_and_calls_bind_as_money_does_and_the_refusal_names_them(on_loop: OnLoop[Any], budget: dict[str, int], code: str) -> None:
+def test_tokens_and_calls_bind_as_money_does_and_the_refusal_names_them(on_loop: OnLoop[Any], budget: dict[str, Any], code: str) -> None:
     job = played(on_loop, spending({"calls": 200}, **budget))
     made = output(job)["made"]
 
@@ -72,7 +72,7 @@ def test_tokens_and_calls_are_lent_to_children_and_what_is_not_spent_comes_back(
     root = played_to_rest(on_loop, root_id)
 
     assert [child["made"] for child in output(root)["below"]] == [{"standard": 2}, {"standard": 4, "call_budget_exceeded": 5}]
-    assert (root.lent_usd, root.lent_tokens, root.lent_calls) == (0, 0, 0)
+    assert Spending(root.lent_usd, root.lent_tokens, root.lent_calls) == NONE
     assert Spending(root.spent_usd, root.spent_tokens, root.spent_calls) == booked()
     assert root.spent_calls == 7
 
