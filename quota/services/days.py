@@ -24,13 +24,14 @@ from quota.domain.budgets import NONE, Spending
 from quota.domain.callers import Caller
 from quota.domain.classes import PriorityClass
 from quota.domain.days import DayHold, DayLimits, DayStanding, day_of, ends_in, refusal
-from quota.domain.errors import QuotaExceeded, QuotaStoreUnavailable
+from quota.domain.errors import QuotaError, QuotaExceeded, QuotaStoreUnavailable
 from quota.gateways import day_counts
 from quota.gateways.day_counts import Count
 from quota.services import plans
 
 UnderWay = Callable[[], Awaitable[Spending]]
-LOOK_AGAIN_S = 0.1
+LOOK_AGAIN_S, LONGEST_LOOK_S = 0.05, 1.0
+ALL_SET_ASIDE = "What is left of the tenant's day is set aside for calls that are under way."
 TRIES = 3
 """A count that is wiped between its beginning and its use is begun again, so often."""
 
@@ -46,20 +47,21 @@ async def take(
     """Set the most of a call aside of the tenant's day; None where its plan has no limit of a day.
 
     Where only calls under way stand in its way it waits for them, at most as long as `patience`, and then raises
-    QuotaExceeded. Raises DaySpent or DayTokensSpent at once, and for a class that does not go on without the
-    store QuotaStoreUnavailable.
+    QuotaExceeded; a class that does not go on without the store waits for that, and then raises
+    QuotaStoreUnavailable. Raises DaySpent or DayTokensSpent at once.
     """
-    now = datetime.now(UTC)
     limits = await plans.day_limits(tenant_id)
     if not limits.is_limited:
         return None
-    hold = DayHold(uuid4(), tenant_id, day_of(now), amount)
-    try:
-        return await _taken(hold, limits, under_way, now=now, patience=patience)
-    except QuotaStoreUnavailable:
-        if priority_class is not PriorityClass.P0:
-            raise
-        return await _taken_here(hold, limits, now=now)
+    end, pause_s = time.monotonic() + patience.total_seconds(), LOOK_AGAIN_S
+    while True:
+        now = datetime.now(UTC)
+        hold = DayHold(uuid4(), tenant_id, day_of(now), amount)
+        answer = await _asked(hold, limits, priority_class, under_way, now=now)
+        if isinstance(answer, DayHold):
+            return answer
+        await _wait(answer, pause_s=pause_s, left_s=end - time.monotonic())
+        pause_s = min(2 * pause_s, LONGEST_LOOK_S)
 
 
 async def settle(hold: DayHold | None, used: Spending) -> None:
@@ -121,25 +123,32 @@ def is_spent(tenant_id: UUID, *, now: datetime) -> bool:
     return count is not None and limits.is_spent(count.used - count.held) is not None
 
 
-async def _taken(hold: DayHold, limits: DayLimits, under_way: UnderWay, *, now: datetime, patience: timedelta) -> DayHold:
+async def _asked(
+    hold: DayHold, limits: DayLimits, priority_class: PriorityClass, under_way: UnderWay, *, now: datetime
+) -> DayHold | QuotaError:
+    """Return the hold, or the refusal that holds for now. Raises DaySpent."""
+    try:
+        taking = await _taken(hold, limits, under_way)
+    except QuotaStoreUnavailable as away:
+        return await _taken_here(hold, limits, now=now) if priority_class is PriorityClass.P0 else away
+    if taking.lacking is not None:
+        raise refusal(taking.lacking, limits, taking.used, now=now)
+    return QuotaExceeded(ALL_SET_ASIDE, retry_after=timedelta(seconds=1)) if taking.is_busy else hold
+
+
+async def _taken(hold: DayHold, limits: DayLimits, under_way: UnderWay) -> day_counts.Taking:
     await _tell_late()
-    end = time.monotonic() + patience.total_seconds()
-    while True:
-        taking = await day_counts.take(hold, limits=limits)
-        if not taking.is_counted:
-            async with _one_begins():
-                taking = await _begun_and_taken(hold, limits, under_way)
-        if taking.lacking is not None:
-            raise refusal(taking.lacking, limits, taking.used, now=now)
-        if not taking.is_busy:
-            return hold
-        await _wait_for_others(left_s=end - time.monotonic())
+    taking = await day_counts.take(hold, limits=limits)
+    if taking.is_counted:
+        return taking
+    async with _one_begins():
+        return await _begun_and_taken(hold, limits, under_way)
 
 
-async def _wait_for_others(*, left_s: float) -> None:
+async def _wait(answer: QuotaError, *, pause_s: float, left_s: float) -> None:
     if left_s <= 0:
-        raise QuotaExceeded("What is left of the tenant's day is set aside for calls that are under way.", retry_after=timedelta(seconds=1))
-    await asyncio.sleep(min(left_s, LOOK_AGAIN_S * (0.5 + random.random())))  # noqa: S311  (spreads the waiting, guards nothing)
+        raise answer
+    await asyncio.sleep(min(left_s, pause_s * (0.5 + random.random())))  # noqa: S311  (spreads the waiting, guards nothing)
 
 
 async def _begun_and_taken(hold: DayHold, limits: DayLimits, under_way: UnderWay) -> day_counts.Taking:

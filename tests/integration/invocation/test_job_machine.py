@@ -289,9 +289,9 @@ class Machine(RuleBasedStateMachine):
         endpoint = spawning.endpoint_of(spawn)
         fits = job.depth < MOST_DEPTH and cap * many <= job.cap - job.spent - job.lent
         if not (job.is_held_by(fence) and fits):
-            self.refused(lambda: spawning.spawn_children(fence, spawn, endpoint, cap=Spending(cap, 1_000, 1), now=now()))
+            self.refused(lambda: spawning.spawn_children(fence, spawn, endpoint, cap=Spending(cap), now=now()))
             return
-        made = spawning.spawn_children(fence, spawn, endpoint, cap=Spending(cap, 1_000, 1), now=now())
+        made = spawning.spawn_children(fence, spawn, endpoint, cap=Spending(cap), now=now())
         for child_id in made:
             job.children.append(self.add(child_id, job.tenant, parent=job, cap=cap))
 
