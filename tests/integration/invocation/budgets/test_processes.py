@@ -47,6 +47,7 @@ async def one():
     return True
 async def all_at_once():
     return sum(await asyncio.gather(*(one() for _ in range({calls}))))
+print("ready", flush=True)
 sys.stdin.readline()
 print(asyncio.run(all_at_once()))
 """
@@ -75,21 +76,29 @@ async def one():
         return True
 async def all_at_once():
     return sum(await asyncio.gather(*(one() for _ in range({calls}))))
+print("ready", flush=True)
 sys.stdin.readline()
 print(asyncio.run(all_at_once()))
 """
 
 
 def at_once(program: str) -> list[int]:
-    """Run the program in several processes that begin together; return what each printed."""
+    """Run the program in several processes that begin when all are there; return what each printed last."""
     words, piped = [sys.executable, "-W", "ignore", "-c", program], subprocess.PIPE
     started = [subprocess.Popen(words, cwd=ROOT, env=environment(), stdin=piped, stdout=piped, text=True) for _ in range(PROCESSES)]
     try:
-        return [int(process.communicate("\n", timeout=120)[0].split()[-1]) for process in started]
+        for process in started:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        for process in started:
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+        return [int(process.communicate(timeout=120)[0].split()[-1]) for process in started]
     finally:
         for process in started:
             process.kill()
-            process.wait()
+            process.communicate()
 
 
 def test_two_hundred_holds_of_four_processes_let_as_many_in_as_the_jobs_cent_pays() -> None:
