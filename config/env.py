@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,7 @@ class Env:
     model_provider: str
     model_base_url: str
     model_api_key: str
+    model_region: str
     model_tiers: Mapping[str, str]
     offline_first_token_ms: int
     offline_token_ms: int
@@ -59,6 +61,7 @@ class Env:
     lease_s: float
     heartbeat_s: float
     drain_s: float
+    breaker_failures: int
     endpoint_modules: tuple[str, ...]
     public_url: str
     webhook_allow_private: bool
@@ -104,6 +107,7 @@ def read(given: Mapping[str, str]) -> Env:
         model_provider=given.get("MODEL_PROVIDER") or "offline",
         model_base_url=given.get("MODEL_BASE_URL") or "",
         model_api_key=given.get("MODEL_API_KEY") or "",
+        model_region=_region(given, "MODEL_REGION"),
         model_tiers=_pairs(given, "MODEL_TIERS"),
         offline_first_token_ms=_count(given, "OFFLINE_FIRST_TOKEN_MS", 200),
         offline_token_ms=_count(given, "OFFLINE_TOKEN_MS", 20),
@@ -114,6 +118,7 @@ def read(given: Mapping[str, str]) -> Env:
         lease_s=_seconds(given, "LEASE_S", 10.0),
         heartbeat_s=_seconds(given, "HEARTBEAT_S", 2.0),
         drain_s=_seconds(given, "DRAIN_S", 8.0),
+        breaker_failures=_count(given, "BREAKER_FAILURES", 5),
         endpoint_modules=_words(given, "ENDPOINT_MODULES", "config.endpoints"),
         public_url=_address(given, "PUBLIC_URL"),
         webhook_allow_private=_switch(given, "WEBHOOK_ALLOW_PRIVATE"),
@@ -205,6 +210,14 @@ def _address(given: Mapping[str, str], name: str) -> str:
     raw = given.get(name, "")
     if raw and not raw.startswith(("https://", "http://")):
         raise BadSetting(name, raw, "say an http or https URL")
+    return raw
+
+
+def _region(given: Mapping[str, str], name: str) -> str:
+    """Read a region's name; it becomes a part of a host's name, so nothing else may stand there."""
+    raw = given.get(name, "")
+    if raw and not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d{1,2}", raw):
+        raise BadSetting(name, raw, "say an AWS region, such as us-east-1")
     return raw
 
 

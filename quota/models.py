@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from decimal import Decimal
 from uuid import UUID
+from zoneinfo import available_timezones
 
 from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Q
@@ -15,6 +17,12 @@ from uuid6 import uuid7
 from quota.domain.callers import Scope
 from quota.domain.classes import PriorityClass
 from quota.domain.ledger import ParentKind
+
+
+def must_be_a_zone(name: str) -> None:
+    """Raise ValidationError unless the name is of a time zone that is known here."""
+    if name not in available_timezones():
+        raise ValidationError(f"{name!r} is no time zone: say a name such as UTC or America/Los_Angeles.")
 
 
 def _choices(words: type[PriorityClass | Scope | ParentKind]) -> list[tuple[str, str]]:
@@ -118,6 +126,15 @@ class ModelQuota(models.Model):
         validators=[MinValueValidator(0.05), MaxValueValidator(1.0)],
         help_text="The most that p3 may use, 0.05 to 1, of the quota; never what is reserved for p0.",
     )
+    tokens_per_day = models.PositiveBigIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(1000)], help_text="Empty where the provider limits no day."
+    )
+    requests_per_day = models.PositiveBigIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(1)], help_text="Empty where the provider limits no day."
+    )
+    day_zone = models.CharField(
+        max_length=64, default="UTC", validators=[must_be_a_zone], help_text="The time zone whose midnight begins the provider's day."
+    )
 
     class Meta:
         ordering = ("provider", "model")
@@ -125,6 +142,12 @@ class ModelQuota(models.Model):
             models.UniqueConstraint(fields=("provider", "model"), name="model_has_one_quota"),
             models.CheckConstraint(condition=Q(tokens_per_minute__gte=1000), name="model_quota_allows_a_thousand_tokens_a_minute"),
             models.CheckConstraint(condition=Q(requests_per_minute__gte=1), name="model_quota_allows_a_request_a_minute"),
+            models.CheckConstraint(
+                condition=Q(tokens_per_day__isnull=True) | Q(tokens_per_day__gte=1000), name="model_quota_allows_a_thousand_tokens_a_day"
+            ),
+            models.CheckConstraint(
+                condition=Q(requests_per_day__isnull=True) | Q(requests_per_day__gte=1), name="model_quota_allows_a_request_a_day"
+            ),
             models.CheckConstraint(condition=Q(p0_reserved__gte=0, p0_reserved__lte=0.9), name="p0_reserve_leaves_a_tenth_to_the_others"),
             models.CheckConstraint(condition=Q(p3_cap__gte=0.05, p3_cap__lte=1), name="p3_cap_is_a_twentieth_to_all"),
             models.CheckConstraint(
@@ -133,6 +156,22 @@ class ModelQuota(models.Model):
                 violation_error_message="p3's cap and p0's reserve together must not exceed 1.",
             ),
         )
+
+    def __str__(self) -> str:
+        return f"{self.provider}/{self.model}"
+
+
+class ModelUse(models.Model):
+    """What a model's minute held when somebody last looked: what a wiped store is rebuilt from, beside the ledger."""
+
+    provider = models.CharField(max_length=40)
+    model = models.CharField(max_length=120)
+    seen_at = models.DateTimeField()
+    used = models.JSONField()
+    """By class: tokens and requests."""
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("provider", "model"), name="model_has_one_use"),)
 
     def __str__(self) -> str:
         return f"{self.provider}/{self.model}"

@@ -8,6 +8,7 @@ from decimal import Decimal
 from types import MappingProxyType
 from uuid import UUID
 
+from django.conf import settings
 from django.db.models import Count, F, QuerySet, Sum
 from django.db.models.functions import TruncDate
 
@@ -93,6 +94,9 @@ def limits_by_model() -> Mapping[tuple[str, str], Limits]:
             requests_per_minute=row.requests_per_minute,
             p0_reserved=row.p0_reserved,
             p3_cap=row.p3_cap,
+            tokens_per_day=row.tokens_per_day,
+            requests_per_day=row.requests_per_day,
+            day_zone=row.day_zone,
         )
         for row in ModelQuota.objects.all()
     }
@@ -120,6 +124,24 @@ def usage(tenant_id: UUID, *, since: datetime, until: datetime, using: str = "de
         )
         for row in rows
     ]
+
+
+def ledgers() -> list[str]:
+    """Return the databases that hold a ledger: the first, and the one of batches where that is another."""
+    return [alias for alias in ("default", "batch") if alias in settings.DATABASES]
+
+
+def booked_by_class(provider: str, model: str, *, since: datetime) -> Mapping[PriorityClass, tuple[int, int]]:
+    """Sum the tokens and requests of a model's calls since a moment, over all ledgers."""
+    found: dict[PriorityClass, tuple[int, int]] = {}
+    for alias in ledgers():
+        calls = LedgerEntry.objects.using(alias).filter(provider=provider, model=model, at__gte=since)
+        sums = calls.values("priority_class").annotate(calls=Count("pk"), tokens=Sum(F("input_tokens") + F("output_tokens")))
+        for row in sums.order_by("priority_class"):
+            word = PriorityClass(row["priority_class"])
+            tokens, requests = found.get(word, (0, 0))
+            found[word] = (tokens + row["tokens"], requests + row["calls"])
+    return found
 
 
 def tenant_id_of(name: str) -> UUID | None:

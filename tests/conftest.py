@@ -22,8 +22,8 @@ def now() -> datetime:
 
 @pytest.fixture(scope="session")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """One installation for all tests of the session that do it no lasting harm."""
-    installation = start(tmp_path_factory.mktemp("up"), OFFLINE_FAULT_MARKERS="1")
+    """One installation for all tests of the session that do it no lasting harm: a model that is made to fail stays in use."""
+    installation = start(tmp_path_factory.mktemp("up"), OFFLINE_FAULT_MARKERS="1", BREAKER_FAILURES="100000")
     yield installation
     installation.manage("down")
 

@@ -24,6 +24,10 @@ class RunError(Exception):
     cause = Cause.BAD_CODE
     remedy = "Read the run's journal for the step that failed."
     retryable = False
+    is_charged = True
+    """Whether it counts as a failure of what was run: where no call was made, it does not."""
+    is_of_probe = False
+    """Whether the call was sent to see if a provider is back that was out."""
 
     def __init__(self, sentence: str, *, remedy: str | None = None, retry_after: timedelta | None = None) -> None:
         super().__init__(sentence)

@@ -25,6 +25,7 @@ def chosen() -> Provider:
         settings.MODEL_PROVIDER,
         base_url=settings.MODEL_BASE_URL,
         api_key=settings.MODEL_API_KEY,
+        region=settings.MODEL_REGION,
         pacing=Pacing(
             first_token=timedelta(milliseconds=settings.OFFLINE_FIRST_TOKEN_MS),
             per_token=timedelta(milliseconds=settings.OFFLINE_TOKEN_MS),

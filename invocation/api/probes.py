@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
@@ -17,10 +17,13 @@ from invocation.selectors import alerts, depth, jobs, slo
 from invocation.services import readiness
 from quota.api.authentication import caller_from_header
 from quota.domain.callers import Scope
-from quota.domain.errors import QuotaError
+from quota.domain.errors import QuotaError, QuotaStoreUnavailable
+from quota.domain.gauges import MINUTE, TOKENS, Gauge
+from quota.services.gauges import gauges
 
 LOOPBACK = frozenset({"127.0.0.1", "::1"})
 LABELS = ("priority_class", "mode")
+HOW_OUT = {"closed": 0.0, "half_open": 0.5, "open": 1.0}
 
 
 @require_safe
@@ -69,6 +72,32 @@ class _Figures(Collector):
         yield from _slots()
         yield from _objectives()
         yield _downshifts()
+        yield from _quotas()
+
+
+def _quotas() -> Iterator[GaugeMetricFamily]:
+    """The models' quotas; without their store there is no line of them."""
+    labels = ("provider", "model", "window", "unit")
+    used = GaugeMetricFamily(
+        "gearbox_quota_used", "What a class has used or reserved of a model's quota.", labels=(*labels, "priority_class")
+    )
+    ceiling = GaugeMetricFamily("gearbox_quota_ceiling", "What the provider lets through for now.", labels=labels)
+    out = GaugeMetricFamily("gearbox_model_out", "1 while the model's breaker is open, 0.5 while a probe decides.", labels=labels[:2])
+    for gauge in _gauges():
+        place = [gauge.provider, gauge.model, gauge.window, gauge.unit]
+        ceiling.add_metric(place, gauge.ceiling)
+        for word, figure in gauge.used_by_class.items():
+            used.add_metric([*place, str(word)], figure)
+        if (gauge.window, gauge.unit) == (MINUTE, TOKENS):
+            out.add_metric(place[:2], HOW_OUT[gauge.breaker])
+    return iter((used, ceiling, out))
+
+
+def _gauges() -> Sequence[Gauge]:
+    try:
+        return gauges()
+    except QuotaStoreUnavailable:
+        return ()
 
 
 def _slots() -> Iterator[GaugeMetricFamily]:

@@ -98,6 +98,7 @@ class Next(StrEnum):
     """What follows a failed attempt."""
 
     RETRY = "retry"
+    PARK = "park"
     GIVE_UP = "give_up"
 
 
@@ -112,18 +113,27 @@ class Verdict:
 FIRST_WAIT = timedelta(seconds=1)
 LONGEST_WAIT = timedelta(minutes=5)
 MOST_DOUBLINGS = 30
+MOST_PARKED = 100
+"""Attempts after which an outage, or a full quota, is a job's own failure: with waits of up to five minutes, most of a day."""
 
 
-def judge(error: RunError, *, failures: int, tries: int, now: datetime, luck: float) -> Verdict:
+def judge(error: RunError, *, failures: int, tries: int, attempt: int, now: datetime, luck: float) -> Verdict:
     """Retry while the error is curable and tries remain; `failures` counts this one, `luck` is uniform in [0, 1).
 
     The wait doubles from one second to five minutes with full jitter of a half
-    (Brooker, "Exponential Backoff And Jitter"), and is never shorter than the provider's own word.
+    (Brooker, "Exponential Backoff And Jitter"), and is never shorter than the provider's own word. What is
+    charged to nobody (a provider that is out, a quota without room) parks the job, by the number of its attempt.
     """
+    if not error.is_charged and error.retryable and attempt < MOST_PARKED:
+        return Verdict(Next.PARK, now + _wait(attempt, error, luck=luck))
     if not error.retryable or failures >= tries:
         return Verdict(Next.GIVE_UP)
-    wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(failures - 1, MOST_DOUBLINGS)) * (0.5 + luck / 2)
-    return Verdict(Next.RETRY, now + max(wait, error.retry_after or timedelta()))
+    return Verdict(Next.RETRY, now + _wait(failures, error, luck=luck))
+
+
+def _wait(number: int, error: RunError, *, luck: float) -> timedelta:
+    wait: timedelta = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(number - 1, MOST_DOUBLINGS)) * (0.5 + luck / 2)
+    return max(wait, error.retry_after or timedelta())
 
 
 LOSSES_OF_A_POISON_JOB = 3

@@ -50,13 +50,16 @@ def _write(runs: Sequence[tuple[Fence, Finished]], *, now: datetime) -> None:
 
 
 def fail(fence: Fence, error: RunError, *, failures: int, tries: int, run: Finished) -> None:
-    """Charge a failure: back to the queue after a wait, or failed for good. Raises StaleMove."""
+    """Charge a failure: back to the queue after a wait, or failed for good; or park, charged to nobody. Raises StaleMove."""
     now = datetime.now(UTC)
-    verdict = judge(error, failures=failures + 1, tries=tries, now=now, luck=random.random())  # noqa: S311  (jitter)
+    luck = random.random()  # noqa: S311  (jitter)
+    verdict = judge(error, failures=failures + 1, tries=tries, attempt=fence.attempt, now=now, luck=luck)
     fault = Fault.of(error).as_json()
     with transaction.atomic():
         if verdict.next is Next.RETRY:
             lifecycle.move_one(Move.RETRY, lifecycle.held(fence, due_at=verdict.due_at, error=fault), now=now, right=lifecycle.HOLDER)
+        elif verdict.next is Next.PARK:
+            lifecycle.move_one(Move.WAIT, lifecycle.held(fence, due_at=verdict.due_at, reason=error.code), now=now, right=lifecycle.HOLDER)
         else:
             _bury(fence, fault, now=now)
         _write([(fence, run)], now=now)

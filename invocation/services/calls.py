@@ -29,10 +29,11 @@ from invocation.services import accounts, paces
 from invocation.services.accounts import Account
 from invocation.services.bills import Bill, Payer
 from invocation.services.paces import Watch
+from invocation.services.provider_words import listened
 from quota.domain.asks import Ask, Grant
 from quota.domain.budgets import NONE, Budget, Hold, Spending
 from quota.domain.days import DayHold
-from quota.domain.errors import BudgetSpent, DaySpent, QuotaError, UnknownPrice
+from quota.domain.errors import BudgetSpent, DaySpent, ModelUnavailable, QuotaError, UnknownPrice
 from quota.domain.ledger import LedgerLine
 from quota.domain.prices import Price, cost, estimate
 from quota.domain.resources import Resource
@@ -43,6 +44,13 @@ class QuotaRefused(ProviderRateLimited):
     """The model's quota has no room within the run's patience. No call was made."""
 
     code = "quota_exceeded"
+    is_charged = False
+
+
+class ModelOut(QuotaRefused):
+    """The model's provider failed its last calls, and is left alone for a while. No call was made."""
+
+    code = "model_unavailable"
 
 
 class CannotPay(PlatformError):
@@ -53,7 +61,7 @@ class CannotPay(PlatformError):
 
 _Held = list[tuple[Budget, Hold]]
 DAY_KINDS: Mapping[Resource, type[DayExceeded]] = MappingProxyType({Resource.MONEY: DayExceeded, Resource.TOKENS: DayTokensExceeded})
-STEPS_DOWN = (QuotaRefused, CannotPay, DayExceeded)
+STEPS_DOWN = (QuotaRefused, ModelOut, CannotPay, DayExceeded)
 """What lets the next tier be tried: the call was not made."""
 REFUSALS = (ProviderRateLimited, ProviderUnavailable, ProviderRefused)
 """The provider did no work: nothing is billed."""
@@ -116,7 +124,7 @@ class PaidModels:
         reply: Reply | None = None
         is_refused = False
         try:
-            async with aclosing(self._provider.stream(reserved.request)) as parts:
+            async with aclosing(listened(self._provider.stream(reserved.request), reserved.grant)) as parts:
                 async for part in parts:
                     if isinstance(part, Reply):
                         reply = part
@@ -218,7 +226,8 @@ class PaidModels:
         try:
             return await admission.reserve(ask, patience=wait)
         except QuotaError as refusal:
-            kind = QuotaRefused if refusal.retryable else CannotPay
+            out_or_full = ModelOut if isinstance(refusal, ModelUnavailable) else QuotaRefused
+            kind = out_or_full if refusal.retryable else CannotPay
             raise kind(str(refusal), retry_after=refusal.retry_after) from refusal
 
     async def _take_of_day(self, most: Spending, wait: timedelta) -> DayHold | None:

@@ -164,6 +164,7 @@ class _Shard:
             await off_loop(self._commit, done, passed, len(kept) - passed)
 
     def _commit(self, done: Sequence[FinishedRow], passed: int, ahead: int) -> None:
+        """Make what is finished count, rows behind one that was put off as well."""
         shard = self.shard
         name = part_name(shard=shard.index, position=shard.position, attempt=shard.attempt)
         now = datetime.now(UTC)
@@ -185,16 +186,23 @@ class _Shard:
                 return None
             bill, run_id = Bill(), uuid7()
             budgets = (Budget(self.endpoint.budgets.spending), allowance)
-            tries = self.endpoint.policy.tries
-            for number in range(1, tries + 1):
+            number, end = 1, time.monotonic() + self.batch.row_latency_ms / 1000
+            while True:
                 carried = await self._carried(row, run_id, bill, budgets)
-                if carried.error is None or not is_retryable(carried.error) or number == tries:
-                    break
+                if isinstance(carried.error, DayExceeded) and not bill.models:
+                    self.is_held = True
+                    return None
+                if carried.error is None or not self._tries_again(carried.error, number, end):
+                    return FinishedRow(row, run_id, carried, bill, number)
+                if not _is_own(carried.error) and self._is_draining():
+                    return None
                 await asyncio.sleep(_wait(carried.error, number))
-            if isinstance(carried.error, DayExceeded) and not bill.models:
-                self.is_held = True
-                return None
-            return FinishedRow(row, run_id, carried, bill, number)
+                number += _is_own(carried.error)
+
+    def _tries_again(self, error: RunError, number: int, end: float) -> bool:
+        """A row waits as long as a row may take for a provider that is out or a quota without room; other errors are its own."""
+        may_try = number < self.endpoint.policy.tries if _is_own(error) else time.monotonic() < end
+        return is_retryable(error) and may_try
 
     async def _may_begin(self) -> bool:
         """Rows ask one after another: none begins once one before it was told to wait. A hold is looked for twice a second."""
@@ -266,6 +274,11 @@ class _Shard:
             duration_ms=done.carried.clock.elapsed_ms(),
             at=now,
         )
+
+
+def _is_own(error: RunError) -> bool:
+    """Say whether a row is charged with it: not with a provider that is still out, nor with a quota without room."""
+    return error.is_charged and not error.is_of_probe
 
 
 def _is_held(batch: Batch) -> bool:

@@ -10,9 +10,11 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+from django.conf import settings
 from django.db import transaction
 from uuid6 import uuid7
 
+from agents.services import providers
 from invocation.domain import traces
 from invocation.domain.budgets import Wish
 from invocation.domain.contexts import Context
@@ -23,6 +25,7 @@ from invocation.gateways import hints, schemas
 from invocation.models import Job
 from invocation.selectors import canaries
 from invocation.services import acceptance, endings, lanes
+from quota.services.admission import check_can_fit
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +91,18 @@ def fingerprint(method: str, path: str, body: Any) -> str:
 
 
 def check_input(endpoint: Endpoint, value: Any, *, at: str = "/input") -> None:
-    """Refuse an input before any work. Raises InputInvalid naming the field, TooManyItems, TooManyTokens or TooLongForSync."""
+    """Refuse an input before any work.
+
+    Raises InputInvalid naming the field, TooManyItems, TooManyTokens or TooLongForSync, and quota's
+    CanNeverFit when not even an idle minute of any of the models has room for the endpoint's estimate.
+    """
     try:
         schemas.check(value, endpoint.input_schema)
     except schemas.Unfit as unfit:
         raise InputInvalid(f"{at}{unfit.pointer}: {unfit.wanted}.", field=at + unfit.pointer, found=_short(unfit.found)) from None
-    check_estimate(endpoint, value)
+    estimate = check_estimate(endpoint, value)
+    priority_class = endpoint.policy.priority_class
+    check_can_fit(settings.MODEL_PROVIDER, set(providers.names().values()), priority_class, tokens=estimate.tokens)
 
 
 def submit(submission: Submission, *, now: datetime) -> Accepted:

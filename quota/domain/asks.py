@@ -21,18 +21,24 @@ class Ask:
 
 
 class Source(StrEnum):
-    """Who granted: the store that all processes share, or this process's own share while the store is away."""
+    """Who granted: the store that all share, a block leased from it, or this process's own share while the store is away."""
 
     STORE = "store"
+    BLOCK = "block"
     LOCAL = "local"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """Leave to make one model call; settle it with the real usage, or release it if no call was made."""
+    """Leave to make one model call; settle it with the real usage, or release it if no call was made.
 
-    id: UUID
+    A probe is the only call that goes while the model is out: what becomes of it decides for all.
+    """
+
+    id: int
     provider: str
     model: str
+    priority_class: PriorityClass
     tokens: int
     source: Source
+    is_probe: bool = False

@@ -84,6 +84,13 @@ class CanNeverFit(QuotaError):
     code = "can_never_fit"
 
 
+class ModelUnavailable(QuotaError):
+    """The provider failed the model's last calls: until `retry_after` none but a probe is let through. No call was made."""
+
+    code = "model_unavailable"
+    retryable = True
+
+
 class QuotaStoreUnavailable(QuotaError):
     """The quota store did not answer within the time that the caller would wait."""
 

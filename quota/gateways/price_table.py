@@ -16,6 +16,10 @@ OFFLINE: Mapping[str, Price] = MappingProxyType(
         "gearbox-offline-economy": Price(input=Decimal("0.10"), output=Decimal("0.40"), cached=Decimal("0.025")),
     }
 )
+LISTED_AS: Mapping[str, str] = MappingProxyType({"bedrock": "aws"})
+"""The table's own name for a provider, where it has another."""
+CALL = 10_000
+"""Tokens of the call that sets a price. Some models charge more for prompts of 100,000 and above: so long is no prompt here."""
 
 
 @cache
@@ -33,13 +37,13 @@ def _published(provider: str, model: str) -> Price:
 
 
 def _per_million(provider: str, model: str, *kinds: str) -> Decimal:
-    """Price a call of a million tokens of the kinds: so tiers and free tokens are as the table has them."""
+    """Price a call of the kinds, brought up to a million tokens: so what is free is as the table has it."""
     from genai_prices import Usage, calc_price  # noqa: PLC0415  (0.2 s to import)
 
     try:
-        found = calc_price(Usage(**dict.fromkeys(kinds, MILLION)), model_ref=model, provider_id=provider)
+        found = calc_price(Usage(**dict.fromkeys(kinds, CALL)), model_ref=model, provider_id=LISTED_AS.get(provider, provider))
     except LookupError as error:
         raise UnknownPrice(
             f"No price is known for {provider}/{model}: choose a model that genai-prices lists, or add it to quota/gateways/price_table.py."
         ) from error
-    return Decimal(found.total_price)
+    return Decimal(found.total_price) * MILLION / CALL

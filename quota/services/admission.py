@@ -1,94 +1,89 @@
-"""Admits model calls: reserves quota before each, settles or releases it after."""
+"""Admits model calls: reserves quota before each, settles or releases it after, and heeds what the provider answered."""
 
 from __future__ import annotations
 
 import asyncio
-import random
 import time
-from collections import defaultdict
+from collections.abc import Collection
 from datetime import timedelta
-from uuid import uuid4
+from weakref import WeakKeyDictionary
 
-from quota.domain.asks import Ask, Grant, Source
+from quota.domain.asks import Ask, Grant
 from quota.domain.classes import PriorityClass
-from quota.domain.errors import QuotaError, QuotaExceeded, QuotaStoreUnavailable
-from quota.domain.limits import Limits, check_fits, pools
-from quota.domain.local_share import NEVER, LocalShare, rate
-from quota.gateways import windows
-from quota.services.limits import limits_of
+from quota.domain.errors import CanNeverFit
+from quota.domain.limits import check_fits
+from quota.gateways.windows import ModelKey
+from quota.services.limits import known_limits, limits_of
+from quota.services.rooms import Room
 
-_local: defaultdict[tuple[str, str], LocalShare] = defaultdict(LocalShare)
+A_SECOND = timedelta(seconds=1)
+_rooms: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[ModelKey, Room]] = WeakKeyDictionary()
 
 
 async def reserve(ask: Ask, *, patience: timedelta) -> Grant:
     """Wait for the call's quota, at most as long as `patience`, and reserve it.
 
-    Raises CanNeverFit at once; QuotaExceeded as soon as it is clear that the wait would be longer,
-    with the wait as `retry_after`; QuotaStoreUnavailable when the store stays away. p0 does not
-    wait for the store: it goes on under this process's own small share. A caller that is cancelled
-    meanwhile may leave a reservation behind, which lasts a minute.
+    Whoever waits is served strictly by class, round-robin over tenants, each tenant's calls in order;
+    nobody passes a larger call that came before. Raises CanNeverFit at once; QuotaExceeded as soon as it
+    is clear that the wait would be longer, with the wait as `retry_after`; ModelUnavailable while the
+    provider is out (p3 waits for it); QuotaStoreUnavailable when the store stays away. p0 does not wait
+    for the store: it goes on under this process's own small share. What a process that dies has
+    reserved counts as used until it has left the minute.
     """
     deadline = time.monotonic() + patience.total_seconds()
-    while True:
-        answer = await _reserve_now(ask)
-        if isinstance(answer, Grant):
-            return answer
-        await _wait(answer, left=timedelta(seconds=deadline - time.monotonic()))
+    limits = await limits_of(ask.provider, ask.model)
+    check_fits(limits, ask.priority_class, tokens=ask.tokens)
+    return await _room(ask.provider, ask.model).reserve(ask, limits, deadline=deadline)
+
+
+def check_can_fit(provider: str, models: Collection[str], priority_class: PriorityClass, *, tokens: int) -> None:
+    """Refuse at submission what no model's quota could ever take. Raises CanNeverFit; reserves nothing."""
+    refusals = [refusal for model in models if (refusal := _refusal(provider, model, priority_class, tokens))]
+    if refusals and len(refusals) == len(models):
+        raise refusals[0]
+
+
+def _refusal(provider: str, model: str, priority_class: PriorityClass, tokens: int) -> CanNeverFit | None:
+    try:
+        check_fits(known_limits(provider, model), priority_class, tokens=tokens)
+    except CanNeverFit as refusal:
+        return refusal
+    return None
 
 
 async def settle(grant: Grant, *, used_tokens: int) -> None:
-    """Charge what was really used. Once: later calls change nothing. While the store is away the reservation stands."""
-    await _close(grant, tokens=used_tokens, requests=1)
+    """Charge what was really used. Once: later calls change nothing. The store is told within a few milliseconds."""
+    _room(grant.provider, grant.model).close(grant, tokens=used_tokens, requests=1)
 
 
 async def release(grant: Grant) -> None:
     """Give everything back: no call was made. Once, as with settle."""
-    await _close(grant, tokens=0, requests=0)
+    _room(grant.provider, grant.model).close(grant, tokens=0, requests=0)
 
 
-async def _reserve_now(ask: Ask) -> Grant | QuotaError:
-    """Return the grant, or the refusal that holds for now."""
-    limits = await limits_of(ask.provider, ask.model)
-    check_fits(limits, ask.priority_class, tokens=ask.tokens)
-    try:
-        return await _from_store(ask, limits)
-    except QuotaStoreUnavailable as away:
-        return _from_local_share(ask, limits, away) if ask.priority_class is PriorityClass.P0 else away
+def answered(grant: Grant) -> None:
+    """The provider has begun to answer: it is there. Closes the breaker, if this was its probe."""
+    _room(grant.provider, grant.model).answered(grant)
 
 
-async def _from_store(ask: Ask, limits: Limits) -> Grant | QuotaError:
-    grant = _grant(ask, Source.STORE)
-    wait = await windows.reserve(grant.id, ask, pools=pools(limits, ask.priority_class))
-    return _refusal(ask, wait) if wait else grant
+def failed(grant: Grant, *, retry_after: timedelta | None = None) -> None:
+    """The provider could not be reached, failed, fell silent or broke off. Five of these in a row open the breaker."""
+    _room(grant.provider, grant.model).failed(grant, retry_after=retry_after or timedelta(0))
 
 
-def _from_local_share(ask: Ask, limits: Limits, away: QuotaStoreUnavailable) -> Grant | QuotaError:
-    wait = _local[ask.provider, ask.model].take(ask.tokens, rate=rate(limits), at=time.monotonic())
-    if wait == NEVER:
-        return away
-    return _refusal(ask, wait) if wait else _grant(ask, Source.LOCAL)
+def slowed(grant: Grant, *, retry_after: timedelta | None = None) -> None:
+    """The provider answered 429: the ceiling is lowered for every process, and nobody calls before its Retry-After."""
+    _room(grant.provider, grant.model).slowed(grant, retry_after=retry_after or A_SECOND)
 
 
-def _grant(ask: Ask, source: Source) -> Grant:
-    return Grant(id=uuid4(), provider=ask.provider, model=ask.model, tokens=ask.tokens, source=source)
+async def rest() -> None:
+    """Wait until the store knows what was settled on this loop, as far as it can be reached."""
+    for room in list(_rooms.get(asyncio.get_running_loop(), {}).values()):
+        await room.rest()
 
 
-def _refusal(ask: Ask, wait: timedelta) -> QuotaExceeded:
-    return QuotaExceeded(f"{ask.provider}/{ask.model} is at its limit.", retry_after=wait)
-
-
-async def _wait(refusal: QuotaError, *, left: timedelta) -> None:
-    """Sleep until it is worth asking again, or raise the refusal if that would be too late."""
-    wait = refusal.retry_after or timedelta(0)
-    if wait > left:
-        raise refusal
-    jittered = wait * (1 + random.random() / 10)  # noqa: S311  (spreads the waiting, guards nothing)
-    await asyncio.sleep(min(jittered, left).total_seconds())
-
-
-async def _close(grant: Grant, *, tokens: int, requests: int) -> None:
-    if grant.source is Source.STORE:
-        try:
-            await windows.settle(grant, tokens=tokens, requests=requests)
-        except QuotaStoreUnavailable:
-            return
+def _room(provider: str, model: str) -> Room:
+    rooms = _rooms.setdefault(asyncio.get_running_loop(), {})
+    if (provider, model) not in rooms:
+        rooms[provider, model] = Room((provider, model))
+    return rooms[provider, model]

@@ -37,6 +37,14 @@ async def limits_of(provider: str, model: str) -> Limits:
     return _latest.rows.get((provider, model), UNKNOWN_MODEL)
 
 
+def known_limits(provider: str, model: str) -> Limits:
+    """Return the same in a thread, over its own database connection and inside its transaction."""
+    global _latest  # noqa: PLW0603
+    if _is_stale():
+        _latest = _Snapshot(_rows(), time.monotonic())
+    return _latest.rows.get((provider, model), UNKNOWN_MODEL)
+
+
 def forget() -> None:
     """Make the next question read the rows again."""
     global _latest  # noqa: PLW0603  (one snapshot for each process)
@@ -56,8 +64,13 @@ def _refresh() -> None:
 
 def _read() -> Mapping[tuple[str, str], Limits]:
     try:
+        return _rows()
+    finally:
+        db.connection.close()
+
+
+def _rows() -> Mapping[tuple[str, str], Limits]:
+    try:
         return selectors.limits_by_model()
     except (db.OperationalError, db.InterfaceError):
         return _latest.rows
-    finally:
-        db.connection.close()

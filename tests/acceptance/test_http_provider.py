@@ -1,4 +1,4 @@
-"""The whole platform on a model over HTTP: the OpenAI-compatible provider against the simulator's own server."""
+"""The whole platform on a model over HTTP: every provider of that sort against the simulator's own server."""
 
 from __future__ import annotations
 
@@ -14,6 +14,14 @@ from tests.installation import ROOT, Installation, start
 
 KEY = "sk-for-the-simulator-only"
 TIERS = "standard=gearbox-offline-standard,economy=gearbox-offline-economy"
+BESIDES = {
+    "bedrock": {
+        "MODEL_API_KEY": "",
+        "MODEL_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": KEY,
+        "AWS_SECRET_ACCESS_KEY": KEY,
+    }
+}
 ASKED = {"text": "Recommend a finished seinen thriller"}
 
 
@@ -27,10 +35,11 @@ def served() -> Iterator[str]:
         server.terminate()
 
 
-@pytest.fixture(scope="module")
-def over_http(served: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    settings = {"MODEL_PROVIDER": "openai", "MODEL_BASE_URL": served, "MODEL_API_KEY": KEY, "MODEL_TIERS": TIERS}
-    installation = start(tmp_path_factory.mktemp("http"), **settings)
+@pytest.fixture(scope="module", params=["openai", "anthropic", "bedrock"])
+def over_http(request: pytest.FixtureRequest, served: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    address = served.removesuffix("/v1") if request.param == "bedrock" else served
+    settings = {"MODEL_PROVIDER": request.param, "MODEL_BASE_URL": address, "MODEL_API_KEY": KEY, "MODEL_TIERS": TIERS}
+    installation = start(tmp_path_factory.mktemp("http"), **{**settings, **BESIDES.get(request.param, {})})
     yield installation
     installation.manage("down")
 
@@ -40,7 +49,7 @@ def test_a_model_over_http_answers_as_the_one_in_process(up: Installation, over_
         here, there = inside.chat(ASKED), outside.chat(ASKED)
         job = outside.submit("personalize@1", {"reader": "r-004"})
 
-        assert there[-1]["type"] == "turn.completed"
+        assert there[-1]["type"] == "turn.completed", there[-1]
         assert text(there) == text(here)
         assert there[-1]["data"]["usage"] == here[-1]["data"]["usage"]
         assert there[-1]["data"]["cost_usd"] == here[-1]["data"]["cost_usd"] > 0

@@ -15,6 +15,7 @@ from tests.benchmarks.figure import Bound, Figure, Row
 OF_DURABLE_JOBS = frozenset(
     {"durable_throughput", "durable_drain", "dispatch_latency", "newcomer", "ack_latency", "recovery", "fairness", "density"}
 )
+OF_QUOTA = frozenset({"quota_overhead", "quota_utilisation"})
 
 
 def figure(value: float, *, bound: Bound = Bound.AT_MOST, beside: tuple[Row, ...] = ()) -> Figure:
@@ -23,6 +24,10 @@ def figure(value: float, *, bound: Bound = Bound.AT_MOST, beside: tuple[Row, ...
 
 def test_every_benchmark_of_durable_jobs_can_be_asked_for() -> None:
     assert set(names()) >= OF_DURABLE_JOBS
+
+
+def test_every_benchmark_of_quota_can_be_asked_for() -> None:
+    assert set(names()) >= OF_QUOTA
 
 
 @pytest.mark.parametrize("name", names())

@@ -2,43 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 
 from agents.domain.errors import ProviderRateLimited, ProviderUnavailable, StreamCut
+from agents.domain.providers import Provider
 from agents.domain.values import Reply
 from agents.gateways.providers.openai_compatible import OpenAICompatible
 from agents.gateways.providers.tokens import count_messages, count_tokens
+from tests.conformance.canned import SSE, Asked, answering
 from tests.conformance.test_providers import ask, parts
 
 HELLO = b'data: {"choices":[{"index":0,"delta":{"content":"Hello there"},"finish_reason":null}]}\n\n'
 STOP = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
 DONE = b"data: [DONE]\n\n"
-EVENTS = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
 
 
-@asynccontextmanager
-async def answering(answer: bytes) -> AsyncIterator[OpenAICompatible]:
-    """Yield a provider at a server that says the same to everyone and hangs up."""
-
-    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(answer)
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(say, "127.0.0.1", 0)
-    provider = OpenAICompatible(base_url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", api_key="any")
-    async with server:
-        yield provider
-        await provider.aclose()
+def at(answer: bytes) -> AbstractAsyncContextManager[tuple[Provider, Asked]]:
+    return answering(answer, lambda address: OpenAICompatible(base_url=f"{address}/v1", api_key="any"))
 
 
 async def test_usage_that_was_not_reported_is_counted_and_marked_as_estimated() -> None:
-    async with answering(EVENTS + HELLO + STOP + DONE) as provider:
+    async with at(SSE + HELLO + STOP + DONE) as (provider, _):
         *_, last = await parts(provider, ask())
 
     assert isinstance(last, Reply)
@@ -48,7 +34,7 @@ async def test_usage_that_was_not_reported_is_counted_and_marked_as_estimated() 
 
 async def test_usage_that_was_reported_is_taken_with_its_cached_share() -> None:
     usage = b'data: {"choices":[],"usage":{"prompt_tokens":90,"completion_tokens":3,"prompt_tokens_details":{"cached_tokens":64}}}\n\n'
-    async with answering(EVENTS + HELLO + STOP + usage + DONE) as provider:
+    async with at(SSE + HELLO + STOP + usage + DONE) as (provider, _):
         *_, last = await parts(provider, ask())
 
     assert isinstance(last, Reply)
@@ -57,26 +43,26 @@ async def test_usage_that_was_reported_is_taken_with_its_cached_share() -> None:
 
 
 async def test_a_stream_that_ends_politely_but_unfinished_is_cut() -> None:
-    async with answering(EVENTS + HELLO + DONE) as provider:
+    async with at(SSE + HELLO + DONE) as (provider, _):
         with pytest.raises(StreamCut):
             await parts(provider, ask())
 
 
 async def test_an_event_that_is_no_json_is_a_cut_stream() -> None:
-    async with answering(EVENTS + HELLO + b"data: {half\n\n") as provider:
+    async with at(SSE + HELLO + b"data: {half\n\n") as (provider, _):
         with pytest.raises(StreamCut):
             await parts(provider, ask())
 
 
 async def test_an_error_inside_the_stream_is_the_contracts_error() -> None:
     event = b'data: {"error":{"message":"Slow down.","type":"tokens","code":"rate_limit_exceeded"}}\n\n'
-    async with answering(EVENTS + HELLO + event) as provider:
+    async with at(SSE + HELLO + event) as (provider, _):
         with pytest.raises(ProviderRateLimited):
             await parts(provider, ask())
 
 
 async def test_a_server_that_hangs_up_without_an_answer_is_unavailable() -> None:
-    async with answering(b"") as provider:
+    async with at(b"") as (provider, _):
         with pytest.raises(ProviderUnavailable):
             await parts(provider, ask())
 

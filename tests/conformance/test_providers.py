@@ -16,13 +16,14 @@ from agents.domain.providers import Provider
 from agents.domain.values import Message, ModelRequest, Piece, Reply, Role
 from agents.gateways.providers.faults import Faults
 from agents.gateways.providers.lengths import OFFLINE_ECONOMY, OFFLINE_STANDARD
-from agents.gateways.providers.openai_compatible import OpenAICompatible
 from agents.gateways.providers.pacing import Pacing
 from agents.gateways.providers.simulator import OfflineSimulator
-from tests.conformance.simulated import KEY, PACE, serving, stats, until
+from tests.conformance.simulated import OVER_HTTP, PACE, serving, stats, until
 
-SILENCE = timedelta(seconds=0.5)
+SILENCE = timedelta(seconds=1)
 RETRY_AFTER = timedelta(seconds=7)
+SAYS_NOT_WHEN = {"bedrock"}
+"""Whose 429 has no Retry-After."""
 MONSTER = {
     "slug": "monster",
     "title": "Monster",
@@ -50,9 +51,9 @@ def base_url() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=["in process", "over HTTP"])
+@pytest.fixture(params=["in process", *OVER_HTTP])
 async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
-    made = _in_process() if request.param == "in process" else _over_http(request.getfixturevalue("base_url"))
+    made = _in_process() if request.param == "in process" else _over_http(request.param, request.getfixturevalue("base_url"))
     yield made
     await made.provider.aclose()
 
@@ -67,8 +68,8 @@ def _in_process() -> Subject:
     return Subject(simulator, counts)
 
 
-def _over_http(base_url: str) -> Subject:
-    return Subject(OpenAICompatible(base_url=base_url, api_key=KEY, timeout=SILENCE), lambda: stats(base_url))
+def _over_http(name: str, base_url: str) -> Subject:
+    return Subject(OVER_HTTP[name](base_url, timeout=SILENCE), lambda: stats(base_url))
 
 
 def ask(
@@ -139,7 +140,15 @@ async def test_earlier_turns_are_part_of_the_conversation(subject: Subject) -> N
 
 
 @pytest.mark.parametrize(
-    ("marker", "error"), [("429", ProviderRateLimited), ("500", ProviderUnavailable), ("stall", ProviderStalled), ("cut", StreamCut)]
+    ("marker", "error"),
+    [
+        ("429", ProviderRateLimited),
+        ("500", ProviderUnavailable),
+        ("529", ProviderUnavailable),
+        ("stall", ProviderStalled),
+        ("cut", StreamCut),
+        ("break", ProviderUnavailable),
+    ],
 )
 async def test_each_fault_is_the_contracts_own_error_and_is_worth_a_retry(
     subject: Subject, marker: str, error: type[ProviderError]
@@ -147,11 +156,22 @@ async def test_each_fault_is_the_contracts_own_error_and_is_worth_a_retry(
     with pytest.raises(error) as raised:
         await parts(subject.provider, ask(f"[[fault:{marker}]]"))
 
+    says_when = error is ProviderRateLimited and subject.provider.name not in SAYS_NOT_WHEN
     assert raised.value.retryable
-    assert raised.value.retry_after == (RETRY_AFTER if error is ProviderRateLimited else None)
+    assert raised.value.retry_after == (RETRY_AFTER if says_when else None)
 
 
-@pytest.mark.parametrize("marker", ["stall", "cut"])
+@pytest.mark.parametrize("marker", ["429", "500", "529"])
+async def test_a_refused_call_is_not_tried_again(subject: Subject, marker: str) -> None:
+    before = (await subject.counts())["calls"]
+
+    with pytest.raises(ProviderError):
+        await parts(subject.provider, ask(f"[[fault:{marker}]]"))
+
+    assert (await subject.counts())["calls"] == before + 1
+
+
+@pytest.mark.parametrize("marker", ["stall", "cut", "break"])
 async def test_what_came_before_a_break_was_delivered(subject: Subject, marker: str) -> None:
     request = ask(f"[[fault:{marker}]]")
     heard: list[str] = []
@@ -164,7 +184,7 @@ async def test_what_came_before_a_break_was_delivered(subject: Subject, marker: 
 
 
 async def test_a_broken_call_leaves_the_provider_usable(subject: Subject) -> None:
-    for marker in ("429", "500", "stall", "cut"):
+    for marker in ("429", "500", "529", "stall", "cut", "break"):
         with pytest.raises(ProviderError):
             await parts(subject.provider, ask(f"[[fault:{marker}]]"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from agents.domain.providers import Provider
@@ -15,6 +16,10 @@ MODELS: Mapping[str, Mapping[Tier, str]] = MappingProxyType(
     {
         "offline": MappingProxyType({Tier.STANDARD: OFFLINE_STANDARD, Tier.ECONOMY: OFFLINE_ECONOMY}),
         "openai": MappingProxyType({Tier.STANDARD: "gpt-5-mini", Tier.ECONOMY: "gpt-5-nano"}),
+        "anthropic": MappingProxyType({Tier.STANDARD: "claude-sonnet-5-5", Tier.ECONOMY: "claude-haiku-5-5"}),
+        "bedrock": MappingProxyType(
+            {Tier.STANDARD: "global.anthropic.claude-sonnet-5-5", Tier.ECONOMY: "global.anthropic.claude-haiku-5-5"}
+        ),
     }
 )
 
@@ -23,31 +28,56 @@ class UnknownProvider(LookupError):
     """No provider of this name can be built; the sentence names those that can."""
 
 
-def build(name: str, *, base_url: str = "", api_key: str = "", pacing: Pacing | None = None, faults: Faults | None = None) -> Provider:
-    """Build the provider of this name, importing its package only now. Raises UnknownProvider.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Given:
+    """What a provider may be built from; each takes what concerns it."""
 
-    `base_url` and `api_key` concern providers over HTTP, `pacing` and `faults`
+    base_url: str
+    api_key: str
+    region: str
+    pacing: Pacing | None
+    faults: Faults
+
+
+def build(
+    name: str, *, base_url: str = "", api_key: str = "", region: str = "", pacing: Pacing | None = None, faults: Faults | None = None
+) -> Provider:
+    """Build the provider of this name, importing its package only at its first call. Raises UnknownProvider.
+
+    `base_url` and `api_key` concern providers over HTTP, `region` Bedrock, `pacing` and `faults`
     the offline one (none by default: whoever chats must not be able to break it); the others ignore them.
     """
     try:
         builder = _BUILDERS[name]
     except KeyError:
         raise UnknownProvider(f"There is no model provider {name!r}; choose one of: {', '.join(_BUILDERS)}.") from None
-    return builder(base_url, api_key, pacing, faults)
+    return builder(_Given(base_url=base_url, api_key=api_key, region=region, pacing=pacing, faults=faults or Faults()))
 
 
-def _offline(_base_url: str, _api_key: str, pacing: Pacing | None, faults: Faults | None) -> Provider:
-    from agents.gateways.providers.simulator import OfflineSimulator  # noqa: PLC0415  (loaded when chosen)
+def _offline(given: _Given) -> Provider:
+    from agents.gateways.providers.simulator import OfflineSimulator  # noqa: PLC0415  (each loaded when chosen)
 
-    return OfflineSimulator(pacing=pacing, faults=faults or Faults())
-
-
-def _openai(base_url: str, api_key: str, _pacing: Pacing | None, _faults: Faults | None) -> Provider:
-    from agents.gateways.providers.openai_compatible import OpenAICompatible  # noqa: PLC0415  (loaded when chosen)
-
-    return OpenAICompatible(base_url=base_url, api_key=api_key)
+    return OfflineSimulator(pacing=given.pacing, faults=given.faults)
 
 
-_BUILDERS: Mapping[str, Callable[[str, str, Pacing | None, Faults | None], Provider]] = MappingProxyType(
-    {"offline": _offline, "openai": _openai}
+def _openai(given: _Given) -> Provider:
+    from agents.gateways.providers.openai_compatible import OpenAICompatible  # noqa: PLC0415
+
+    return OpenAICompatible(base_url=given.base_url, api_key=given.api_key)
+
+
+def _anthropic(given: _Given) -> Provider:
+    from agents.gateways.providers.anthropic_messages import AnthropicMessages  # noqa: PLC0415
+
+    return AnthropicMessages(base_url=given.base_url, api_key=given.api_key)
+
+
+def _bedrock(given: _Given) -> Provider:
+    from agents.gateways.providers.bedrock import Bedrock  # noqa: PLC0415
+
+    return Bedrock(base_url=given.base_url, api_key=given.api_key, region=given.region)
+
+
+_BUILDERS: Mapping[str, Callable[[_Given], Provider]] = MappingProxyType(
+    {"offline": _offline, "openai": _openai, "anthropic": _anthropic, "bedrock": _bedrock}
 )

@@ -10,6 +10,8 @@ from enum import StrEnum
 from random import Random
 from types import MappingProxyType
 
+from agents.domain.errors import ProviderUnavailable
+
 _MARKER = re.compile(r"\[\[fault:(\w+)\]\]")
 
 
@@ -18,9 +20,15 @@ class Fault(StrEnum):
 
     RATE_LIMIT = "429"
     ERROR = "500"
+    OVERLOAD = "529"
     STALL = "stall"
     CUT = "cut"
+    BREAK = "break"
     SLOW = "slow"
+
+
+class Overloaded(ProviderUnavailable):
+    """The offline provider was told to be overloaded; over HTTP each protocol has its own status for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

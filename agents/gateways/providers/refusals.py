@@ -9,8 +9,10 @@ from typing import Any
 
 from agents.domain.errors import ProviderError, ProviderRateLimited, ProviderRefused, ProviderUnavailable
 
-# 408 and 409 say "again, later", although they are no 5xx.
-_PASSING = frozenset({408, 409, 425})
+# These say "again, later", although they are no 5xx; 424 is Bedrock's word for a model that failed behind it.
+_PASSING = frozenset({408, 409, 424, 425})
+_LIMITS = ("rate_limit", "throttling", "429")
+_REFUSALS = ("invalid_request", "validation", "authentication", "permission", "not_found")
 
 
 def from_status(status: int, *, headers: Mapping[str, str], sentence: str) -> ProviderError:
@@ -24,9 +26,17 @@ def from_status(status: int, *, headers: Mapping[str, str], sentence: str) -> Pr
 
 
 def from_chunk(body: Any, *, sentence: str) -> ProviderError:
-    """Return the error for one sent inside a stream, which has no status of its own."""
-    code = str(body.get("code") or body.get("type") or "") if isinstance(body, Mapping) else ""
-    return ProviderRateLimited(sentence) if "rate_limit" in code or code == "429" else ProviderUnavailable(sentence)
+    """Return the error for one sent inside a stream, which has no status of its own. It may lie in a field `error`."""
+    told = body.get("error") or body if isinstance(body, Mapping) else None
+    return from_code(str(told.get("code") or told.get("type") or "") if isinstance(told, Mapping) else "", sentence=sentence)
+
+
+def from_code(code: str, *, sentence: str) -> ProviderError:
+    """Return the error that a provider's own word for it means; ProviderUnavailable where it means nothing to us."""
+    word = code.lower()
+    if any(part in word for part in _LIMITS):
+        return ProviderRateLimited(sentence)
+    return ProviderRefused(sentence) if any(part in word for part in _REFUSALS) else ProviderUnavailable(sentence)
 
 
 def retry_after(value: str | None, *, now: datetime) -> timedelta | None:

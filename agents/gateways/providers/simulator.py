@@ -13,7 +13,7 @@ from random import Random
 from agents.domain.errors import ProviderRateLimited, ProviderRefused, ProviderStalled, ProviderUnavailable, StreamCut
 from agents.domain.values import ModelRequest, Piece, Reply, Usage
 from agents.gateways.providers import briefing, prose
-from agents.gateways.providers.faults import Draws, Fault, Faults
+from agents.gateways.providers.faults import Draws, Fault, Faults, Overloaded
 from agents.gateways.providers.lengths import LENGTHS
 from agents.gateways.providers.pacing import Pacing, Tempo, wait_until
 from agents.gateways.providers.tokens import count_messages, count_tokens, cut, words
@@ -121,10 +121,14 @@ class OfflineSimulator:
             raise ProviderRateLimited("The offline provider was told to answer 429.", retry_after=self._faults.retry_after)
         if fault is Fault.ERROR:
             raise ProviderUnavailable("The offline provider was told to answer 500.")
+        if fault is Fault.OVERLOAD:
+            raise Overloaded("The offline provider was told to be overloaded.")
 
     async def _break(self, fault: Fault | None) -> None:
         if fault is Fault.CUT:
             raise StreamCut("The offline provider was told to end the stream early.")
+        if fault is Fault.BREAK:
+            raise ProviderUnavailable("The offline provider was told to fail within the stream.")
         await asyncio.sleep(self._stall_timeout.total_seconds())
         raise ProviderStalled(f"The offline provider was told to fall silent, for {self._stall_timeout.total_seconds():g} s.")
 
@@ -139,6 +143,6 @@ def seed_of(request: ModelRequest) -> int:
 
 def _breaking_point(fault: Fault | None, pieces: int) -> int:
     """Return before which piece the stream breaks; -1 for never."""
-    if fault is Fault.CUT:
+    if fault in {Fault.CUT, Fault.BREAK}:
         return pieces // 2
     return min(STALLS_AFTER, pieces - 1) if fault is Fault.STALL else -1

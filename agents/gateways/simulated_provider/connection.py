@@ -7,14 +7,17 @@ second, end a call the moment that the client goes away, and drop a connection o
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any, cast
 
 HEAD_LIMIT = 32 * 1024
 LINGER_S = 1.0
+PHRASES: Mapping[int, str] = MappingProxyType({**{status.value: status.phrase for status in HTTPStatus}, 529: "Overloaded"})
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -73,19 +76,19 @@ class Connection(asyncio.Protocol):
         if self._task is None:
             self._next()
 
-    def send(self, status: HTTPStatus, body: bytes, *, headers: Mapping[str, str] = NO_HEADERS) -> None:
+    def send(self, status: int, body: bytes, *, headers: Mapping[str, str] = NO_HEADERS) -> None:
         """Answer whole, as JSON."""
         self.write(_head(status, {"content-type": "application/json", "content-length": str(len(body)), **headers}) + body)
 
-    def begin_events(self) -> None:
-        """Begin an answer of server-sent events."""
-        self.write(_head(HTTPStatus.OK, {"content-type": "text/event-stream", "cache-control": "no-cache", "transfer-encoding": "chunked"}))
+    def begin_stream(self, media_type: str) -> None:
+        """Begin an answer that comes in pieces."""
+        self.write(_head(HTTPStatus.OK, {"content-type": media_type, "cache-control": "no-cache", "transfer-encoding": "chunked"}))
 
-    def send_events(self, payload: bytes) -> None:
+    def send_piece(self, payload: bytes) -> None:
         """Send one piece of a streamed answer."""
         self.write(b"%x\r\n%b\r\n" % (len(payload), payload))
 
-    def end_events(self) -> None:
+    def end_stream(self) -> None:
         self.write(b"0\r\n\r\n")
 
     def write(self, payload: bytes) -> None:
@@ -175,6 +178,11 @@ def _body_length(headers: Mapping[str, str], *, limit: int) -> int:
     return int(length)
 
 
-def _head(status: HTTPStatus, headers: Mapping[str, str]) -> bytes:
+def _head(status: int, headers: Mapping[str, str]) -> bytes:
     lines = (f"{name}: {value}\r\n" for name, value in headers.items())
-    return f"HTTP/1.1 {status.value} {status.phrase}\r\n{''.join(lines)}\r\n".encode("latin-1")
+    return f"HTTP/1.1 {status} {PHRASES.get(status, 'Unknown')}\r\n{''.join(lines)}\r\n".encode("latin-1")
+
+
+def whole_seconds(wait: timedelta | None) -> int:
+    """Return a wait as Retry-After says it: rounded up, at least one second."""
+    return max(1, math.ceil(wait.total_seconds())) if wait else 1

@@ -3,37 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
-import math
 import signal
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import asdict
-from datetime import UTC, datetime
 from http import HTTPStatus
 from itertools import count
 
 import orjson
 
-from agents.domain.errors import ProviderRateLimited, ProviderRefused, ProviderStalled, ProviderUnavailable, RunError, StreamCut
+from agents.domain.errors import ProviderStalled, ProviderUnavailable, RunError, StreamCut
 from agents.domain.values import Reply
 from agents.gateways.providers.lengths import LENGTHS
 from agents.gateways.providers.simulator import OfflineSimulator
-from agents.gateways.simulated_provider import wire
+from agents.gateways.simulated_provider import chat_completions, converse
+from agents.gateways.simulated_provider.chat_completions import ChatCompletions
 from agents.gateways.simulated_provider.connection import Connection, HttpRequest
+from agents.gateways.simulated_provider.converse import Converse
+from agents.gateways.simulated_provider.dialect import Call, Dialect, Refusal
 from agents.gateways.simulated_provider.limit import SlidingMinute
+from agents.gateways.simulated_provider.messages import Messages
+from agents.gateways.simulated_provider.reading import BadRequest
 
 BODY_LIMIT = 1024 * 1024
 
 
 class SimulatedProvider:
-    """OpenAI's chat completions over one simulator. `tokens_per_minute` is a real limit: 429 above it, None for none."""
+    """Three companies' protocols over one simulator. `tokens_per_minute` is a real limit over all: 429 above it, None for none."""
 
     def __init__(self, simulator: OfflineSimulator, *, api_key: str, tokens_per_minute: int | None = None) -> None:
         self._simulator = simulator
-        self._authorization = f"Bearer {api_key}".encode()
         self._limit = SlidingMinute(tokens_per_minute) if tokens_per_minute else None
         self._numbers = count(1)
+        self._own = ChatCompletions(api_key=api_key)
+        self._converse = Converse(api_key=api_key)
+        self._dialects: dict[str, Dialect] = {"/v1/chat/completions": self._own, "/v1/messages": Messages(api_key=api_key)}
 
     def connect(self) -> Connection:
         """Return the protocol for one new connection."""
@@ -41,35 +45,45 @@ class SimulatedProvider:
 
     async def answer(self, http: HttpRequest, connection: Connection) -> None:
         """Answer one request on its connection."""
-        given = http.headers.get("authorization", "").encode("latin-1")
-        if not hmac.compare_digest(given, self._authorization):
-            _refuse(
-                connection, HTTPStatus.UNAUTHORIZED, "Incorrect API key provided.", kind="invalid_request_error", code="invalid_api_key"
-            )
-        elif (http.method, http.path) == ("POST", "/v1/chat/completions"):
-            await self._complete(http, connection)
-        elif (http.method, http.path) == ("GET", "/v1/models"):
-            connection.send(HTTPStatus.OK, wire.models(tuple(LENGTHS), created=0))
-        elif (http.method, http.path) == ("GET", "/stats"):
-            connection.send(HTTPStatus.OK, self.stats())
+        dialect = self._dialect(http)
+        stranger = (dialect or self._own).stranger(http)
+        if stranger:
+            _refuse(connection, stranger)
+        elif dialect:
+            await self._complete(dialect, http, connection)
         else:
-            _refuse(connection, HTTPStatus.NOT_FOUND, f"Unknown request URL: {http.method} {http.path}.", kind="invalid_request_error")
+            self._tell(http, connection)
 
     def stats(self) -> bytes:
         """Write what was done since the start, as JSON."""
         return orjson.dumps(asdict(self._simulator.tally))
 
-    async def _complete(self, http: HttpRequest, connection: Connection) -> None:
-        try:
-            call = wire.read_call(http.body)
-            self._admit(call)
-            await self._speak(call, connection)
-        except wire.BadRequest as error:
-            _refuse(connection, HTTPStatus.BAD_REQUEST, error.sentence, kind="invalid_request_error", param=error.param)
-        except RunError as error:
-            _FAILURES[type(error)](connection, error)
+    def _dialect(self, http: HttpRequest) -> Dialect | None:
+        if http.method != "POST":
+            return None
+        return self._converse if converse.is_asked(http) else self._dialects.get(http.path)
 
-    def _admit(self, call: wire.ChatCall) -> None:
+    def _tell(self, http: HttpRequest, connection: Connection) -> None:
+        if (http.method, http.path) == ("GET", "/v1/models"):
+            connection.send(HTTPStatus.OK, chat_completions.models(tuple(LENGTHS)))
+        elif (http.method, http.path) == ("GET", "/stats"):
+            connection.send(HTTPStatus.OK, self.stats())
+        else:
+            _refuse(connection, chat_completions.refusal(404, f"Unknown request URL: {http.method} {http.path}."))
+
+    async def _complete(self, dialect: Dialect, http: HttpRequest, connection: Connection) -> None:
+        try:
+            call = dialect.read(http)
+            self._admit(call)
+            await self._speak(dialect, call, connection)
+        except BadRequest as error:
+            _refuse(connection, dialect.misread(error))
+        except (ProviderStalled, StreamCut):
+            connection.drop()
+        except RunError as error:
+            _refuse(connection, dialect.failure(error))
+
+    def _admit(self, call: Call) -> None:
         """Hold the call against the limit; what it will say is known, so it is charged exactly."""
         if self._limit is None:
             return
@@ -78,34 +92,35 @@ class SimulatedProvider:
         if wait:
             raise self._simulator.over_limit(wait)
 
-    async def _speak(self, call: wire.ChatCall, connection: Connection) -> None:
-        envelope = wire.Envelope(id=f"chatcmpl-{next(self._numbers)}", created=int(datetime.now(UTC).timestamp()), model=call.request.model)
+    async def _speak(self, dialect: Dialect, call: Call, connection: Connection) -> None:
         if call.is_streamed:
-            await self._stream(call, connection, envelope)
+            await self._stream(dialect, call, connection)
         else:
-            connection.send(HTTPStatus.OK, envelope.whole(await self._whole(call)))
+            reply = await self._whole(call)
+            connection.send(HTTPStatus.OK, dialect.voice(call, next(self._numbers)).whole(reply))
 
-    async def _whole(self, call: wire.ChatCall) -> Reply:
+    async def _whole(self, call: Call) -> Reply:
         async with aclosing(self._simulator.stream(call.request)) as parts:
             replies = [part async for part in parts if isinstance(part, Reply)]
         return replies[0]
 
-    async def _stream(self, call: wire.ChatCall, connection: Connection, envelope: wire.Envelope) -> None:
+    async def _stream(self, dialect: Dialect, call: Call, connection: Connection) -> None:
         """Send each piece as an event. The head waits for the first part, so that a refusal still has its own status."""
-        before, after = envelope.around_text()
-        opening: bytes | None = envelope.opening()
-        async with aclosing(self._simulator.stream(call.request)) as parts:
-            async for part in parts:
-                if opening:
-                    connection.begin_events()
-                    connection.send_events(opening)
-                    opening = None
-                if isinstance(part, Reply):
-                    connection.send_events(envelope.closing(part, with_usage=call.wants_usage))
-                else:
-                    connection.send_events(before + orjson.dumps(part.text) + after)
-                await connection.drained()
-        connection.end_events()
+        voice, is_begun = dialect.voice(call, next(self._numbers)), False
+        try:
+            async with aclosing(self._simulator.stream(call.request)) as parts:
+                async for part in parts:
+                    if not is_begun:
+                        connection.begin_stream(dialect.media_type)
+                        connection.send_piece(voice.opening())
+                        is_begun = True
+                    connection.send_piece(voice.closing(part) if isinstance(part, Reply) else voice.piece(part.text))
+                    await connection.drained()
+        except ProviderUnavailable as error:
+            if not is_begun:
+                raise
+            connection.send_piece(voice.broken(error))
+        connection.end_stream()
 
 
 async def serve(provider: SimulatedProvider, *, host: str, port: int, ready: Callable[[str], None]) -> None:
@@ -123,34 +138,5 @@ async def serve(provider: SimulatedProvider, *, host: str, port: int, ready: Cal
     server.close()
 
 
-def _refuse(
-    connection: Connection, status: HTTPStatus, sentence: str, *, kind: str, code: str | None = None, param: str | None = None
-) -> None:
-    connection.send(status, wire.problem(sentence, kind=kind, code=code, param=param))
-
-
-def _rate_limited(connection: Connection, error: RunError) -> None:
-    seconds = math.ceil(error.retry_after.total_seconds()) if error.retry_after else 1
-    body = wire.problem(error.sentence, kind="tokens", code="rate_limit_exceeded")
-    connection.send(HTTPStatus.TOO_MANY_REQUESTS, body, headers={"retry-after": str(seconds)})
-
-
-def _unavailable(connection: Connection, error: RunError) -> None:
-    _refuse(connection, HTTPStatus.INTERNAL_SERVER_ERROR, error.sentence, kind="server_error")
-
-
-def _no_model(connection: Connection, error: RunError) -> None:
-    _refuse(connection, HTTPStatus.NOT_FOUND, error.sentence, kind="invalid_request_error", code="model_not_found", param="model")
-
-
-def _drop(connection: Connection, _error: RunError) -> None:
-    connection.drop()
-
-
-_FAILURES: dict[type[RunError], Callable[[Connection, RunError], None]] = {
-    ProviderRateLimited: _rate_limited,
-    ProviderUnavailable: _unavailable,
-    ProviderRefused: _no_model,
-    ProviderStalled: _drop,
-    StreamCut: _drop,
-}
+def _refuse(connection: Connection, refusal: Refusal) -> None:
+    connection.send(refusal.status, refusal.body, headers=refusal.headers)

@@ -1,4 +1,4 @@
-"""`manage.py simulate_provider`: the offline model as an OpenAI-compatible server, for load tests and fault tests."""
+"""`manage.py simulate_provider`: the offline model as a server of three protocols, for load tests and fault tests."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from django.core.management.base import BaseCommand, CommandError
 
 
 class Command(BaseCommand):
-    help = "Serve the offline model over OpenAI's chat completions protocol, with a pace, a limit and faults of your choice."
+    help = "Serve the offline model as OpenAI, Anthropic and Bedrock would, with a pace, a limit and faults of your choice."
     requires_system_checks = []
     requires_migrations_checks = False
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--host", default="127.0.0.1")
         parser.add_argument("--port", type=int, default=9100, help="0 takes a free one and prints it")
-        parser.add_argument("--api-key", default="offline", help="what clients must send as Bearer key")
+        parser.add_argument(
+            "--api-key", default="offline", help="what clients must prove to know: as Bearer, x-api-key, or access key id and secret"
+        )
         parser.add_argument("--first-token-ms", type=float, default=200.0)
         parser.add_argument("--token-ms", type=float, default=20.0)
         parser.add_argument("--jitter", type=float, default=0.2, help="share by which a single pause varies")
@@ -48,6 +50,7 @@ class Command(BaseCommand):
 
     def _say(self, base_url: str) -> None:
         self.stdout.write(f"listening on {base_url}")
+        self.stdout.write(f"for MODEL_PROVIDER=bedrock: {base_url.removesuffix('/v1')}")
         self.stdout.flush()
 
 

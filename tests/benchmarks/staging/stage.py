@@ -87,10 +87,11 @@ class Stage:
         words = ("-A", f"{STAGING}.bare", "worker", "-P", "threads", "-c", str(concurrency), "-Q", "bare", "-n", f"{called}@%h")
         return self.spawn(called, (*processes.PYTHON, "celery", "--quiet", *words, "--loglevel", "WARNING"), {})
 
-    def client(self, module: str) -> Client:
-        """Start a client process of the acts of `staging/MODULE.py`."""
+    def client(self, module: str, *, called: str = "") -> Client:
+        """Start a client process of the acts of `staging/MODULE.py`; a second one of the same module is `called` otherwise."""
+        name = called or module
         argv = (*processes.PYTHON, f"{STAGING}.client", f"{STAGING}.{module}")
-        client = Client(module, self.spawn(module, argv, {}, piped=True), self)
+        client = Client(name, self.spawn(name, argv, {}, piped=True), self)
         client.answer()
         return client
 

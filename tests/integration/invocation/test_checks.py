@@ -38,7 +38,8 @@ def test_an_unpublished_version_is_a_warning(settings: Any, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "word"), [("MODEL_PROVIDER", "opnai", "offline, openai"), ("MODEL_TIERS", {"best": "x"}, "standard, economy")]
+    ("name", "value", "word"),
+    [("MODEL_PROVIDER", "opnai", "offline, openai, anthropic, bedrock"), ("MODEL_TIERS", {"best": "x"}, "standard, economy")],
 )
 def test_a_provider_or_tier_that_does_not_exist_is_named(settings: Any, name: str, value: Any, word: str) -> None:
     setattr(settings, name, value)

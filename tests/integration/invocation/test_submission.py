@@ -18,6 +18,9 @@ from invocation.domain.errors import IdempotencyConflict, InputInvalid, Invocati
 from invocation.gateways.hints import CHANNEL
 from invocation.models import Job, JobEvent
 from invocation.services.submission import Accepted, fingerprint, ready, submit, submit_many
+from quota.domain.errors import CanNeverFit
+from quota.models import ModelQuota
+from quota.services import limits
 from tests.integration.invocation.rows import NOW, TRACE, a_submission, told
 
 pytestmark = pytest.mark.usefixtures("tried")
@@ -35,6 +38,21 @@ def test_an_accepted_job_is_queued_with_its_first_event(db: None) -> None:
     assert (job.subject, job.locale, job.metadata, job.traceparent) == ("r-001", "de", {"a": "b"}, TRACE)
     assert (job.agent, job.mode, job.priority_class) == ("mangaassist@1", "async-queue", "p1")
     assert told(job) == [(1, "job.queued")]
+
+
+def test_what_no_models_quota_can_ever_take_is_refused_before_anything_is_written(db: None) -> None:
+    limits.forget()
+    for model in ("gearbox-offline-standard", "gearbox-offline-economy"):
+        terms = {"tokens_per_minute": 1_000, "requests_per_minute": 10, "p0_reserved": 0.3, "p3_cap": 0.5}
+        ModelQuota.objects.update_or_create(provider="offline", model=model, defaults=terms)
+    try:
+        submit(a_submission(TENANT, endpoint="trial-job@1", given={"text": "x" * 700}), now=NOW)
+        with pytest.raises(CanNeverFit, match="700"):
+            submit(a_submission(TENANT, endpoint="trial-job@1", given={"text": "x" * 701}), now=NOW)
+    finally:
+        limits.forget()
+
+    assert Job.objects.filter(tenant_id=TENANT).count() == 1
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from agents.domain.errors import ProviderError, ProviderRateLimited, ProviderRefused, ProviderUnavailable
-from agents.gateways.providers.refusals import from_chunk, from_status, retry_after
+from agents.gateways.providers.refusals import from_chunk, from_code, from_status, retry_after
 
 NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
 
@@ -19,6 +19,7 @@ NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
         (401, ProviderRefused),
         (404, ProviderRefused),
         (408, ProviderUnavailable),
+        (424, ProviderUnavailable),
         (429, ProviderRateLimited),
         (500, ProviderUnavailable),
         (529, ProviderUnavailable),
@@ -53,7 +54,30 @@ def test_retry_after_is_seconds_or_a_date_or_unread(value: str | None, length: t
     assert retry_after(value, now=NOW) == length
 
 
-def test_an_error_inside_a_stream_is_judged_by_its_code() -> None:
-    assert isinstance(from_chunk({"code": "rate_limit_exceeded"}, sentence="no"), ProviderRateLimited)
-    assert isinstance(from_chunk({"type": "server_error"}, sentence="no"), ProviderUnavailable)
-    assert isinstance(from_chunk("what", sentence="no"), ProviderUnavailable)
+@pytest.mark.parametrize(
+    ("told", "error"),
+    [
+        ({"code": "rate_limit_exceeded"}, ProviderRateLimited),
+        ({"type": "server_error"}, ProviderUnavailable),
+        ({"type": "error", "error": {"type": "overloaded_error"}}, ProviderUnavailable),
+        ({"type": "error", "error": {"type": "rate_limit_error"}}, ProviderRateLimited),
+        ({"type": "error", "error": {"type": "invalid_request_error"}}, ProviderRefused),
+        ("what", ProviderUnavailable),
+        (None, ProviderUnavailable),
+    ],
+)
+def test_an_error_inside_a_stream_is_judged_by_its_code(told: object, error: type[ProviderError]) -> None:
+    assert type(from_chunk(told, sentence="no")) is error
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("throttlingException", ProviderRateLimited),
+        ("validationException", ProviderRefused),
+        ("modelStreamErrorException", ProviderUnavailable),
+        ("", ProviderUnavailable),
+    ],
+)
+def test_an_exception_of_bedrock_is_judged_by_its_name(code: str, error: type[ProviderError]) -> None:
+    assert type(from_code(code, sentence="no")) is error

@@ -18,18 +18,21 @@ from invocation.domain.jobs import (
     IDLE,
     IN_FLIGHT,
     LONGEST_WAIT,
+    MOST_PARKED,
     PARKED,
     TERMINAL,
     Fault,
     JobState,
     Move,
     Next,
+    Verdict,
     is_poison,
     judge,
 )
 from invocation.domain.schedules import FIRING_EDGES, FiringMove, FiringState
 from invocation.domain.states import Edge
 from invocation.domain.turns import ENDED, OPEN, TURN_EDGES, TurnMove, TurnState
+from invocation.services.calls import ModelOut
 from invocation.services.lifecycle import FACTS
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -74,7 +77,7 @@ def test_the_groups_of_states_fit_together() -> None:
 
 def judged(error: RunError, *, failures: int = 1, tries: int = 3, luck: float = 0.0) -> timedelta | None:
     """Return how long a retry waits, None where the job is given up."""
-    verdict = judge(error, failures=failures, tries=tries, now=NOW, luck=luck)
+    verdict = judge(error, failures=failures, tries=tries, attempt=1, now=NOW, luck=luck)
     assert (verdict.due_at is None) is (verdict.next is Next.GIVE_UP)
     return None if verdict.due_at is None else verdict.due_at - NOW
 
@@ -108,6 +111,21 @@ def test_a_job_is_given_up_when_its_tries_are_spent(failures: int, tries: int) -
 def test_what_trying_again_cannot_cure_is_given_up_at_once() -> None:
     assert judged(AgentError("no")) is None
     assert judged(BudgetExceeded("spent")) is None
+
+
+def test_an_outage_parks_a_job_longer_and_longer_and_charges_nobody_for_most_of_a_day() -> None:
+    def parked(attempt: int) -> Verdict:
+        return judge(ModelOut("out"), failures=3, tries=3, attempt=attempt, now=NOW, luck=0.0)
+
+    assert parked(1) == Verdict(Next.PARK, NOW + FIRST_WAIT / 2)
+    assert parked(99) == Verdict(Next.PARK, NOW + LONGEST_WAIT / 2)
+    assert parked(MOST_PARKED).next is Next.GIVE_UP
+
+
+def test_a_parked_job_waits_at_least_as_long_as_the_provider_asked() -> None:
+    verdict = judge(ModelOut("out", retry_after=timedelta(minutes=20)), failures=1, tries=3, attempt=1, now=NOW, luck=0.0)
+
+    assert verdict == Verdict(Next.PARK, NOW + timedelta(minutes=20))
 
 
 def test_three_lost_workers_make_a_poison_job() -> None:

@@ -12,6 +12,7 @@ from invocation.domain.jobs import JobState
 from invocation.gateways import reach
 from invocation.services import slo
 from quota.domain.callers import Scope
+from quota.models import ModelQuota
 from tests.integration.invocation.api.calling import Account, open_account, refusal
 from tests.integration.invocation.rows import a_job, a_process
 
@@ -100,6 +101,16 @@ def test_metrics_tell_how_slots_were_used_over_ten_minutes(db: None) -> None:
     text = Client().get("/metrics").content.decode()
 
     assert figure(text, "gearbox_slot_utilisation", priority_class="p1") == 0.75
+
+
+def test_metrics_tell_what_is_used_of_each_models_quota(db: None) -> None:
+    ModelQuota.objects.create(provider="test", model="told", tokens_per_minute=5_000, requests_per_minute=10)
+    text = Client().get("/metrics").content.decode()
+
+    told = {"provider": "test", "model": "told", "window": "minute", "unit": "tokens"}
+    assert figure(text, "gearbox_quota_ceiling", **told) == 5_000
+    assert figure(text, "gearbox_quota_used", **told, priority_class="p3") == 0
+    assert figure(text, "gearbox_model_out", provider="test", model="told") == 0
 
 
 def test_metrics_are_for_this_machine_or_a_key_that_may_read(account: Account) -> None:

@@ -1,0 +1,51 @@
+"""What a provider's answers are to everybody's next call: told to the quota as soon as they are known."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Protocol
+
+from agents.domain.errors import ProviderError, ProviderRateLimited, ProviderStalled, ProviderUnavailable, StreamCut
+from agents.domain.values import Piece, Reply
+from quota.domain.asks import Grant
+from quota.services import admission
+
+Parts = AsyncGenerator[Piece | Reply, None]
+
+
+async def listened(parts: Parts, grant: Grant) -> Parts:
+    """Pass a call's parts on, and tell the quota that the provider answers, slows us down or fails.
+
+    An error says whether its call was a probe, of which many may fail before the provider is back.
+    """
+    try:
+        async with aclosing(parts):
+            async for part in parts:
+                admission.answered(grant)
+                yield part
+    except ProviderError as error:
+        _TELL.get(type(error), _nothing)(grant, retry_after=error.retry_after)
+        error.is_of_probe = grant.is_probe
+        raise
+
+
+class _Tell(Protocol):
+    def __call__(self, grant: Grant, *, retry_after: timedelta | None = None) -> None: ...
+
+
+def _nothing(grant: Grant, *, retry_after: timedelta | None = None) -> None:
+    """A refused request says that the provider is there."""
+    admission.answered(grant)
+
+
+_TELL: Mapping[type[ProviderError], _Tell] = MappingProxyType(
+    {
+        ProviderRateLimited: admission.slowed,
+        ProviderUnavailable: admission.failed,
+        ProviderStalled: admission.failed,
+        StreamCut: admission.failed,
+    }
+)

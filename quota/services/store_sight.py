@@ -1,0 +1,122 @@
+"""Keeps in PostgreSQL what a wiped quota store must be rebuilt from, and rebuilds it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from django import db
+
+from quota import selectors
+from quota.domain.classes import PriorityClass
+from quota.domain.limits import Limits, Pool, midnights, nested
+from quota.gateways import windows
+from quota.gateways.windows import ByClass, ModelKey, Used
+from quota.models import ModelUse
+
+SEEN_EVERY = timedelta(seconds=10)
+FORGOTTEN_AFTER = timedelta(seconds=75)
+REBUILD_S, RECONCILE_S = 5.0, 300.0
+TEN_S = 10
+
+
+def rebuild(key: ModelKey, limits: Limits, *, now: datetime) -> bool:
+    """Set up the store's window of a model anew; False while another process is about it, or a store or database is away.
+
+    The day is what the ledger says and, on top, what the minute may have held: calls under way are in no ledger. The
+    minute is what it held when it was last seen and the most that could be granted since, so it is never less than
+    it was; a model that nobody used for longer than a minute starts with an idle one.
+    """
+    try:
+        return windows.lock(key, "rebuild", for_s=REBUILD_S) and _rebuild(key, limits, now=now)
+    except (db.OperationalError, db.InterfaceError):
+        return False
+    finally:
+        _let_go()
+
+
+def look_after(key: ModelKey, limits: Limits, *, now: datetime) -> None:
+    """Note what the minute holds, at most once in ten seconds whoever asks, and raise the day to what the ledger says."""
+    try:
+        reading = windows.read({key: limits})[key]
+        if reading.is_known:
+            _see(key, reading.minute, now=now)
+        if limits.limits_day and windows.lock(key, "reconcile", for_s=RECONCILE_S):
+            day = _day(limits, now=now)
+            windows.raise_day(key, day=day, today=_booked(key, since=day))
+    except (db.OperationalError, db.InterfaceError):
+        return
+    finally:
+        _let_go()
+
+
+def _let_go() -> None:
+    """These run in threads that nobody else cleans up behind."""
+    for alias in selectors.ledgers():
+        db.connections[alias].close()
+
+
+def _rebuild(key: ModelKey, limits: Limits, *, now: datetime) -> bool:
+    day = _day(limits, now=now)
+    minute = most_of_the_minute(key, limits, now=now)
+    today = _sum(_booked(key, since=day), minute)
+    ModelUse.objects.update_or_create(provider=key[0], model=key[1], defaults={"seen_at": now, "used": _stored(minute)})
+    windows.rebuild(key, generation=uuid4().hex, day=day, minute=minute, today=today)
+    return True
+
+
+def most_of_the_minute(key: ModelKey, limits: Limits, *, now: datetime) -> ByClass:
+    """Return the most that each class can have been granted in the last minute."""
+    seen = ModelUse.objects.filter(provider=key[0], model=key[1], seen_at__gt=now - FORGOTTEN_AFTER).first()
+    booked = _booked(key, since=(now - timedelta(minutes=1)).timestamp())
+    return most(nested(limits), _seen(seen), booked, (now - seen.seen_at).total_seconds()) if seen else booked
+
+
+def most(pools: tuple[Pool, Pool, Pool], seen: ByClass, booked: ByClass, since_s: float) -> ByClass:
+    """No pool but p0's gives more than its share of ten seconds in ten seconds; p0's calls are booked within seconds."""
+    bursts = math.ceil((since_s + 1) / TEN_S)
+    p0, p3 = PriorityClass.P0, PriorityClass.P3
+    capped = _bounded(pools[2], seen[p3], bursts)
+    others = [word for word in PriorityClass if word is not p0]
+    shared = _bounded(pools[1], _total(seen[word] for word in others), bursts)
+    rest = Used(max(shared.tokens - capped.tokens, 0), max(shared.requests - capped.requests, 0))
+    return {**windows.NOTHING, p0: _total([seen[p0], booked[p0]]), PriorityClass.P1: rest, p3: capped}
+
+
+def _bounded(pool: Pool, seen: Used, bursts: int) -> Used:
+    tokens, requests = pool.burst_tokens or 0, pool.burst_requests or 0
+    return Used(min(pool.tokens, seen.tokens + bursts * tokens), min(pool.requests, seen.requests + bursts * requests))
+
+
+def _total(each: Iterable[Used]) -> Used:
+    found = list(each)
+    return Used(sum(one.tokens for one in found), sum(one.requests for one in found))
+
+
+def _sum(one: ByClass, other: ByClass) -> ByClass:
+    return {word: _total([one[word], other[word]]) for word in PriorityClass}
+
+
+def _booked(key: ModelKey, *, since: float) -> ByClass:
+    found = selectors.booked_by_class(*key, since=datetime.fromtimestamp(since, tz=UTC))
+    return {word: Used(*found.get(word, (0, 0))) for word in PriorityClass}
+
+
+def _day(limits: Limits, *, now: datetime) -> float:
+    return midnights(limits, at=now.timestamp())[1]
+
+
+def _see(key: ModelKey, minute: ByClass, *, now: datetime) -> None:
+    row = ModelUse.objects.filter(provider=key[0], model=key[1], seen_at__lt=now - SEEN_EVERY * 0.8)
+    row.update(seen_at=now, used=_stored(minute))
+
+
+def _stored(minute: ByClass) -> dict[str, list[int]]:
+    return {word.value: [minute[word].tokens, minute[word].requests] for word in PriorityClass}
+
+
+def _seen(row: ModelUse) -> ByClass:
+    used: Mapping[str, list[int]] = row.used
+    return {word: Used(*used.get(word.value, (0, 0))) for word in PriorityClass}
