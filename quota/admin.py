@@ -19,7 +19,17 @@ from quota.services import keys
 
 @admin.register(Plan)
 class PlanAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
-    list_display = ("name", "in_flight_p0", "in_flight_p1", "in_flight_p2", "in_flight_p3", "requests_per_minute", "weight")
+    list_display = (
+        "name",
+        "in_flight_p0",
+        "in_flight_p1",
+        "in_flight_p2",
+        "in_flight_p3",
+        "requests_per_minute",
+        "daily_tokens",
+        "daily_usd",
+        "weight",
+    )
 
 
 @admin.register(Tenant)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from types import MappingProxyType
 from uuid import UUID
 
@@ -11,8 +12,10 @@ from django.conf import settings
 from django.db.models import Count, F, QuerySet, Sum
 from django.db.models.functions import TruncDate
 
+from quota.domain.budgets import Spending
 from quota.domain.callers import Caller, PlanTerms, Scope
 from quota.domain.classes import PriorityClass
+from quota.domain.days import UNLIMITED, DayLimits, begins_at
 from quota.domain.ledger import Usage
 from quota.domain.limits import Limits
 from quota.models import ApiKey, LedgerEntry, ModelQuota, Plan, Tenant
@@ -47,7 +50,24 @@ def plan_terms(plan: Plan) -> PlanTerms:
         PriorityClass.P2: plan.in_flight_p2,
         PriorityClass.P3: plan.in_flight_p3,
     }
-    return PlanTerms(plan.name, plan.weight, plan.requests_per_minute, MappingProxyType(caps))
+    return PlanTerms(plan.name, plan.weight, plan.requests_per_minute, MappingProxyType(caps), _day_of(plan))
+
+
+def _day_of(plan: Plan) -> DayLimits:
+    return DayLimits(plan.daily_usd, plan.daily_tokens)
+
+
+def day_limits_of(tenant_id: UUID) -> DayLimits:
+    """Return what the tenant's plan allows a day; nobody's day is unlimited, because nobody calls for it."""
+    plan = Plan.objects.filter(tenants=tenant_id).first()
+    return _day_of(plan) if plan else UNLIMITED
+
+
+def used_on(tenant_id: UUID, day: date, *, using: str = "default") -> Spending:
+    """Return what the ledger says that a tenant's calls of a UTC day have used."""
+    calls = LedgerEntry.objects.using(using).filter(tenant_id=tenant_id, at__gte=begins_at(day), at__lt=begins_at(day + timedelta(days=1)))
+    sums = calls.aggregate(usd=Sum("cost_usd"), tokens=Sum(F("input_tokens") + F("output_tokens")), calls=Count("pk"))
+    return Spending(sums["usd"] or Decimal(0), sums["tokens"] or 0, sums["calls"])
 
 
 def terms_of_tenants() -> Mapping[UUID, PlanTerms]:

@@ -18,7 +18,7 @@ import structlog
 from django.db import DatabaseError
 from uuid6 import uuid7
 
-from agents.domain.errors import RunError
+from agents.domain.errors import DayExceeded, RunError
 from agents.domain.values import Request, Terms
 from invocation.domain import traces
 from invocation.domain.batches import Row, part_name
@@ -28,7 +28,8 @@ from invocation.gateways import declared, parquet
 from invocation.gateways.database import off_loop
 from invocation.models import Batch, BatchRow
 from invocation.services import batches, manifests, shards
-from invocation.services.calls import Bill, own_budget
+from invocation.services.accounts import Unshared
+from invocation.services.bills import Bill
 from invocation.services.no_waits import NoWaits
 from invocation.services.runs import Assignment, AttemptJournal, Carried, Clock, Silent, Surroundings, carry_out, is_retryable
 from invocation.services.shards import Checkpoint, ShardClaimed
@@ -148,20 +149,22 @@ class _Shard:
     async def finish(self, block: Sequence[Row]) -> None:
         """Run a block's rows and make them count. Raises StaleMove if the shard was taken from us.
 
-        When the process drains, or admission is held, rows that have not begun are left out; rows
-        begin in order, so that what was run is the block's beginning and stays paid for once.
+        When the process drains, or admission is held, rows that have not begun are left out; so is a row
+        that the tenant's spent day refused. Whatever is finished is kept, and stays paid for once.
         """
-        allowance = own_budget(await off_loop(shards.reserve, self.shard))
+        allowance = Budget(await off_loop(shards.reserve, self.shard))
+        before = await off_loop(shards.finished_ahead, self.shard, [row.id for row in block])
         slots = asyncio.Semaphore(ROWS_AT_ONCE)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._row(row, slots, allowance)) for row in block]
-        came = [task.result() for task in tasks]
-        done = [finished for finished in takewhile(bool, came) if finished]
+            tasks = {row.id: group.create_task(self._row(row, slots, allowance)) for row in block if row.id not in before}
+        done = [finished for task in tasks.values() if (finished := task.result())]
         if done:
-            await off_loop(self._commit, done, [finished for finished in came[len(done) :] if finished])
+            kept = before | {each.row.id for each in done}
+            passed = len(list(takewhile(lambda row: row.id in kept, block)))
+            await off_loop(self._commit, done, passed, len(kept) - passed)
 
-    def _commit(self, done: Sequence[FinishedRow], undone: Sequence[FinishedRow]) -> None:
-        """Make the block's beginning count; what was paid for rows behind one that could not go on is booked all the same."""
+    def _commit(self, done: Sequence[FinishedRow], passed: int, ahead: int) -> None:
+        """Make what is finished count, rows behind one that was put off as well."""
         shard = self.shard
         name = part_name(shard=shard.index, position=shard.position, attempt=shard.attempt)
         now = datetime.now(UTC)
@@ -169,8 +172,11 @@ class _Shard:
         block = Checkpoint(
             part=name,
             rows=[self._record(each, now=now) for each in done],
-            lines=[line for each in (*done, *undone) for line in each.bill.take()],
+            lines=[line for each in done for line in each.bill.take()],
             failed=sum(each.error is not None for each in done),
+            passed=passed,
+            ahead=ahead,
+            downshifts=[each for row in done for each in row.bill.downshifts],
         )
         shards.checkpoint(shard, block)
 
@@ -179,10 +185,13 @@ class _Shard:
             if not await self._may_begin():
                 return None
             bill, run_id = Bill(), uuid7()
-            budgets = (own_budget(self.endpoint.budgets.cost_usd), allowance)
+            budgets = (Budget(self.endpoint.budgets.spending), allowance)
             number, end = 1, time.monotonic() + self.batch.row_latency_ms / 1000
             while True:
                 carried = await self._carried(row, run_id, bill, budgets)
+                if isinstance(carried.error, DayExceeded) and not bill.models:
+                    self.is_held = True
+                    return None
                 if carried.error is None or not self._tries_again(carried.error, number, end):
                     return FinishedRow(row, run_id, carried, bill, number)
                 if not _is_own(carried.error) and self._is_draining():
@@ -220,6 +229,7 @@ class _Shard:
             parent_kind=ParentKind.BATCH,
             parent_id=str(batch.id),
             budgets=budgets,
+            account=Unshared(),
             patience=timedelta(milliseconds=batch.row_latency_ms),
         )
 
