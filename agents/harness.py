@@ -34,6 +34,7 @@ from agents.gateways.providers.pacing import Pacing
 from agents.services.execution import perform
 
 ChildBody = Callable[[Mapping[str, Json]], Awaitable[Mapping[str, Json]]]
+MOST_TOKENS, MOST_CALLS = 1_000_000, 1_000
 TERMS = Terms(tenant="rehearsal", latency_budget_ms=60_000, cost_cap_usd=1.0)
 
 
@@ -168,6 +169,12 @@ class _ProviderModels:
 
     def remaining_usd(self) -> float:
         return self._terms.cost_cap_usd
+
+    def remaining_tokens(self) -> int:
+        return MOST_TOKENS
+
+    def remaining_calls(self) -> int:
+        return MOST_CALLS
 
     def _model(self, tier: Tier) -> str:
         return MODELS.get(self._provider.name, MODELS["offline"])[tier]

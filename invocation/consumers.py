@@ -24,7 +24,7 @@ from invocation.domain.modes import Transport
 from invocation.domain.turns import EventType
 from invocation.gateways.database import off_loop
 from invocation.gateways.streams import Event
-from invocation.selectors import endpoints
+from invocation.selectors import endpoints, outstanding
 from invocation.selectors.chat import owned_session
 from invocation.services import chatting, tickets
 from invocation.services.following import follow_turn
@@ -32,8 +32,9 @@ from invocation.services.resuming import follow_to_rest
 from invocation.services.turns import Opening
 from quota.api.authentication import caller_from_header
 from quota.domain.callers import Caller, Scope
+from quota.domain.classes import PriorityClass
 from quota.domain.errors import BadKey, ClassNotAllowed, KeyRevoked, QuotaError, ScopeMissing
-from quota.services import rates
+from quota.services import days, rates
 
 UNAUTHENTICATED, FORBIDDEN, UNKNOWN, CONFLICT, UNAVAILABLE = 4401, 4403, 4404, 4409, 4503
 MOST_SEQ = 2**53
@@ -107,6 +108,8 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     async def _turn(self, frame: Frame) -> None:
         check_size(self.endpoint, frame.bytes)
         await rates.atake(self.caller, now=timezone.now())
+        if self.caller.plan.day.is_limited:
+            await off_loop(days.must_have_room, self.caller, now=timezone.now(), under_way=outstanding.under_way)
         opened = await chatting.ask(self._opening(frame), now=timezone.now())
         await self._stop_following()
         if self.session_id is None:
@@ -128,6 +131,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             subject=frame.subject,
             locale=frame.locale,
             metadata=frame.metadata,
+            at_once=self.caller.plan.in_flight.get(PriorityClass.P0),
             traceparent=traces.new(),
         )
 
@@ -199,7 +203,7 @@ def _close_code(refusal: Refusal) -> int:
 
 def _told(refusal: Refusal) -> dict[str, Any]:
     """Return what an `error` event says: as a problem does, without the status, which a socket has not."""
-    facts = dict(refusal.facts) if isinstance(refusal, InvocationError) else {}
+    facts = dict(getattr(refusal, "facts", {}))
     title = refusal.title if isinstance(refusal, InvocationError) else InvocationError.title
     told = {**facts, "code": refusal.code, "title": title, "detail": str(refusal)}
     return told | ({"retry_after_s": math.ceil((refusal.retry_after or BREATH).total_seconds())} if refusal.retryable else {})

@@ -130,11 +130,48 @@ class ReplayDiverged(PlatformError):
 
 
 class BudgetExceeded(PlatformError):
-    """The next call would cost more than the run may still spend. The call was not made."""
+    """The next call could cost more money than the run may still spend. The call was not made. `what` ran out.
+
+    An agent may catch it, and finish with what it has.
+    """
 
     code = "budget_exceeded"
+    what = "money"
     cause = Cause.BUDGET
     remedy = "Raise the budget, or finish with what there is."
+
+
+class TokensExceeded(BudgetExceeded):
+    """The next call could use more tokens than the run still has. The call was not made."""
+
+    code = "token_budget_exceeded"
+    what = "tokens"
+
+
+class CallsExceeded(BudgetExceeded):
+    """The run has made all the model calls that it may make. The call was not made."""
+
+    code = "call_budget_exceeded"
+    what = "model_calls"
+
+
+class DayExceeded(PlatformError):
+    """The tenant's money of the day is spent. The call was not made; `retry_after` is how long the day still lasts.
+
+    Caught, it lets an agent finish with what it has. Uncaught, a job is parked until the next day, charged to nobody.
+    """
+
+    code = "daily_budget_spent"
+    what = "money"
+    cause = Cause.BUDGET
+    remedy = "Wait for the next day (UTC), or raise the plan's daily limit."
+
+
+class DayTokensExceeded(DayExceeded):
+    """The tenant's tokens of the day are spent. The call was not made."""
+
+    code = "daily_tokens_spent"
+    what = "tokens"
 
 
 class ProviderError(PlatformError):

@@ -31,6 +31,10 @@ class Models(Protocol):
 
     def remaining_usd(self) -> float: ...
 
+    def remaining_tokens(self) -> int: ...
+
+    def remaining_calls(self) -> int: ...
+
 
 class Watcher(Protocol):
     """Who is told how far a run is."""
@@ -79,6 +83,15 @@ class Run(Waiting):
     @property
     def remaining_usd(self) -> float:
         return self._models.remaining_usd()
+
+    @property
+    def remaining_tokens(self) -> int:
+        return self._models.remaining_tokens()
+
+    @property
+    def remaining_calls(self) -> int:
+        """Return how many model calls it may still make."""
+        return self._models.remaining_calls()
 
     @property
     def metadata(self) -> Mapping[str, str]:

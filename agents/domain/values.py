@@ -124,6 +124,9 @@ class Reply:
     usage: Usage
     finish: str = "stop"
     estimated: bool = False
+    tier: str = ""
+    downshift: str = ""
+    """Why a cheaper tier answered than the best that was asked for; empty where the best did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,19 +90,41 @@ class Waiting:
             await self._slept(place, await self._deadline(place.key, length))
 
     @overload
-    async def spawn(self, endpoint: str, inputs: Mapping[str, Json], *, cost_usd: float | None = None) -> Child: ...
+    async def spawn(
+        self,
+        endpoint: str,
+        inputs: Mapping[str, Json],
+        *,
+        cost_usd: float | None = None,
+        tokens: int | None = None,
+        model_calls: int | None = None,
+    ) -> Child: ...
 
     @overload
-    async def spawn(self, endpoint: str, inputs: Sequence[Mapping[str, Json]], *, cost_usd: float | None = None) -> list[Child]: ...
+    async def spawn(
+        self,
+        endpoint: str,
+        inputs: Sequence[Mapping[str, Json]],
+        *,
+        cost_usd: float | None = None,
+        tokens: int | None = None,
+        model_calls: int | None = None,
+    ) -> list[Child]: ...
 
     async def spawn(
-        self, endpoint: str, inputs: Mapping[str, Json] | Sequence[Mapping[str, Json]], *, cost_usd: float | None = None
+        self,
+        endpoint: str,
+        inputs: Mapping[str, Json] | Sequence[Mapping[str, Json]],
+        *,
+        cost_usd: float | None = None,
+        tokens: int | None = None,
+        model_calls: int | None = None,
     ) -> Child | list[Child]:
         """Start another endpoint on one input, or on each of several; they run beside this one.
 
-        Each may spend `cost_usd`, which this run's budget lends it; left out, an equal share of
-        half of what is left. What a child does not spend comes back when it ends.
-        Raises FanOutExceeded, BudgetExceeded or ChildRefused, and has then started none.
+        Each may spend `cost_usd`, `tokens` and `model_calls`, which this run's budget lends it; of what
+        is left out, an equal share of half of what is left. What a child does not spend comes back when
+        it ends. Raises FanOutExceeded, BudgetExceeded or ChildRefused, and has then started none.
         """
         self._must_plan()
         given = (inputs,) if isinstance(inputs, Mapping) else tuple(inputs)
@@ -110,7 +132,7 @@ class Waiting:
             raise WaitMisused("spawn() was given no input.")
         place = self._steps.enter(f"spawn:{endpoint}", {"inputs": list(given)})
         label = f"{place.key.name}#{place.key.occurrence}"
-        spawn = Spawn(place=label, endpoint=endpoint, inputs=given, cost_usd=cost_usd)
+        spawn = Spawn(place=label, endpoint=endpoint, inputs=given, cost_usd=cost_usd, tokens=tokens, model_calls=model_calls)
         ids = place.found.result if place.found else await self._spawned(place, spawn)
         children = [Child(each, endpoint) for each in ids]
         return children[0] if isinstance(inputs, Mapping) else children

@@ -70,6 +70,8 @@ class Spawn:
     endpoint: str
     inputs: tuple[Mapping[str, Json], ...]
     cost_usd: float | None = None
+    tokens: int | None = None
+    model_calls: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

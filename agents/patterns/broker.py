@@ -44,7 +44,8 @@ class Broker:
         endpoint = route(intent.read(request))
         await run.progress(done=0, of=1, note=f"handing the request to {endpoint}")
         given = {name: request.input[name] for name in TAKEN[endpoint] if name in request.input}
-        [outcome] = await run.join([await run.spawn(endpoint, given, cost_usd=run.remaining_usd)])
+        child = await run.spawn(endpoint, given, cost_usd=run.remaining_usd, tokens=run.remaining_tokens, model_calls=run.remaining_calls)
+        [outcome] = await run.join([child])
         answer = dict(outcome.value())
         return Plan(
             summary=f"Hand on what {endpoint} answers.",

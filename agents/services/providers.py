@@ -11,12 +11,13 @@ from django.conf import settings
 
 from agents.domain.providers import Provider
 from agents.domain.values import Tier
+from agents.gateways.providers import choice
 from agents.gateways.providers.choice import MODELS, build
 from agents.gateways.providers.faults import Faults
 from agents.gateways.providers.pacing import Pacing
 from agents.gateways.providers.tokens import count_messages, count_tokens
 
-__all__ = ["chosen", "count_messages", "count_tokens", "misnamed", "names"]
+__all__ = ["chosen", "count_messages", "count_tokens", "misnamed", "names", "warm"]
 
 
 def chosen() -> Provider:
@@ -32,6 +33,11 @@ def chosen() -> Provider:
         ),
         faults=Faults(markers=settings.OFFLINE_FAULT_MARKERS),
     )
+
+
+def warm() -> None:
+    """Import the chosen provider's package now: the first who waits for a call must not wait for that."""
+    choice.warm(settings.MODEL_PROVIDER)
 
 
 def misnamed() -> list[str]:

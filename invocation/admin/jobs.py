@@ -103,6 +103,8 @@ def _figures(row: Any) -> list[tuple[str, object]]:
         ("Failures", f"{row.failures} of {row.tries}"),
         ("Losses", row.losses),
         ("Cost", f"{cells.money(row.spent_usd)} of {cells.money(row.cost_cap_usd)}"),
+        ("Tokens", f"{row.spent_tokens:,} of {row.token_cap:,}"),
+        ("Model calls", f"{row.spent_calls:,} of {row.call_cap:,}"),
         ("Latency budget", cells.took(row.latency_budget_ms)),
     ]
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -10,8 +13,13 @@ from invocation.api.calls import Call, caller_of
 from invocation.api.cursors import Place, page
 from invocation.api.describing import described
 from invocation.api.shapes.account import QuotaShape, RunPage, RunQuery, RunShape
+from invocation.selectors import outstanding
 from invocation.selectors.admission import in_flight_of
 from invocation.selectors.jobs import runs_of
+from quota import selectors as quota
+from quota.domain.callers import Caller
+from quota.domain.days import day_of, ends_in
+from quota.services import days
 
 TAG = "account"
 
@@ -29,9 +37,24 @@ class QuotaOf(Call):
             "requests_left": self.rate.remaining if self.rate else caller.plan.requests_per_minute,
             "scopes": sorted(str(scope) for scope in caller.scopes),
             "highest_class": str(caller.highest_class),
+            "day": _day(caller),
             "classes": [{"priority_class": str(name), "in_flight": used[name], "cap": cap} for name, cap in caller.plan.in_flight.items()],
         }
-        return Response(told)
+        return Response(QuotaShape(told).data)
+
+
+def _day(caller: Caller) -> dict[str, Any]:
+    """Return what is used today, set aside included, and what the plan allows; null is no limit."""
+    now = timezone.now()
+    found = days.standing(caller, now=now, under_way=outstanding.under_way)
+    used = found.used if found else quota.used_on(caller.tenant_id, day_of(now))
+    limits = caller.plan.day
+    return {
+        "date": day_of(now),
+        "ends_at": now + ends_in(now),
+        "usd": {"limit": limits.usd, "used": used.usd},
+        "tokens": {"limit": limits.tokens, "used": used.tokens},
+    }
 
 
 class Runs(Call):

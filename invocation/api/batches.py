@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from invocation.api import bodies
-from invocation.api.calls import READS_AND_INVOKES, Call, caller_of
+from invocation.api.calls import READS_AND_INVOKES, Call, caller_of, must_have_room
 from invocation.api.cursors import Place, page
 from invocation.api.describing import TRACEPARENT, described
 from invocation.api.shapes.batches import (
@@ -25,6 +25,7 @@ from invocation.api.shapes.batches import (
     ShardShape,
     links,
 )
+from invocation.api.shapes.fields import wish_of
 from invocation.domain import traces
 from invocation.domain.endpoints import check_size
 from invocation.domain.modes import Transport
@@ -103,14 +104,14 @@ def _opening(request: Request, told: dict[str, Any]) -> BatchOpening:
     endpoint = endpoints.callable_as(told["endpoint"], Transport.BATCH)
     check_size(endpoint, len(request.body))
     caller.require_class(endpoint.policy.priority_class)
-    budget = {"cost_usd": told["budget"]["cost_usd"]} if "budget" in told else {}
+    must_have_room(caller)
     shards = {"shards": told["shards"]} if "shards" in told else {}
     return BatchOpening(
         tenant_id=caller.tenant_id,
         endpoint=endpoint,
         source=_source(caller, told["manifest"]),
         traceparent=traces.taken(request.headers.get("traceparent")),
-        **budget,
+        wish=wish_of(told),
         **shards,
     )
 

@@ -12,9 +12,11 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from invocation.api.problems import rate_headers
+from invocation.selectors import outstanding
 from quota.domain.callers import Caller, Scope
+from quota.domain.days import DayStanding
 from quota.domain.rates import Rate
-from quota.services import rates
+from quota.services import days, rates
 
 READS = MappingProxyType({"GET": Scope.READ})
 READS_AND_INVOKES = MappingProxyType({"GET": Scope.READ, "POST": Scope.INVOKE})
@@ -28,19 +30,26 @@ class Call(APIView):
 
     scopes: ClassVar[Mapping[str, Scope]] = READS
     rate: Rate | None = None
+    day: DayStanding | None = None
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         caller = caller_of(request)
         self.rate = rates.take(caller, now=timezone.now())
+        [self.day] = days.standings([caller], now=timezone.now())
         caller.require(self.scopes.get(str(request.method), Scope.READ))
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Response:
         told = super().finalize_response(request, response, *args, **kwargs)
-        for name, value in rate_headers(self.rate).items() if self.rate else ():
+        for name, value in rate_headers(self.rate, self.day).items() if self.rate else ():
             told.headers.setdefault(name, value)
         return told
 
 
 def caller_of(request: Request) -> Caller:
     return cast(Caller, request.auth)
+
+
+def must_have_room(caller: Caller) -> None:
+    """Refuse new work of a tenant whose day is spent. Raises DaySpent or DayTokensSpent."""
+    days.must_have_room(caller, now=timezone.now(), under_way=outstanding.under_way)

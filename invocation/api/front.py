@@ -30,9 +30,10 @@ from invocation.selectors import endpoints
 from invocation.services import submission
 from invocation.services.submission import Accepted, Ready, Submission
 from quota.domain.callers import Caller, Scope
+from quota.domain.days import DayStanding
 from quota.domain.errors import QuotaError
 from quota.domain.rates import Rate
-from quota.services import keys, rates
+from quota.services import days, keys, rates
 
 Message = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -75,6 +76,7 @@ class LetIn:
     plain: Plain
     ready: Ready
     rate: Rate
+    day: DayStanding | None
 
 
 class FrontDoor:
@@ -119,9 +121,20 @@ def accept(asked: Sequence[Plain]) -> Sequence[Answer | None]:
 
 def _let_in(asked: Sequence[Plain], *, now: datetime) -> Mapping[int, LetIn]:
     """Check all, count those that fit, and return by its place what may be written; the view counts and refuses the others."""
-    fit = {at: ready for at, each in enumerate(asked) if (ready := _ready(each.submission, now=now))}
+    standings = days.standings([each.caller for each in asked], now=now)
+    may = [at for at, each in enumerate(asked) if _has_room(each.caller, standings[at])]
+    fit = {at: ready for at in may if (ready := _ready(asked[at].submission, now=now))}
     counted = rates.take_many([asked[at].caller for at in fit], now=now) if fit else []
-    return {at: LetIn(asked[at], ready, rate) for (at, ready), rate in zip(fit.items(), counted, strict=True) if isinstance(rate, Rate)}
+    return {
+        at: LetIn(asked[at], ready, rate, standings[at])
+        for (at, ready), rate in zip(fit.items(), counted, strict=True)
+        if isinstance(rate, Rate)
+    }
+
+
+def _has_room(caller: Caller, day: DayStanding | None) -> bool:
+    """Say whether something is left of the caller's day; a day that nobody counts is begun by the view."""
+    return not caller.plan.day.is_limited or (day is not None and day.spent is None)
 
 
 def _ready(wanted: Submission, *, now: datetime) -> Ready | None:
@@ -145,20 +158,21 @@ def _written(fit: Sequence[Ready]) -> Sequence[Accepted | Exception | None]:
 
 def _answer(let_in: LetIn, made: Accepted | Exception, *, now: datetime) -> Answer:
     if isinstance(made, Exception):
-        return _refused(made, let_in.rate)
+        return _refused(made, let_in)
     try:
         body = told_of_accepted(made, let_in.plain.submission.endpoint, let_in.plain.caller.tenant_id, now=now)
     except Exception as error:  # noqa: BLE001  (it is written: the view would write it again)
-        return _refused(error, let_in.rate)
-    return Answer(202, "application/json", body, {"Location": body["links"]["self"], **rate_headers(let_in.rate)})
+        return _refused(error, let_in)
+    return Answer(202, "application/json", body, {"Location": body["links"]["self"], **rate_headers(let_in.rate, let_in.day)})
 
 
-def _refused(error: Exception, rate: Rate | None = None) -> Answer:
+def _refused(error: Exception, let_in: LetIn | None = None) -> Answer:
     """Tell of an error as the view does."""
     problem = problem_of(error)
     if problem is DEFECT:
         log.error("call_failed", error=repr(error), exc_info=error)
-    return Answer(problem.status, CONTENT_TYPE, problem.body(PATH), {**problem.all_headers(), **(rate_headers(rate) if rate else {})})
+    rates_told = rate_headers(let_in.rate, let_in.day) if let_in else {}
+    return Answer(problem.status, CONTENT_TYPE, problem.body(PATH), {**problem.all_headers(), **rates_told})
 
 
 async def _read(receive: Receive) -> tuple[list[Message], bytes | None]:

@@ -11,9 +11,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from invocation.api import bodies
-from invocation.api.calls import READS_AND_INVOKES, Call, caller_of
+from invocation.api.calls import READS_AND_INVOKES, Call, caller_of, must_have_room
 from invocation.api.cursors import Place, page
 from invocation.api.describing import IDEMPOTENCY_KEY, TRACEPARENT, described
+from invocation.api.shapes.fields import wish_of
 from invocation.api.shapes.jobs import (
     AcceptedJob,
     AnswerBody,
@@ -172,6 +173,7 @@ class RedriveJob(Call):
         job = _owned(request, job_id)
         endpoint = endpoints.callable_as(job.endpoint, endpoints.named(job.endpoint).policy.transport)
         caller_of(request).require_class(endpoint.policy.priority_class)
+        must_have_room(caller_of(request))
         now = timezone.now()
         told = bodies.body(request, RedriveBody)
         edit = Edit(input=told.get("input"), agent=AgentChoice(told.get("agent", AgentChoice.ORIGINAL)))
@@ -185,6 +187,7 @@ def _submission(request: Request, told: dict[str, Any], *, now: datetime) -> Sub
     check_size(endpoint, len(request.body))
     caller.require_class(endpoint.policy.priority_class)
     _must_lie_ahead(told.get("expires_at"), now=now)
+    must_have_room(caller)
     return Submission(
         tenant_id=caller.tenant_id,
         endpoint=endpoint,
@@ -198,7 +201,7 @@ def _submission(request: Request, told: dict[str, Any], *, now: datetime) -> Sub
         context=_context(caller, told.get("context"), now=now),
         idempotency_key=key,
         fingerprint=submission.fingerprint("POST", request.path, bodies.read(request)) if key else "",
-        cost_usd=told["budget"]["cost_usd"] if "budget" in told else None,
+        wish=wish_of(told),
         expires_at=told.get("expires_at"),
         traceparent=traces.taken(request.headers.get("traceparent")),
     )
@@ -260,6 +263,7 @@ def _detail(job: Job) -> dict[str, Any]:
     return {
         **JobShape(job).data,
         "input": job.input,
+        "downshifts": seen.downshifts_of(job.pk),
         "awaiting": waits.awaiting_of(job),
         "due_at": job.due_at,
         "queue_position": estimate.queue_position,

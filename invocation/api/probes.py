@@ -8,12 +8,12 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from invocation.api.problems import respond
 from invocation.domain.slo import OBJECTIVES, WINDOW_LASTS, dead_letter_share, utilisation
-from invocation.selectors import alerts, depth, slo
+from invocation.selectors import alerts, depth, jobs, slo
 from invocation.services import readiness
 from quota.api.authentication import caller_from_header
 from quota.domain.callers import Scope
@@ -61,7 +61,7 @@ def _must_be_allowed(request: HttpRequest) -> None:
 class _Figures(Collector):
     """Depth, age and slots, asked of PostgreSQL at each scrape."""
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
         now = timezone.now()
         waiting = GaugeMetricFamily("gearbox_queue_depth", "Invocations that wait for a slot; estimated beyond 10000.", labels=LABELS)
         age = GaugeMetricFamily("gearbox_queue_oldest_seconds", "How long the oldest of them has waited.", labels=LABELS)
@@ -71,6 +71,7 @@ class _Figures(Collector):
         yield from (waiting, age)
         yield from _slots()
         yield from _objectives()
+        yield _downshifts()
         yield from _quotas()
 
 
@@ -108,6 +109,15 @@ def _slots() -> Iterator[GaugeMetricFamily]:
         slots.add_metric([line.priority_class], line.slots)
         in_use.add_metric([line.priority_class], line.in_use)
     return iter((processes, slots, in_use))
+
+
+def _downshifts() -> CounterMetricFamily:
+    told = CounterMetricFamily(
+        "gearbox_downshifts", "Model calls that a cheaper tier answered.", labels=("endpoint", "from", "to", "reason")
+    )
+    for line in jobs.downshift_counts():
+        told.add_metric([line.endpoint, line.wanted, line.used, line.why], line.count)
+    return told
 
 
 def _objectives() -> Iterator[GaugeMetricFamily]:

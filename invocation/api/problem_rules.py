@@ -27,6 +27,7 @@ class Rule:
 
 LIST_THEM = "GET /v1/endpoints lists what can be called, and how."
 WAIT = "Send the same call again after Retry-After."
+NEXT_DAY = "Send the call again after Retry-After, when the next day (UTC) has begun, or raise the plan's daily limit."
 MENDED = "Correct the field that is named and send the call again."
 MAKE_A_KEY = "Make a key with `manage.py keys create`, and send it as `Authorization: Bearer KEY`."
 OURS = "The database cannot be reached"
@@ -48,6 +49,7 @@ RULES: Mapping[type[Exception], Rule] = MappingProxyType(
         invocation.LaneBusy: Rule(409, "Wait for the open job of this ordering key, or cancel it."),
         invocation.AdmissionHeld: Rule(503, WAIT),
         invocation.Saturated: Rule(503, WAIT),
+        invocation.TooManyTurns: Rule(429, "Wait until a turn of yours has ended, or raise the plan's cap."),
         invocation.StreamUnavailable: Rule(503, WAIT),
         invocation.SessionBusy: Rule(409, "Wait for the open turn's last event, or cancel it."),
         invocation.StaleMove: Rule(409, "Read it again: it has moved on."),
@@ -78,6 +80,8 @@ RULES: Mapping[type[Exception], Rule] = MappingProxyType(
         quota.ModelUnavailable: Rule(503, WAIT, title="The model's provider is out"),
         quota.QuotaStoreUnavailable: Rule(503, WAIT, title="The quota store is out of reach"),
         quota.BudgetSpent: Rule(422, "Give a larger budget.", title="The budget is spent"),
+        quota.DaySpent: Rule(429, NEXT_DAY, title="The day's money is spent"),
+        quota.DayTokensSpent: Rule(429, NEXT_DAY, title="The day's tokens are spent"),
         quota.UnknownPrice: Rule(503, "Give the model a price.", title="No price is known for the model"),
         quota.PriceRefused: Rule(422, MENDED, title="The price cannot be set so"),
         quota.PriceInEffect: Rule(409, "Set another price from now on.", title="The price is in effect"),

@@ -19,6 +19,7 @@ from rest_framework.response import Response
 from invocation.api.problem_rules import RULES, Rule, rule_of
 from invocation.domain.errors import InvocationError
 from quota.api.authentication import CHALLENGE
+from quota.domain.days import DAY_S, DayStanding
 from quota.domain.errors import QuotaError, RateExceeded
 from quota.domain.rates import MINUTE_S, Rate
 
@@ -131,12 +132,13 @@ def failed(request: HttpRequest) -> HttpResponse:
     return _plain(DEFECT, request) if _is_api(request) else defaults.server_error(request)
 
 
-def rate_headers(rate: Rate) -> dict[str, str]:
-    """Return what a tenant's minute looks like (draft-ietf-httpapi-ratelimit-headers)."""
-    return {
-        "RateLimit-Policy": f'"minute";q={rate.limit};w={MINUTE_S}',
-        "RateLimit": f'"minute";r={rate.remaining};t={rate.reset_s}',
-    }
+def rate_headers(rate: Rate, day: DayStanding | None = None) -> dict[str, str]:
+    """Return how a tenant's minute stands, and its day where the plan limits it (draft-ietf-httpapi-ratelimit-headers)."""
+    policies, states = [f'"minute";q={rate.limit};w={MINUTE_S}'], [f'"minute";r={rate.remaining};t={rate.reset_s}']
+    for name, unit, limit, left in day.in_whole_units() if day else ():
+        policies.append(f'"{name}";q={limit};w={DAY_S};qu="{unit}"')
+        states.append(f'"{name}";r={left};t={day.ends_in_s if day else 0}')
+    return {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(states)}
 
 
 def every_code() -> list[Described]:

@@ -11,10 +11,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from invocation.api import bodies
-from invocation.api.calls import READS_AND_MANAGES, Call, caller_of
+from invocation.api.calls import READS_AND_MANAGES, Call, caller_of, must_have_room
 from invocation.api.cursors import Place, page
 from invocation.api.describing import described
-from invocation.api.shapes.fields import PageQuery
+from invocation.api.shapes.fields import PageQuery, wish_of
 from invocation.api.shapes.schedules import FiringPage, FiringShape, ScheduleBody, ScheduleChange, SchedulePage, ScheduleShape
 from invocation.domain.modes import Transport
 from invocation.models import Schedule
@@ -80,7 +80,7 @@ class OneSchedule(Call):
     )
     def patch(self, request: Request, schedule_id: UUID) -> Response:
         schedule = _owned(request, schedule_id)
-        kept = {name: getattr(schedule, name) for name in FIELDS}
+        kept = {name: getattr(schedule, name) for name in FIELDS} | {"budget": _wished(schedule)}
         return _changed(request, schedule, kept | bodies.body(request, ScheduleChange))
 
     @described("delete_schedule", "Forget a schedule", tag=TAG, answers={204: None}, refuses=(404,))
@@ -119,7 +119,9 @@ class FireSchedule(Call):
     )
     def post(self, request: Request, schedule_id: UUID) -> Response:
         """Fire beside the clock: the next moment stays as it was."""
-        firing = schedules.fire(_owned(request, schedule_id).pk, now=timezone.now())
+        schedule = _owned(request, schedule_id)
+        must_have_room(caller_of(request))
+        firing = schedules.fire(schedule.pk, now=timezone.now())
         return Response(FiringShape(firing).data, status=202, headers={"Location": f"/v1/jobs/{firing.job_id}"})
 
 
@@ -160,6 +162,7 @@ def _terms(request: Request, told: Mapping[str, Any]) -> ScheduleTerms:
         cron=told["cron"],
         timezone=told["timezone"],
         input=told["input"],
+        wish=wish_of(told),
     )
 
 
@@ -170,3 +173,7 @@ def _changed(request: Request, schedule: Schedule, told: Mapping[str, Any]) -> R
 
 def _owned(request: Request, schedule_id: UUID) -> Schedule:
     return seen.owned_schedule(caller_of(request).tenant_id, schedule_id)
+
+
+def _wished(schedule: Schedule) -> dict[str, Any]:
+    return {name: getattr(schedule, name) for name in ("cost_usd", "tokens", "model_calls")}

@@ -16,10 +16,11 @@ from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.views import APIView
 
 from invocation.api import bodies
+from invocation.api.calls import must_have_room
 from invocation.api.describing import TRACEPARENT, described
 from invocation.api.problems import rate_headers, respond
 from invocation.api.shapes.chat import ChatBody, SessionQuery
-from invocation.api.shapes.fields import AfterQuery, PlacedEvent
+from invocation.api.shapes.fields import AfterQuery, PlacedEvent, wish_of
 from invocation.domain import traces
 from invocation.domain.endpoints import check_size
 from invocation.domain.errors import InputInvalid
@@ -35,7 +36,9 @@ from invocation.services.resuming import follow_job, follow_to_rest
 from invocation.services.turns import Opening
 from quota.api.authentication import caller_from_header
 from quota.domain.callers import Caller, Scope
-from quota.services import rates
+from quota.domain.classes import PriorityClass
+from quota.domain.days import DayStanding
+from quota.services import days, rates
 
 TAG = "chat"
 HEADERS: Mapping[str, str] = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -55,11 +58,12 @@ class Stream(APIView):
         try:
             caller = await off_loop(caller_from_header, request.headers.get("Authorization"))
             rate = await rates.atake(caller, now=timezone.now())
+            [day] = await _standings(caller)
             caller.require(self.scope)
             answer: HttpResponseBase = await self._method(request)(request, caller, **named)
         except Exception as error:  # noqa: BLE001  (one table turns every refusal into its answer)
             return respond(error, request)
-        for name, value in rate_headers(rate).items():
+        for name, value in rate_headers(rate, day).items():
             answer.headers[name] = value
         return answer
 
@@ -87,6 +91,8 @@ class Chat(Stream):
 
         The header `X-Gearbox-Session` names the session to ask in again.
         """
+        if caller.plan.day.is_limited:
+            await off_loop(must_have_room, caller)
         opened = await chatting.ask(_opening(request, caller), now=timezone.now())
         answer = _stream(follow_turn(opened.session_id, opened.turn_id, after=opened.after))
         answer["X-Gearbox-Session"], answer["X-Gearbox-Turn"] = str(opened.session_id), str(opened.turn_id)
@@ -133,6 +139,10 @@ class JobEvents(Stream):
         return _stream(follow_job(job_id, after=_after(request, asked)))
 
 
+async def _standings(caller: Caller) -> list[DayStanding | None]:
+    return await off_loop(days.standings, [caller], now=timezone.now()) if caller.plan.day.is_limited else [None]
+
+
 def _opening(request: HttpRequest, caller: Caller) -> Opening:
     told = bodies.body(request, ChatBody)
     endpoint = endpoints.callable_as(told["endpoint"], Transport.SESSION)
@@ -146,6 +156,8 @@ def _opening(request: HttpRequest, caller: Caller) -> Opening:
         subject=told.get("subject", ""),
         locale=told.get("locale", "en"),
         metadata=told.get("metadata"),
+        wish=wish_of(told),
+        at_once=caller.plan.in_flight.get(PriorityClass.P0),
         traceparent=traces.taken(request.headers.get("traceparent")),
     )
 

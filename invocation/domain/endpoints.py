@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from agents.domain.values import NOTHING, Json, Verification
+from invocation.domain.budgets import Budgets, narrowed
 from invocation.domain.errors import (
     BodyTooLarge,
     EndpointRetired,
@@ -21,8 +22,6 @@ from invocation.domain.errors import (
     UnknownVersion,
 )
 from invocation.domain.modes import Deadline, Mode, ModePolicy, Transport, policy
-
-N = TypeVar("N", timedelta, Decimal)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,24 +67,6 @@ class Canary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Budgets:
-    """What binds one run; copied to its row at submission, so that a promise once given does not change."""
-
-    first_delta: timedelta
-    whole: timedelta
-    cost_usd: Decimal
-
-    @property
-    def whole_ms(self) -> int:
-        return round(self.whole.total_seconds() * 1000)
-
-
-def narrowed(wish: N | None, bound: N) -> N:
-    """Return the wish where there is one, zero included, and never more than the bound."""
-    return bound if wish is None else min(wish, bound)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """One published contract. Budgets may narrow the mode's, never widen them."""
 
@@ -102,6 +83,8 @@ class Endpoint:
     first_delta: timedelta | None = None
     whole: timedelta | None = None
     cost_usd: Decimal | None = None
+    tokens: int | None = None
+    model_calls: int | None = None
     may_wait: frozenset[str] = frozenset()
     escape: EscapeHatch | None = None
     sibling: str | None = None
@@ -137,6 +120,8 @@ class Endpoint:
             first_delta=narrowed(self.first_delta, terms.first_delta),
             whole=narrowed(self.whole, terms.whole),
             cost_usd=narrowed(self.cost_usd, terms.cost_cap_usd),
+            tokens=narrowed(self.tokens, terms.token_cap),
+            model_calls=narrowed(self.model_calls, terms.call_cap),
         )
 
 

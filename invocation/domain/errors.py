@@ -116,6 +116,14 @@ class Saturated(InvocationError):
     retryable = True
 
 
+class TooManyTurns(InvocationError):
+    """The tenant has as many turns open as its plan allows; `limit` and `used` count them. Nothing was started."""
+
+    code = "too_many_turns"
+    title = "Too many turns are open"
+    retryable = True
+
+
 class StreamUnavailable(InvocationError):
     """The broker or the stream store is out of reach. Nothing was started."""
 

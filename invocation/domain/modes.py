@@ -104,6 +104,10 @@ class ModePolicy:
     tries: int
     """Failures after which a run is given up; retries of a turn happen only before its first delta."""
     cost_cap_usd: Decimal
+    token_cap: int
+    """Tokens of all model calls together, questions and answers."""
+    call_cap: int
+    """Model calls of one turn, job, batch or run."""
     eval_share: float
     idempotency: IdempotencyScope
     journal: JournalKind
@@ -133,6 +137,8 @@ POLICIES: Mapping[Mode, ModePolicy] = MappingProxyType(
             failure=FailurePolicy.ESCAPE_HATCH,
             tries=2,
             cost_cap_usd=Decimal("0.05"),
+            token_cap=60_000,
+            call_cap=20,
             eval_share=0.01,
             idempotency=IdempotencyScope.SESSION,
             journal=JournalKind.ATTEMPT,
@@ -154,6 +160,8 @@ POLICIES: Mapping[Mode, ModePolicy] = MappingProxyType(
             failure=FailurePolicy.DEAD_LETTER,
             tries=3,
             cost_cap_usd=Decimal("0.50"),
+            token_cap=1_000_000,
+            call_cap=1_000,
             eval_share=0.05,
             idempotency=IdempotencyScope.JOB,
             journal=JournalKind.JOB,
@@ -175,6 +183,8 @@ POLICIES: Mapping[Mode, ModePolicy] = MappingProxyType(
             failure=FailurePolicy.NEXT_CYCLE,
             tries=1,
             cost_cap_usd=Decimal("2.00"),
+            token_cap=4_000_000,
+            call_cap=4_000,
             eval_share=1.0,
             idempotency=IdempotencyScope.RUN,
             journal=JournalKind.JOB,
@@ -196,6 +206,8 @@ POLICIES: Mapping[Mode, ModePolicy] = MappingProxyType(
             failure=FailurePolicy.ERROR_ROWS,
             tries=3,
             cost_cap_usd=Decimal("500.00"),
+            token_cap=2_000_000_000_000,
+            call_cap=200_000_000,
             eval_share=1.0,
             idempotency=IdempotencyScope.ROW,
             journal=JournalKind.ATTEMPT,

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from decimal import ROUND_DOWN, Decimal
+from decimal import ROUND_DOWN
 from enum import StrEnum
 from typing import Any
+
+from invocation.domain.budgets import Wish, part_of
+from quota.domain.budgets import Spending
+from quota.domain.prices import MICRO
 
 MOST_CHILDREN = 200
 """Children of one job over its whole life."""
@@ -13,9 +17,9 @@ MOST_DEPTH = 5
 """How deep below the root a job may lie; the root lies at 0."""
 MOST_DESCENDANTS = 1_000
 """Jobs below one root over its whole life."""
-LEAST_CAP = Decimal("0.000001")
-LENT_SHARE = Decimal("0.5")
-"""What a spawn without caps lends of what its parent may still spend: the rest is for the parent itself."""
+LEAST_CAP = Spending(MICRO, 1, 1)
+PARTS = 2
+"""A spawn without caps lends one part of two of what its parent may still spend: the other is for the parent itself."""
 CALLBACK_BYTES = 65_536
 
 
@@ -38,10 +42,16 @@ def excess(*, depth: int, siblings: int, descendants: int, wanted: int) -> str:
     return ""
 
 
-def cap_of_each(*, wish: float | None, ceiling: Decimal, left: Decimal, count: int) -> Decimal:
-    """Return what each of `count` children may spend, never more than its endpoint's ceiling."""
-    cap = left * LENT_SHARE / count if wish is None else Decimal(str(wish))
-    return min(cap, ceiling).quantize(LEAST_CAP, rounding=ROUND_DOWN)
+def cap_of_each(wish: Wish, *, ceiling: Spending, left: Spending, count: int) -> Spending:
+    """Return what each of `count` children may spend, never more than its endpoint's ceiling.
+
+    What is not wished for is an equal share of half of what is left, of money, tokens and calls alike.
+    """
+    share = part_of(left, among=PARTS * count)
+    usd = share.usd if wish.cost_usd is None else wish.cost_usd.quantize(MICRO, rounding=ROUND_DOWN)
+    tokens = share.tokens if wish.tokens is None else wish.tokens
+    calls = share.calls if wish.model_calls is None else wish.model_calls
+    return Spending(usd, tokens, calls).within(ceiling)
 
 
 def for_callback(key: str) -> dict[str, Any]:

@@ -138,7 +138,7 @@ class Announcer:
 
 def _whole(event: Event, same: Mapping[str, Any]) -> Event:
     """Give an event what the worker's own have: whose it is, and its place by the logical clock."""
-    return {**event, **same, "clock": current_app.clock.forward()}
+    return {**event, **same, "clock": current_app.clock.forward()}  # type: ignore[attr-defined]  # the stubs lack it
 
 
 def _losses(connection: Connection) -> tuple[type[Exception], ...]:

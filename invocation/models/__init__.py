@@ -9,7 +9,7 @@ from invocation.models.dead_letters import DeadLetter
 from invocation.models.erasures import Erasure
 from invocation.models.jobs import Job, JobEvent, Result, StepRecord, StepValue, StoredResult
 from invocation.models.redrives import Discard, Redrive, RedriveMember
-from invocation.models.runs import Outbox, RunRecord
+from invocation.models.runs import DownshiftCount, Outbox, RunRecord
 from invocation.models.schedules import Firing, Schedule
 from invocation.models.slo import Alert, SloRecord
 from invocation.models.waits import Callback
@@ -26,6 +26,7 @@ __all__ = [
     "Delivery",
     "DeliveryTry",
     "Discard",
+    "DownshiftCount",
     "Erasure",
     "Firing",
     "Hold",

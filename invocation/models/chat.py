@@ -44,6 +44,8 @@ class Turn(Invoked, Held):
     metadata = models.JSONField(default=dict, blank=True)
     latency_budget_ms = models.PositiveBigIntegerField()
     cost_cap_usd = models.DecimalField(max_digits=12, decimal_places=6)
+    token_cap = models.BigIntegerField()
+    call_cap = models.BigIntegerField()
     text = models.TextField(blank=True)
     output = models.JSONField(null=True, blank=True)
     error = models.JSONField(null=True, blank=True)

@@ -40,11 +40,22 @@ class Job(Invoked, Held):
     fingerprint = models.CharField(max_length=64, blank=True)
     latency_budget_ms = models.PositiveBigIntegerField()
     cost_cap_usd = models.DecimalField(max_digits=12, decimal_places=6)
+    token_cap = models.BigIntegerField()
+    call_cap = models.BigIntegerField()
     tries = models.PositiveSmallIntegerField()
     failures = models.PositiveSmallIntegerField(default=0)
     losses = models.PositiveSmallIntegerField(default=0)
     spent_usd = models.DecimalField(max_digits=12, decimal_places=6, default=0)
+    spent_tokens = models.BigIntegerField(db_default=0)
+    spent_calls = models.BigIntegerField(db_default=0)
+    # Set aside for its children.
     lent_usd = models.DecimalField(max_digits=12, decimal_places=6, default=0)
+    lent_tokens = models.BigIntegerField(db_default=0)
+    lent_calls = models.BigIntegerField(db_default=0)
+    # Set aside for calls that are under way, or were when an attempt was lost: nobody knows what those cost.
+    held_usd = models.DecimalField(max_digits=12, decimal_places=6, db_default=0)
+    held_tokens = models.BigIntegerField(db_default=0)
+    held_calls = models.BigIntegerField(db_default=0)
     questions = models.JSONField(null=True, blank=True)
     answers = models.JSONField(default=dict, blank=True)
     awaiting = models.JSONField(null=True, blank=True)
@@ -79,6 +90,9 @@ class Job(Invoked, Held):
                 condition=Q(context_key__isnull=True, context_version__isnull=True, relevance="")
                 | Q(context_key__isnull=False, context_version__isnull=False) & ~Q(relevance=""),
                 name="job_names_a_context_with_version_and_policy_or_none",
+            ),
+            models.CheckConstraint(
+                condition=Q(held_usd__gte=0, held_tokens__gte=0, held_calls__gte=0), name="job_holds_no_less_than_nothing"
             ),
             models.CheckConstraint(condition=Q(is_behind=False) | Q(ordering_key__isnull=False), name="job_is_behind_only_in_a_lane"),
             models.UniqueConstraint(fields=["parent", "child_key"], condition=Q(parent__isnull=False), name="child_is_spawned_once"),

@@ -26,6 +26,7 @@ class RunRecord(Invoked):
     input_tokens = models.PositiveBigIntegerField(default=0)
     output_tokens = models.PositiveBigIntegerField(default=0)
     cost_usd = models.DecimalField(max_digits=14, decimal_places=6, default=0)
+    downshifts = models.JSONField(null=True, blank=True)
 
     class Meta:
         constraints: ClassVar[list[models.BaseConstraint]] = [
@@ -38,6 +39,25 @@ class RunRecord(Invoked):
 
     def __str__(self) -> str:
         return f"{self.endpoint} {self.source_id}/{self.attempt}"
+
+
+class DownshiftCount(models.Model):
+    """How often an endpoint's calls were stepped down from one tier to another, by reason; it only grows."""
+
+    id = models.BigAutoField(primary_key=True)
+    endpoint = models.CharField(max_length=120)
+    wanted = models.CharField(max_length=16)
+    used = models.CharField(max_length=16)
+    why = models.CharField(max_length=16)
+    count = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["endpoint", "wanted", "used", "why"], name="downshifts_are_counted_in_one_place"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.endpoint} {self.wanted} {self.used}"
 
 
 class Outbox(models.Model):

@@ -95,6 +95,10 @@ def open_turns() -> int:
     return Turn.objects.filter(state__in=OPEN).count()
 
 
+def open_turns_of(tenant_id: UUID) -> int:
+    return Turn.objects.filter(tenant_id=tenant_id, state__in=OPEN).count()
+
+
 def held(scope: HoldScope) -> list[str]:
     """Return what is held in a scope."""
     return list(Hold.objects.filter(scope=scope, released_at__isnull=True).values_list("value", flat=True))

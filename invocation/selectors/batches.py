@@ -24,6 +24,7 @@ class Progress:
     shards: Mapping[str, int]
     input_tokens: int
     output_tokens: int
+    model_calls: int
     cost_usd: Decimal
     rate: float | None
     eta_s: float | None
@@ -50,7 +51,12 @@ def progress(batch: Batch, *, now: datetime) -> Progress:
     """Sum what the shards have committed."""
     counted = dict(batch.shards.values_list("state").annotate(Count("id")))
     sums = batch.shards.aggregate(
-        done=Sum("position"), failed=Sum("failed_rows"), tokens_in=Sum("input_tokens"), tokens_out=Sum("output_tokens"), usd=Sum("cost_usd")
+        done=Sum("position"),
+        failed=Sum("failed_rows"),
+        tokens_in=Sum("input_tokens"),
+        tokens_out=Sum("output_tokens"),
+        calls=Sum("calls"),
+        usd=Sum("cost_usd"),
     )
     done = sums["done"] or 0
     rate = _rate(batch, done, now=now)
@@ -60,6 +66,7 @@ def progress(batch: Batch, *, now: datetime) -> Progress:
         shards={str(state): counted.get(str(state), 0) for state in ShardState},
         input_tokens=sums["tokens_in"] or 0,
         output_tokens=sums["tokens_out"] or 0,
+        model_calls=sums["calls"] or 0,
         cost_usd=sums["usd"] or Decimal(0),
         rate=rate,
         eta_s=_eta_s(batch, done, rate),

@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 
 from invocation.domain.errors import NotFound
 from invocation.domain.jobs import TERMINAL
-from invocation.models import Job, JobEvent, RunRecord, StepRecord
+from invocation.models import DownshiftCount, Job, JobEvent, RunRecord, StepRecord
 
 ENDED_TYPES = frozenset(f"job.{state}" for state in TERMINAL)
 
@@ -48,3 +48,13 @@ def step_result(step: StepRecord) -> Any:
 def runs_of(tenant_id: UUID, filters: Mapping[str, Any]) -> QuerySet[RunRecord]:
     """Return the tenant's runs; `filters` may name a mode, an endpoint, an outcome and a source_id."""
     return RunRecord.objects.filter(tenant_id=tenant_id, **filters)
+
+
+def downshifts_of(job_id: UUID) -> list[Mapping[str, str]]:
+    """Return the calls that a cheaper tier answered, over all of the job's attempts, in order."""
+    runs = RunRecord.objects.filter(source_id=job_id, downshifts__isnull=False).order_by("attempt")
+    return [downshift for found in runs.values_list("downshifts", flat=True) for downshift in found or ()]
+
+
+def downshift_counts() -> list[DownshiftCount]:
+    return list(DownshiftCount.objects.order_by("endpoint", "wanted", "used", "why"))

@@ -30,6 +30,8 @@ GIVEN: Mapping[str, str] = MappingProxyType(
         "fingerprint": "text",
         "latency_budget_ms": "bigint",
         "cost_cap_usd": "numeric",
+        "token_cap": "bigint",
+        "call_cap": "bigint",
         "tries": "smallint",
         "redrive_of": "uuid",
         "now": "timestamptz",
@@ -53,13 +55,13 @@ WITH given AS ({given}),
 accepted AS (
     INSERT INTO invocation_job (
         id, tenant_id, endpoint, agent, mode, traceparent, attempt, owner, priority_class, state, reason, event_seq,
-        input, subject, locale, metadata, ordering_key, idempotency_key, fingerprint, latency_budget_ms, cost_cap_usd,
+        input, subject, locale, metadata, ordering_key, idempotency_key, fingerprint, latency_budget_ms, cost_cap_usd, token_cap, call_cap,
         tries, failures, losses, spent_usd, lent_usd, answers, cause, redrive_of_id, created_at, queued_at, expires_at,
         rank, is_behind, is_alone, parent_id, root_id, depth, child_key, descendants, webhook_id,
         context_key, context_version, relevance)
     SELECT
         id, tenant_id, endpoint, agent, mode, traceparent, 0, NULL, priority_class, 'queued', '', 1,
-        input, subject, locale, metadata, ordering_key, idempotency_key, fingerprint, latency_budget_ms, cost_cap_usd,
+        input, subject, locale, metadata, ordering_key, idempotency_key, fingerprint, latency_budget_ms, cost_cap_usd, token_cap, call_cap,
         tries, 0, 0, 0, 0, '{{}}', '', redrive_of, now, now, expires_at,
         1, is_behind, FALSE, parent_id, root_id, depth, child_key, 0, webhook_id,
         context_key, context_version, relevance

@@ -29,6 +29,7 @@ def load() -> None:
     declared.load_agents()
     declared.book()
     providers.chosen()
+    providers.warm()
     for module in ("psycopg_pool", "uvloop"):  # at first need elsewhere
         import_module(module)
     app = import_string(settings.CELERY_APP)

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from agents.domain.errors import Cause, RunError
+from agents.domain.errors import Cause, DayExceeded, RunError
 from invocation.domain.jobs import Fault, Fence, JobState, Move, Next, judge
 from invocation.models import Job
 from invocation.services import endings, lifecycle, records, results
@@ -62,6 +62,22 @@ def fail(fence: Fence, error: RunError, *, failures: int, tries: int, run: Finis
             lifecycle.move_one(Move.WAIT, lifecycle.held(fence, due_at=verdict.due_at, reason=error.code), now=now, right=lifecycle.HOLDER)
         else:
             _bury(fence, fault, now=now)
+        _write([(fence, run)], now=now)
+
+
+SPREAD_OF_A_NEW_DAY = timedelta(seconds=30)
+
+
+def wait_for_the_next_day(fence: Fence, error: DayExceeded, run: Finished) -> None:
+    """Park a job whose tenant has spent its day until the next, or until it expires; charged to nobody. Raises StaleMove.
+
+    What waits for midnight does not come in one second.
+    """
+    now = datetime.now(UTC)
+    due_at = now + (error.retry_after or timedelta(hours=1)) + random.random() * SPREAD_OF_A_NEW_DAY  # noqa: S311  (jitter)
+    with transaction.atomic():
+        given = lifecycle.held(fence, due_at=due_at, reason=error.code)
+        lifecycle.move_one(Move.WAIT, given, now=now, right=lifecycle.HOLDER)
         _write([(fence, run)], now=now)
 
 

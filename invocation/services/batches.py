@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -26,7 +25,8 @@ from invocation.domain.batches import (
     ShardState,
     slices,
 )
-from invocation.domain.endpoints import Endpoint, narrowed
+from invocation.domain.budgets import Wish
+from invocation.domain.endpoints import Endpoint
 from invocation.domain.errors import StaleMove, TooManyItems
 from invocation.gateways import dispatch, objects, parquet
 from invocation.models import Batch, Outbox, Process, Shard
@@ -34,6 +34,8 @@ from invocation.selectors import canaries
 from invocation.selectors.admission import hold_on, live_slots
 from invocation.services import manifests
 from quota.domain.classes import PriorityClass
+from quota.selectors import terms_of
+from quota.services import days
 
 log = structlog.get_logger()
 
@@ -41,19 +43,21 @@ P3 = str(PriorityClass.P3)
 COMPLETED_TOPIC = "batch.completed"
 MOST_SHARDS = 256
 SHARDS_OF_A_WAVE = 64
+SHARDS_OF_A_TENANT = 0x54A2
+"""The class of the advisory locks under which a tenant's shards are counted."""
 WAVE_TRUSTED = timedelta(seconds=10)
 """A wave sent longer ago of which no shard is at work has lost its messages, or its callback."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchOpening:
-    """A request for a batch. `source` is the manifest's path, `cost_usd` a ceiling below the endpoint's."""
+    """A request for a batch. `source` is the manifest's path, `wish` what binds it below the endpoint's own ceilings."""
 
     tenant_id: UUID
     endpoint: Endpoint
     source: Path
     shards: int = MOST_SHARDS
-    cost_usd: Decimal | None = None
+    wish: Wish = field(default_factory=Wish)
     traceparent: str = ""
 
 
@@ -83,7 +87,7 @@ def open_batch(opening: BatchOpening, *, now: datetime) -> Batch:
 
 
 def _insert(opening: BatchOpening, checked: manifests.Checked, *, now: datetime) -> Batch:
-    endpoint, budgets, batch_id = opening.endpoint, opening.endpoint.budgets, uuid7()
+    endpoint, budgets, batch_id = opening.endpoint, opening.endpoint.budgets.within(opening.wish), uuid7()
     return Batch.objects.create(
         id=batch_id,
         tenant_id=opening.tenant_id,
@@ -96,7 +100,9 @@ def _insert(opening: BatchOpening, checked: manifests.Checked, *, now: datetime)
         manifest_sha256=checked.sha256,
         output=str(objects.inside(opening.tenant_id, f"batches/{batch_id}")),
         rows=len(checked.offsets),
-        cost_cap_usd=narrowed(opening.cost_usd, budgets.cost_usd),
+        cost_cap_usd=budgets.cost_usd,
+        token_cap=budgets.tokens,
+        call_cap=budgets.model_calls,
         row_latency_ms=budgets.whole_ms,
         created_at=now,
     )
@@ -113,7 +119,11 @@ def next_wave(batch_id: UUID, *, now: datetime) -> int:
         if batch.state not in BATCH_OPEN or is_held(batch):
             return 0
         _move(batch, BatchMove.START, started_at=now)
-        left = list(batch.shards.filter(state=ShardState.QUEUED).order_by("index").values_list("pk", flat=True)[:SHARDS_OF_A_WAVE])
+        queued, most = batch.shards.filter(state=ShardState.QUEUED), _most_of_a_wave(batch.tenant_id)
+        if most == 0 and queued.exists():
+            Batch.objects.filter(pk=batch_id).update(wave_at=now)
+            return 0
+        left = list(queued.order_by("index").values_list("pk", flat=True)[:most])
         wave = batch.wave + 1
         Batch.objects.filter(pk=batch_id).update(wave=wave, wave_at=now)
     if left:
@@ -121,6 +131,25 @@ def next_wave(batch_id: UUID, *, now: datetime) -> int:
     elif not batch.shards.exclude(state=ShardState.COMPLETED).exists():
         gather(batch_id, now=now)
     return len(left)
+
+
+def _most_of_a_wave(tenant_id: UUID) -> int:
+    room = room_of_plan(tenant_id)
+    return SHARDS_OF_A_WAVE if room is None else min(room, SHARDS_OF_A_WAVE)
+
+
+def room_of_plan(tenant_id: UUID) -> int | None:
+    """Return how many shards more the tenant's plan lets be at work at once; None is no cap.
+
+    Joins the caller's transaction, until whose end nobody else counts this tenant's shards.
+    """
+    terms = terms_of([tenant_id]).get(tenant_id)
+    cap = terms.in_flight.get(PriorityClass.P3) if terms else None
+    if cap is None:
+        return None
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [SHARDS_OF_A_TENANT, tenant_id.int & 0x7FFFFFFF])
+    return max(0, cap - Shard.objects.filter(batch__tenant_id=tenant_id, state=ShardState.WORKING).count())
 
 
 def after_wave(batch_id: UUID, wave: int) -> None:
@@ -231,7 +260,9 @@ def _cancel_shards(batch: Batch, *, now: datetime) -> None:
 
 
 def is_held(batch: Batch) -> bool:
-    """Say whether an operator holds admission for the batch: its rows wait."""
+    """Say whether the batch's rows wait: an operator holds admission, or the tenant's day is spent."""
+    if days.is_spent(batch.tenant_id, now=datetime.now(UTC)):
+        return True
     return hold_on(endpoint=batch.endpoint, agent=batch.agent, tenant_id=batch.tenant_id, priority_class=P3) is not None
 
 

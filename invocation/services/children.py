@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
@@ -19,6 +19,7 @@ from invocation.gateways import hints, statements
 from invocation.models import Job
 from invocation.services import lifecycle
 from invocation.services.lifecycle import Moved
+from quota.domain.budgets import Spending
 
 ENDED = sorted(str(state) for state in TERMINAL)
 
@@ -34,17 +35,27 @@ SELECT job.id FROM invocation_job AS job WHERE job.id IN (SELECT id FROM above) 
 """
 
 GIVE_BACK = """
-WITH RECURSIVE share (id, freed, spent) AS (
-    SELECT child.parent_id, given.freed, given.spent
-    FROM unnest(%(ids)s::uuid[], %(freed)s::numeric[], %(spent)s::numeric[]) AS given (id, freed, spent)
+WITH RECURSIVE share (id, freed_usd, freed_tokens, freed_calls, usd, tokens, calls) AS (
+    SELECT child.parent_id, given.freed_usd, given.freed_tokens, given.freed_calls, given.usd, given.tokens, given.calls
+    FROM unnest(%(ids)s::uuid[], %(freed_usd)s::numeric[], %(freed_tokens)s::bigint[], %(freed_calls)s::bigint[],
+                %(usd)s::numeric[], %(tokens)s::bigint[], %(calls)s::bigint[])
+        AS given (id, freed_usd, freed_tokens, freed_calls, usd, tokens, calls)
     JOIN invocation_job AS child USING (id)
     WHERE child.parent_id IS NOT NULL
     UNION ALL
-    SELECT job.parent_id, share.freed, share.spent FROM share JOIN invocation_job AS job USING (id)
+    SELECT job.parent_id, share.freed_usd, share.freed_tokens, share.freed_calls, share.usd, share.tokens, share.calls
+    FROM share JOIN invocation_job AS job USING (id)
     WHERE job.state = ANY(%(ended)s) AND job.parent_id IS NOT NULL
 ),
-total AS (SELECT id, sum(freed) AS freed, sum(spent) AS spent FROM share GROUP BY id)
-UPDATE invocation_job AS job SET lent_usd = job.lent_usd - total.freed, spent_usd = job.spent_usd + total.spent
+total AS (
+    SELECT id, sum(freed_usd) AS freed_usd, sum(freed_tokens) AS freed_tokens, sum(freed_calls) AS freed_calls,
+        sum(usd) AS usd, sum(tokens) AS tokens, sum(calls) AS calls
+    FROM share GROUP BY id
+)
+UPDATE invocation_job AS job SET
+    lent_usd = job.lent_usd - total.freed_usd, spent_usd = job.spent_usd + total.usd,
+    lent_tokens = job.lent_tokens - total.freed_tokens, spent_tokens = job.spent_tokens + total.tokens,
+    lent_calls = job.lent_calls - total.freed_calls, spent_calls = job.spent_calls + total.calls
 FROM total WHERE job.id = total.id
 """
 
@@ -93,20 +104,50 @@ def tell_parents(ended: Sequence[Moved], *, now: datetime) -> None:
     parents = sorted({job.parent_id for job in ended if job.parent_id is not None})
     if not parents:
         return
-    lent = Job.objects.filter(id__in=[job.id for job in ended if job.parent_id]).values_list("id", "cost_cap_usd", "lent_usd", "spent_usd")
-    _pass_up([(job_id, cap - on, spent) for job_id, cap, on, spent in lent])
+    found = Job.objects.filter(id__in=[job.id for job in ended if job.parent_id])
+    _pass_up([(job.pk, _cap(job) - _lent(job) - _held(job), _spent(job)) for job in found.only(*PURSE)])
     for woken in wake_joined(parents, now=now):
         transaction.on_commit(lambda woken=woken: hints.wake(woken.priority_class, woken.tenant_id))  # type: ignore[misc]  # bound now, not later
 
 
-def pass_up_late(job_id: UUID, spent_usd: Decimal) -> None:
-    """Charge an ended child's last calls to the jobs above it, too. Joins the caller's transaction."""
-    _pass_up([(job_id, Decimal(0), spent_usd)])
+def pass_up_late(job_id: UUID, *, held: Spending, spent: Spending) -> None:
+    """Charge an ended child's last calls to the jobs above it, too, in place of what was held for them. Joins the caller's transaction."""
+    _pass_up([(job_id, held, spent)])
 
 
-def _pass_up(shares: Sequence[tuple[UUID, Decimal, Decimal]]) -> None:
+PURSE = (
+    *("cost_cap_usd", "token_cap", "call_cap"),
+    *("lent_usd", "lent_tokens", "lent_calls"),
+    *("spent_usd", "spent_tokens", "spent_calls"),
+    *("held_usd", "held_tokens", "held_calls"),
+)
+
+
+def _cap(job: Job) -> Spending:
+    return Spending(job.cost_cap_usd, job.token_cap, job.call_cap)
+
+
+def _lent(job: Job) -> Spending:
+    return Spending(job.lent_usd, job.lent_tokens, job.lent_calls)
+
+
+def _held(job: Job) -> Spending:
+    """What was held for calls that a lost attempt may have made stays lent above: nobody knows what they cost."""
+    return Spending(job.held_usd, job.held_tokens, job.held_calls)
+
+
+def _spent(job: Job) -> Spending:
+    return Spending(job.spent_usd, job.spent_tokens, job.spent_calls)
+
+
+def _pass_up(shares: Sequence[tuple[UUID, Spending, Spending]]) -> None:
     ids, freed, spent = zip(*shares, strict=True)
-    statements.rows(GIVE_BACK, {"ids": list(ids), "freed": list(freed), "spent": list(spent), "ended": ENDED})
+    given = {f"freed_{name}": values for name, values in _columns(freed).items()} | _columns(spent)
+    statements.rows(GIVE_BACK, {"ids": list(ids), **given, "ended": ENDED})
+
+
+def _columns(amounts: Sequence[Spending]) -> dict[str, list[Any]]:
+    return {name: [getattr(amount, name) for amount in amounts] for name in ("usd", "tokens", "calls")}
 
 
 def wake_joined(parent_ids: Sequence[UUID], *, now: datetime) -> list[Moved]:

@@ -14,11 +14,14 @@ import orjson
 from agents.domain.steps import Step, StepKey
 from invocation.domain.jobs import Fence
 from invocation.services import journals, lifecycle
+from quota.domain.budgets import Spending
 
 TOLD = """
 moved.id, moved.attempt, moved.owner::text, job.tenant_id, job.endpoint, job.agent, job.mode, job.priority_class, job.traceparent,
 job.input, job.subject, job.locale, job.metadata, job.latency_budget_ms, job.cost_cap_usd, job.spent_usd, job.lent_usd,
-job.tries, job.failures, job.queued_at, job.answers, job.parent_id, job.root_id, job.depth
+job.tries, job.failures, job.queued_at, job.answers, job.parent_id, job.root_id, job.depth,
+job.token_cap, job.call_cap, job.spent_tokens, job.spent_calls, job.lent_tokens, job.lent_calls,
+job.held_usd, job.held_tokens, job.held_calls
 """
 
 
@@ -58,6 +61,25 @@ class HeldJob(NamedTuple):
     parent_id: UUID | None
     root_id: UUID | None
     depth: int
+    token_cap: int
+    call_cap: int
+    spent_tokens: int
+    spent_calls: int
+    lent_tokens: int
+    lent_calls: int
+    held_usd: Decimal
+    held_tokens: int
+    held_calls: int
+
+    @property
+    def remaining(self) -> Spending:
+        """Return what it may still spend; what a lost attempt had set aside counts as spent."""
+        return (
+            Spending(self.cost_cap_usd, self.token_cap, self.call_cap)
+            - Spending(self.spent_usd, self.spent_tokens, self.spent_calls)
+            - Spending(self.lent_usd, self.lent_tokens, self.lent_calls)
+            - Spending(self.held_usd, self.held_tokens, self.held_calls)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +101,14 @@ def claim(claims: Sequence[Claim]) -> Sequence[Claimed | None]:
     return [_claimed(job, steps.get(job.id, {})) if job else None for job in taken]
 
 
+JSON_COLUMNS = ("input", "metadata", "answers")
+
+
 def _claimed(job: HeldJob, steps: Mapping[StepKey, Step]) -> Claimed:
     return Claimed(job, Fence(str(job.id), job.attempt, job.owner), steps)
 
 
 def _held(row: tuple[Any, ...]) -> HeldJob:
     """Read a row of TOLD: JSON comes as text."""
-    job = HeldJob._make(row)
-    return job._replace(input=orjson.loads(job.input), metadata=orjson.loads(job.metadata), answers=orjson.loads(job.answers))
+    told = HeldJob._make(row)
+    return told._replace(**{column: orjson.loads(getattr(told, column)) for column in JSON_COLUMNS})

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import structlog
 
-from agents.domain.errors import PlatformError, RunError
+from agents.domain.errors import DayExceeded, PlatformError, RunError
 from agents.domain.steps import Step, StepKey
 from agents.domain.values import Progress, Request, Terms
 from agents.domain.waits import Parked, Wait
@@ -24,13 +24,15 @@ from invocation.gateways.announcing import Announcer
 from invocation.gateways.database import is_away, off_loop
 from invocation.gateways.grouping import Grouper
 from invocation.services import attempts, claims, journals, parking, records, results, targets
+from invocation.services.accounts import JobAccount
 from invocation.services.attempts import Completion
-from invocation.services.calls import Bill, own_budget
+from invocation.services.bills import Bill
 from invocation.services.claims import Claim, Claimed, HeldJob
 from invocation.services.records import Finished
 from invocation.services.running import Running, uncancel
 from invocation.services.runs import Assignment, Carried, Clock, Interrupted, Silent, Surroundings, carry_out
 from invocation.services.waits import JobWaits
+from quota.domain.budgets import Budget
 from quota.domain.ledger import ParentKind
 
 log = structlog.get_logger()
@@ -174,6 +176,8 @@ class JobEngine:
             await off_loop(parking.park, work.fence, outcome.wait, run.lines)
         elif isinstance(outcome, Stopped) or isinstance(outcome.error, Interrupted):
             await off_loop(attempts.hand_back, work.fence, run.lines)
+        elif isinstance(outcome.error, DayExceeded):
+            await off_loop(attempts.wait_for_the_next_day, work.fence, outcome.error, run)
         elif outcome.error:
             await work.fail(outcome.error, run)
         else:
@@ -210,7 +214,7 @@ class _Work:
         self.bill = Bill()
         self.journal = JobJournal(claimed, self.bill)
         self.clock = Clock()
-        self.budget = own_budget(self.job.cost_cap_usd - self.job.spent_usd - self.job.lent_usd)
+        self.budget = Budget(self.job.remaining)
 
     async def outcome(self) -> Outcome:
         """Run to an end of any kind; a person's or a drain's cancellation is an outcome, too."""
@@ -257,6 +261,7 @@ class _Work:
             parent_kind=ParentKind.JOB,
             parent_id=str(job.id),
             budgets=(self.budget,),
+            account=JobAccount(self.fence),
             patience=timedelta(milliseconds=job.latency_budget_ms),
         )
 

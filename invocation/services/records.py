@@ -13,7 +13,9 @@ import structlog
 from uuid6 import uuid7
 
 from agents.services.execution import Performance
+from invocation.domain.tiers import Downshift
 from invocation.gateways import statements
+from invocation.services import downshifts
 from invocation.services.runs import Carried
 from quota.domain.ledger import LedgerLine
 
@@ -44,6 +46,7 @@ class Finished:
     input_tokens: int
     output_tokens: int
     cost_usd: Any
+    downshifts: tuple[Downshift, ...] = ()
     lines: tuple[LedgerLine, ...]
     evidence: bytes | None
     """JSON for a judge: input, facts, output, agent and mode."""
@@ -73,6 +76,7 @@ def finished(carried: Carried, *, row: Any, source: str, outcome: str, since: da
         input_tokens=bill.usage.input,
         output_tokens=bill.usage.output,
         cost_usd=bill.cost_usd,
+        downshifts=tuple(bill.downshifts),
         lines=tuple(bill.take()),
         evidence=_evidence(performance, asked, row) if performance else None,
     )
@@ -94,7 +98,7 @@ WITH given AS (
     SELECT * FROM jsonb_to_recordset(%(runs)s::jsonb) AS row (
         id uuid, run_id uuid, source text, source_id uuid, tenant_id uuid, endpoint text, agent text, mode text, attempt int,
         traceparent text, outcome text, error_code text, waited_ms bigint, started_at timestamptz, first_delta_ms bigint,
-        duration_ms bigint, models_used jsonb, input_tokens bigint, output_tokens bigint, cost_usd numeric, told jsonb)
+        duration_ms bigint, models_used jsonb, input_tokens bigint, output_tokens bigint, cost_usd numeric, downshifts jsonb, told jsonb)
 ),
 told AS (
     INSERT INTO invocation_outbox (topic, run_id, data, at)
@@ -102,9 +106,9 @@ told AS (
 )
 INSERT INTO invocation_runrecord (
     id, tenant_id, endpoint, agent, mode, traceparent, source, source_id, attempt, outcome, error_code, started_at, finished_at,
-    waited_ms, first_delta_ms, duration_ms, models_used, input_tokens, output_tokens, cost_usd)
+    waited_ms, first_delta_ms, duration_ms, models_used, input_tokens, output_tokens, cost_usd, downshifts)
 SELECT id, tenant_id, endpoint, agent, mode, traceparent, source, source_id, attempt, outcome, error_code, started_at, %(now)s,
-    waited_ms, first_delta_ms, duration_ms, models_used, input_tokens, output_tokens, cost_usd
+    waited_ms, first_delta_ms, duration_ms, models_used, input_tokens, output_tokens, cost_usd, downshifts
 FROM given
 """
 
@@ -114,6 +118,7 @@ def write(runs: Sequence[Finished], *, now: datetime) -> None:
     if runs:
         given = orjson.dumps([_columns(run) for run in runs], default=str).decode()
         statements.rows(WRITE, {"runs": given, "topic": FINISHED, "now": now})
+        downshifts.count([(run.endpoint, each) for run in runs for each in run.downshifts])
 
 
 def _columns(run: Finished) -> dict[str, Any]:
@@ -140,5 +145,6 @@ def _columns(run: Finished) -> dict[str, Any]:
         "input_tokens": run.input_tokens,
         "output_tokens": run.output_tokens,
         "cost_usd": run.cost_usd,
+        "downshifts": [each.as_json() for each in run.downshifts] or None,
         "told": told,
     }

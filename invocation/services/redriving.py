@@ -11,6 +11,7 @@ import orjson
 from django.db import transaction
 
 from agents.domain import registry
+from invocation.domain.budgets import Wish
 from invocation.domain.contexts import Context, Relevance
 from invocation.domain.endpoints import check_size
 from invocation.domain.errors import AgentVersionGone, DeadLetterDiscarded, NotFound, StaleMove
@@ -82,7 +83,7 @@ def _again(job: Job, edit: Edit) -> Submission:
         locale=job.locale,
         metadata=job.metadata,
         ordering_key=job.ordering_key,
-        cost_usd=job.cost_cap_usd,
+        wish=Wish(cost_usd=job.cost_cap_usd, tokens=job.token_cap, model_calls=job.call_cap),
         webhook_id=job.webhook_id,
         context=_context(job),
         redrive_of=job.pk,

@@ -27,7 +27,9 @@ from invocation.domain.endpoints import Endpoint
 from invocation.gateways import declared, schemas
 from invocation.gateways.database import is_away
 from invocation.services import results
-from invocation.services.calls import Bill, PaidModels, Payer
+from invocation.services.accounts import Account
+from invocation.services.bills import Bill, Payer
+from invocation.services.calls import PaidModels
 from quota.domain.budgets import Budget
 from quota.domain.ledger import ParentKind
 
@@ -81,6 +83,8 @@ class Assignment:
     parent_id: str
     budgets: tuple[Budget, ...]
     """Each call must fit all of them: the run's own and those that it shares."""
+    account: Account
+    """Where its calls are set aside beside this process."""
     patience: timedelta
 
 
@@ -199,6 +203,7 @@ def _paid_models(assignment: Assignment, bill: Bill) -> PaidModels:
             parent_id=assignment.parent_id,
         ),
         budgets=assignment.budgets,
+        account=assignment.account,
         patience=assignment.patience,
     )
 

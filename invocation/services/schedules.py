@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -11,6 +11,7 @@ from uuid import UUID
 import structlog
 from django.db import IntegrityError, transaction
 
+from invocation.domain.budgets import Wish
 from invocation.domain.endpoints import Endpoint
 from invocation.domain.errors import InputInvalid, InvocationError, StaleMove
 from invocation.domain.schedules import FiringState
@@ -31,6 +32,7 @@ class ScheduleTerms:
     cron: str
     timezone: str
     input: Mapping[str, Any]
+    wish: Wish = field(default_factory=Wish)
 
 
 def create(terms: ScheduleTerms, *, now: datetime) -> Schedule:
@@ -124,7 +126,8 @@ def _advance(schedule: Schedule, *, now: datetime) -> None:
 
 def _fire(schedule: Schedule, *, due_at: datetime, now: datetime) -> Firing:
     endpoint = declared.book().find(schedule.endpoint)
-    accepted = submit(Submission(tenant_id=schedule.tenant_id, endpoint=endpoint, input=schedule.input), now=now)
+    wish = Wish(cost_usd=schedule.cost_usd, tokens=schedule.tokens, model_calls=schedule.model_calls)
+    accepted = submit(Submission(tenant_id=schedule.tenant_id, endpoint=endpoint, input=schedule.input, wish=wish), now=now)
     return Firing.objects.create(schedule=schedule, due_at=due_at, fired_at=now, job_id=accepted.job_id, state=FiringState.FIRED)
 
 
@@ -136,6 +139,7 @@ def _columns(terms: ScheduleTerms, *, now: datetime) -> dict[str, Any]:
         "cron": terms.cron,
         "timezone": terms.timezone,
         "input": dict(terms.input),
+        **asdict(terms.wish),
         "next_fire_at": _next(terms.cron, terms.timezone, now),
     }
 

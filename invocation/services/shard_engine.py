@@ -18,7 +18,7 @@ import structlog
 from django.db import DatabaseError
 from uuid6 import uuid7
 
-from agents.domain.errors import RunError
+from agents.domain.errors import DayExceeded, RunError
 from agents.domain.values import Request, Terms
 from invocation.domain import traces
 from invocation.domain.batches import Row, part_name
@@ -28,7 +28,8 @@ from invocation.gateways import declared, parquet
 from invocation.gateways.database import off_loop, patiently
 from invocation.models import Batch, BatchRow
 from invocation.services import batches, manifests, shards
-from invocation.services.calls import Bill, own_budget
+from invocation.services.accounts import Unshared
+from invocation.services.bills import Bill
 from invocation.services.no_waits import NoWaits
 from invocation.services.runs import Assignment, AttemptJournal, Carried, Clock, Silent, Surroundings, carry_out, is_retryable
 from invocation.services.shards import Checkpoint, ShardClaimed
@@ -148,29 +149,32 @@ class _Shard:
     async def finish(self, block: Sequence[Row]) -> None:
         """Run a block's rows and make them count. Raises StaleMove if the shard was taken from us.
 
-        When the process drains, or admission is held, rows that have not begun are left out; rows
-        begin in order, so that what was run is the block's beginning and stays paid for once. The
+        When the process drains, or admission is held, rows that have not begun are left out; so is a row
+        that the tenant's spent day refused. Whatever is finished is kept, and stays paid for once. The
         calls of a block that cannot count are booked all the same: they were made.
         """
-        allowance = own_budget(await off_loop(shards.reserve, self.shard))
+        allowance = Budget(await off_loop(shards.reserve, self.shard))
+        before = await off_loop(shards.finished_ahead, self.shard, [row.id for row in block])
         bills: list[Bill] = []
         try:
-            if done := await self._done(block, allowance, bills):
-                await off_loop(self._commit, done, _open(bills))
+            if done := await self._done([row for row in block if row.id not in before], allowance, bills):
+                kept = before | {each.row.id for each in done}
+                passed = len(list(takewhile(lambda row: row.id in kept, block)))
+                await off_loop(self._commit, done, passed, len(kept) - passed, _open(bills))
             elif lines := _open(bills):
                 await patiently(shards.book_late, self.shard, lines)
         except Exception:
             await patiently(shards.book_late, self.shard, _open(bills))
             raise
 
-    async def _done(self, block: Sequence[Row], allowance: Budget, bills: list[Bill]) -> list[FinishedRow]:
+    async def _done(self, rows: Sequence[Row], allowance: Budget, bills: list[Bill]) -> list[FinishedRow]:
         slots = asyncio.Semaphore(ROWS_AT_ONCE)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._row(row, slots, allowance, bills)) for row in block]
-        return [finished for finished in takewhile(bool, [task.result() for task in tasks]) if finished]
+            tasks = [group.create_task(self._row(row, slots, allowance, bills)) for row in rows]
+        return [finished for task in tasks if (finished := task.result())]
 
-    def _commit(self, done: Sequence[FinishedRow], lines: Sequence[LedgerLine]) -> None:
-        """Make the block's beginning count; what was paid for rows behind one that could not go on is booked all the same."""
+    def _commit(self, done: Sequence[FinishedRow], passed: int, ahead: int, lines: Sequence[LedgerLine]) -> None:
+        """Make what is finished count, rows behind one that was put off as well; what was paid for the others is booked with it."""
         shard = self.shard
         name = part_name(shard=shard.index, position=shard.position, attempt=shard.attempt)
         now = datetime.now(UTC)
@@ -180,6 +184,9 @@ class _Shard:
             rows=[self._record(each, now=now) for each in done],
             lines=lines,
             failed=sum(each.error is not None for each in done),
+            passed=passed,
+            ahead=ahead,
+            downshifts=[each for row in done for each in row.bill.downshifts],
         )
         shards.checkpoint(shard, block)
 
@@ -189,10 +196,13 @@ class _Shard:
                 return None
             bill, run_id = Bill(), uuid7()
             bills.append(bill)
-            budgets = (own_budget(self.endpoint.budgets.cost_usd), allowance)
+            budgets = (Budget(self.endpoint.budgets.spending), allowance)
             number, end = 1, time.monotonic() + self.batch.row_latency_ms / 1000
             while True:
                 carried = await self._carried(row, run_id, bill, budgets)
+                if isinstance(carried.error, DayExceeded) and not bill.models:
+                    self.is_held = True
+                    return None
                 if carried.error is None or not self._tries_again(carried.error, number, end):
                     return FinishedRow(row, run_id, carried, bill, number)
                 if not _is_own(carried.error) and self._is_draining():
@@ -230,6 +240,7 @@ class _Shard:
             parent_kind=ParentKind.BATCH,
             parent_id=str(batch.id),
             budgets=budgets,
+            account=Unshared(),
             patience=timedelta(milliseconds=batch.row_latency_ms),
         )
 

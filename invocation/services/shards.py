@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import ROUND_DOWN, Decimal
+from decimal import Decimal
+from types import MappingProxyType
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Count, F, Q, Sum
+from django.db.models import BigIntegerField, Count, F, Q, Sum
 from django.db.models.functions import Coalesce
 
 from invocation.domain.batches import SHARD_EDGES, ShardMove, ShardState, Slice
+from invocation.domain.budgets import part_of
 from invocation.domain.errors import StaleMove
+from invocation.domain.tiers import Downshift
 from invocation.models import Batch, BatchRow, Shard
-from invocation.services import batches
+from invocation.services import batches, downshifts
+from quota.domain.budgets import Spending
 from quota.domain.ledger import LedgerLine
-from quota.domain.prices import MICRO
 from quota.services import ledger
 
 FAILURES_OF_A_BATCH = 3
@@ -44,19 +47,34 @@ class Checkpoint:
     rows: Sequence[BatchRow]
     lines: Sequence[LedgerLine]
     failed: int
+    downshifts: Sequence[Downshift] = ()
+    passed: int
+    """How far the position moves: over all rows up to the first that is not finished."""
+    ahead: int = 0
+    """Rows behind it that are finished all the same: whoever goes on from here leaves them out."""
 
 
 def claim(shard_id: int, *, owner: UUID) -> ShardClaimed | None:
-    """Take a shard for a process; None if it is taken, done, cancelled or held."""
+    """Take a shard for a process; None if it is taken, done, cancelled or held, or if its tenant's plan has no more at work at once."""
     edge = SHARD_EDGES[ShardMove.CLAIM]
     now = datetime.now(UTC)
     free = Shard.objects.filter(pk=shard_id, state__in=edge.sources)
     batch = Batch.objects.filter(shards=shard_id).first()
     if batch is None or batches.is_held(batch):
         return None
-    if not free.update(state=edge.target, owner=owner, attempt=F("attempt") + 1, started_at=Coalesce("started_at", now)):
-        return None
+    with transaction.atomic():
+        if batches.room_of_plan(batch.tenant_id) == 0:
+            return None
+        if not free.update(state=edge.target, owner=owner, attempt=F("attempt") + 1, started_at=Coalesce("started_at", now)):
+            return None
     return ShardClaimed(Shard.objects.get(pk=shard_id), batch)
+
+
+def finished_ahead(shard: Shard, row_ids: Sequence[str]) -> frozenset[str]:
+    """Return which of these rows are finished already, though they lie behind the shard's position."""
+    if not shard.ahead:
+        return frozenset()
+    return frozenset(BatchRow.objects.filter(batch_id=shard.batch_id, row_id__in=row_ids).values_list("row_id", flat=True))
 
 
 def checkpoint(shard: Shard, block: Checkpoint) -> None:
@@ -65,19 +83,23 @@ def checkpoint(shard: Shard, block: Checkpoint) -> None:
         _hold(
             shard,
             ShardMove.CHECKPOINT,
-            position=F("position") + len(block.rows),
+            position=F("position") + block.passed,
             failed_rows=F("failed_rows") + block.failed,
             input_tokens=F("input_tokens") + sum(row.input_tokens for row in block.rows),
             output_tokens=F("output_tokens") + sum(row.output_tokens for row in block.rows),
             cost_usd=F("cost_usd") + sum((line.cost_usd for line in block.lines), Decimal(0)),
+            calls=F("calls") + len(block.lines),
             parts=[*shard.parts, block.part],
-            reserved_usd=0,
+            **_RESERVES_NOTHING,
+            ahead=block.ahead,
             failures=0,
         )
         BatchRow.objects.bulk_create(block.rows)
         ledger.append(block.lines)
+        downshifts.count([(shard.batch.endpoint, each) for each in block.downshifts])
     shard.parts = [*shard.parts, block.part]
-    shard.position += len(block.rows)
+    shard.position += block.passed
+    shard.ahead = block.ahead
 
 
 def book_late(shard: Shard, lines: Sequence[LedgerLine]) -> None:
@@ -87,8 +109,9 @@ def book_late(shard: Shard, lines: Sequence[LedgerLine]) -> None:
     """
     with transaction.atomic():
         if Shard.objects.select_for_update().filter(pk=shard.pk, attempt=shard.attempt).exclude(state=ShardState.QUEUED).exists():
-            cost = sum((line.cost_usd for line in ledger.append(lines)), Decimal(0))
-            Shard.objects.filter(pk=shard.pk).update(cost_usd=F("cost_usd") + cost)
+            booked = ledger.append(lines)
+            cost = sum((line.cost_usd for line in booked), Decimal(0))
+            Shard.objects.filter(pk=shard.pk).update(cost_usd=F("cost_usd") + cost, calls=F("calls") + len(booked))
 
 
 def complete(shard: Shard) -> None:
@@ -112,22 +135,30 @@ def return_broken_off(held: Sequence[Shard]) -> int:
     return sum(right.update(state=edge.target, owner=None) for right in rights)
 
 
-def reserve(shard: Shard) -> Decimal:
-    """Set aside what the shard's next block may cost and return it, in US dollars. Raises StaleMove.
+def reserve(shard: Shard) -> Spending:
+    """Set aside what the shard's next block may take and return it. Raises StaleMove.
 
     Each shard at work gets its part of what is neither spent nor set aside, under the
-    batch's lock: all of them together can never spend more than the batch's cap.
+    batch's lock: all of them together can never spend more than the batch's caps.
     """
     with transaction.atomic():
         batch = Batch.objects.select_for_update().get(pk=shard.batch_id)
-        Shard.objects.filter(pk=shard.pk).update(reserved_usd=0)
-        sums = batch.shards.aggregate(
-            gone=Coalesce(Sum(F("cost_usd") + F("reserved_usd")), Decimal(0)), working=Count("pk", filter=Q(owner__isnull=False))
-        )
-        part: Decimal = max(Decimal(0), batch.cost_cap_usd - sums["gone"]) / max(1, sums["working"])
-        part = part.quantize(MICRO, rounding=ROUND_DOWN)
-        _hold(shard, ShardMove.CHECKPOINT, reserved_usd=part)
+        Shard.objects.filter(pk=shard.pk).update(**_RESERVES_NOTHING)
+        sums = batch.shards.aggregate(**_GONE, working=Count("pk", filter=Q(owner__isnull=False)))
+        gone = Spending(sums["usd"], int(sums["tokens"]), int(sums["calls"]))
+        part = part_of(Spending(batch.cost_cap_usd, batch.token_cap, batch.call_cap) - gone, among=sums["working"])
+        _hold(shard, ShardMove.CHECKPOINT, reserved_usd=part.usd, reserved_tokens=part.tokens, reserved_calls=part.calls)
     return part
+
+
+_RESERVES_NOTHING: Mapping[str, int] = MappingProxyType({"reserved_usd": 0, "reserved_tokens": 0, "reserved_calls": 0})
+_GONE: Mapping[str, Coalesce] = MappingProxyType(
+    {
+        "usd": Coalesce(Sum(F("cost_usd") + F("reserved_usd")), Decimal(0)),
+        "tokens": Coalesce(Sum(F("input_tokens") + F("output_tokens") + F("reserved_tokens")), 0, output_field=BigIntegerField()),
+        "calls": Coalesce(Sum(F("calls") + F("reserved_calls")), 0, output_field=BigIntegerField()),
+    }
+)
 
 
 def charge(shard_id: int, *, owner: UUID, sentence: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -12,9 +11,10 @@ import orjson
 from django.db import transaction
 from django.db.models import F
 
-from agents.domain.errors import BudgetExceeded, ChildRefused, FanOutExceeded
+from agents.domain.errors import ChildRefused, FanOutExceeded
 from agents.domain.waits import Spawn
 from invocation.domain import traces
+from invocation.domain.budgets import Wish
 from invocation.domain.endpoints import Endpoint, check_size
 from invocation.domain.errors import InvocationError, StaleMove
 from invocation.domain.jobs import Fence
@@ -22,7 +22,9 @@ from invocation.domain.modes import Transport
 from invocation.domain.waits import excess
 from invocation.gateways import declared, hints, schemas
 from invocation.models import Job
+from invocation.services import accounts
 from invocation.services.submission import Lineage, Submission, check_input, submit
+from quota.domain.budgets import Spending
 
 
 def endpoint_of(spawn: Spawn) -> Endpoint:
@@ -48,7 +50,7 @@ def made_before(fence: Fence, spawn: Spawn) -> list[UUID]:
     return [found[place] for place in places] if found else []
 
 
-def spawn_children(fence: Fence, spawn: Spawn, endpoint: Endpoint, *, cap_usd: Decimal, now: datetime) -> list[UUID]:
+def spawn_children(fence: Fence, spawn: Spawn, endpoint: Endpoint, *, cap: Spending, now: datetime) -> list[UUID]:
     """Make the children where none were made before, lend each its cap, and return their ids in the order of their inputs.
 
     Raises FanOutExceeded or BudgetExceeded, and StaleMove if the attempt no longer holds the job: then nothing is made.
@@ -56,8 +58,8 @@ def spawn_children(fence: Fence, spawn: Spawn, endpoint: Endpoint, *, cap_usd: D
     with transaction.atomic():
         parent, root = _locked(fence)
         _count(parent, root, len(spawn.inputs))
-        _lend(parent, cap_usd * len(spawn.inputs))
-        children = _submissions(parent, root, spawn, endpoint, cap_usd)
+        _lend(parent, cap.times(len(spawn.inputs)))
+        children = _submissions(parent, root, spawn, endpoint, cap)
         ids = [submit(child, now=now).job_id for child in children]
     hints.wake(str(endpoint.policy.priority_class), parent.tenant_id)
     return ids
@@ -95,15 +97,15 @@ def _count(parent: Job, root: Job | None, wanted: int) -> None:
     Job.objects.filter(pk=root.pk).update(descendants=F("descendants") + wanted)
 
 
-def _lend(parent: Job, lent_usd: Decimal) -> None:
+def _lend(parent: Job, lent: Spending) -> None:
     """Set the children's caps aside of what the parent may still spend. Raises BudgetExceeded."""
-    left = parent.cost_cap_usd - parent.spent_usd - parent.lent_usd
-    if lent_usd > left:
-        raise BudgetExceeded(f"The children could spend {lent_usd} USD; this run has {left} USD left.")
-    Job.objects.filter(pk=parent.pk).update(lent_usd=F("lent_usd") + lent_usd)
+    accounts.must_hold_room(lent, accounts.remaining_of(parent))
+    Job.objects.filter(pk=parent.pk).update(
+        lent_usd=F("lent_usd") + lent.usd, lent_tokens=F("lent_tokens") + lent.tokens, lent_calls=F("lent_calls") + lent.calls
+    )
 
 
-def _submissions(parent: Job, root: Job | None, spawn: Spawn, endpoint: Endpoint, cap_usd: Decimal) -> list[Submission]:
+def _submissions(parent: Job, root: Job | None, spawn: Spawn, endpoint: Endpoint, cap: Spending) -> list[Submission]:
     return [
         Submission(
             tenant_id=parent.tenant_id,
@@ -111,7 +113,7 @@ def _submissions(parent: Job, root: Job | None, spawn: Spawn, endpoint: Endpoint
             input=value,
             subject=parent.subject,
             locale=parent.locale,
-            cost_usd=cap_usd,
+            wish=Wish(cost_usd=cap.usd, tokens=cap.tokens, model_calls=cap.calls),
             traceparent=traces.taken(parent.traceparent),
             lineage=Lineage(parent_id=parent.pk, root_id=root.pk if root else parent.pk, depth=parent.depth + 1, child_key=place),
         )

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -17,8 +16,9 @@ from uuid6 import uuid7
 
 from agents.services import providers
 from invocation.domain import traces
+from invocation.domain.budgets import Wish
 from invocation.domain.contexts import Context
-from invocation.domain.endpoints import Endpoint, check_estimate, narrowed
+from invocation.domain.endpoints import Endpoint, check_estimate
 from invocation.domain.errors import IdempotencyConflict, InputInvalid, LaneBusy
 from invocation.domain.jobs import OrderingPolicy
 from invocation.gateways import hints, schemas
@@ -51,7 +51,8 @@ class Submission:
     ordering_key: str | None = None
     idempotency_key: str | None = None
     fingerprint: str = ""
-    cost_usd: Decimal | None = None
+    wish: Wish = field(default_factory=Wish)
+    """What binds it, where that is narrower than the endpoint's own budgets."""
     expires_at: datetime | None = None
     redrive_of: UUID | None = None
     traceparent: str = ""
@@ -195,7 +196,7 @@ def _earlier(submission: Submission) -> Accepted:
 
 def _columns(submission: Submission, *, now: datetime) -> dict[str, Any]:
     endpoint = submission.endpoint
-    budgets, terms = endpoint.budgets, endpoint.policy
+    budgets, terms = endpoint.budgets.within(submission.wish), endpoint.policy
     job_id, context, lineage = uuid7(), submission.context, submission.lineage
     return {
         "id": job_id,
@@ -213,7 +214,9 @@ def _columns(submission: Submission, *, now: datetime) -> dict[str, Any]:
         "idempotency_key": submission.idempotency_key,
         "fingerprint": submission.fingerprint,
         "latency_budget_ms": budgets.whole_ms,
-        "cost_cap_usd": narrowed(submission.cost_usd, budgets.cost_usd),
+        "cost_cap_usd": budgets.cost_usd,
+        "token_cap": budgets.tokens,
+        "call_cap": budgets.model_calls,
         "tries": terms.tries,
         "redrive_of": submission.redrive_of,
         "now": now,

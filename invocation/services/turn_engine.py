@@ -24,13 +24,15 @@ from invocation.gateways.database import patiently
 from invocation.gateways.grouping import Grouper
 from invocation.gateways.streams import Event, StreamWriter, client, read_after
 from invocation.services import records, turns
-from invocation.services.calls import Bill, own_budget
+from invocation.services.accounts import Unshared
+from invocation.services.bills import Bill
 from invocation.services.no_waits import NoWaits
 from invocation.services.pens import Pen
 from invocation.services.records import Finished
 from invocation.services.running import Running, uncancel
 from invocation.services.runs import Assignment, AttemptJournal, Carried, Clock, Surroundings, carry_out, is_retryable
 from invocation.services.turns import Ending, TurnClaimed, escape_of, failure_event
+from quota.domain.budgets import Budget, Spending
 from quota.domain.ledger import ParentKind
 
 log = structlog.get_logger()
@@ -123,7 +125,7 @@ class _Performance:
         self.base = claimed.base
         self.endpoint = declared.book().by_label[claimed.turn.endpoint]
         self.bill = Bill()
-        self.budget = own_budget(claimed.turn.cost_cap_usd)
+        self.budget = Budget(Spending(claimed.turn.cost_cap_usd, claimed.turn.token_cap, claimed.turn.call_cap))
         self.clock = Clock()
         self.sink = StreamSink(pen)
 
@@ -232,6 +234,7 @@ class _Performance:
             "first_delta_ms": self._since_receipt(carried.clock.first_delta_ms),
             "duration_ms": self._since_receipt(carried.clock.elapsed_ms()),
             "model": ", ".join(bill.models),
+            "downshifts": [each.as_json() for each in bill.downshifts],
         }
 
     def _since_receipt(self, ms: int | None) -> int | None:
@@ -258,6 +261,7 @@ class _Performance:
             parent_kind=ParentKind.TURN,
             parent_id=str(turn.id),
             budgets=(self.budget,),
+            account=Unshared(),
             patience=turn.deadline - datetime.now(UTC),
         )
 

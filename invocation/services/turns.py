@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import F
 from django.db.models.functions import Greatest
 from uuid6 import uuid7
 
 from agents.domain.values import Exchange
 from invocation.domain import traces
+from invocation.domain.budgets import Wish
 from invocation.domain.endpoints import Endpoint
-from invocation.domain.errors import AdmissionHeld, NotFound, Saturated, SessionBusy, StaleMove
+from invocation.domain.errors import AdmissionHeld, NotFound, Saturated, SessionBusy, StaleMove, TooManyTurns
 from invocation.domain.turns import ENDED, SEQS_OF_A_CLAIM, TURN_EDGES, TurnMove, TurnState
 from invocation.models import Process, Session, Turn
 from invocation.selectors import admission as seen
@@ -30,6 +31,8 @@ from quota.services import ledger
 
 RETRY_SATURATED = timedelta(seconds=2)
 RETRY_HELD = timedelta(seconds=30)
+TURNS_OF_A_TENANT = 0x7E4A
+"""The class of the advisory locks under which a tenant's turns are counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,9 @@ class Opening:
     locale: str = "en"
     metadata: Mapping[str, str] | None = None
     traceparent: str = ""
+    wish: Wish = field(default_factory=Wish)
+    at_once: int | None = None
+    """The most turns that the tenant's plan has open at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +89,7 @@ def open_turn(opening: Opening, *, now: datetime) -> Opened:
     """Accept a turn durably. Its deadline counts from `now`, queue time included.
 
     Raises InputInvalid and its kin, NotFound for an unknown session, SessionBusy, and at
-    once, with Retry-After, Saturated or AdmissionHeld: a chat never waits for a slot.
+    once, with Retry-After, TooManyTurns, Saturated or AdmissionHeld: a chat never waits for a slot.
     """
     check_input(opening.endpoint, opening.input)
     session_id = opening.session_id or uuid7()
@@ -91,6 +97,7 @@ def open_turn(opening: Opening, *, now: datetime) -> Opened:
     _must_be_free(opening, agent, now=now)
     try:
         with transaction.atomic():
+            _must_fit_plan(opening)
             session = _session(opening, session_id, now=now)
             turn = _insert(opening, session, agent, now=now)
     except IntegrityError:
@@ -111,6 +118,22 @@ def _must_be_free(opening: Opening, agent: str, *, now: datetime) -> None:
         raise Saturated(f"All {slots} chat slots are taken: try again shortly.", retry_after=RETRY_SATURATED)
 
 
+def _must_fit_plan(opening: Opening) -> None:
+    """Refuse what the tenant's plan does not have open at once; its turns are counted one opening after another."""
+    if opening.at_once is None:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [TURNS_OF_A_TENANT, opening.tenant_id.int & 0x7FFFFFFF])
+    found = seen.open_turns_of(opening.tenant_id)
+    if found >= opening.at_once:
+        raise TooManyTurns(
+            f"{found} turns of this tenant are open; its plan allows {opening.at_once} at once.",
+            retry_after=RETRY_SATURATED,
+            limit=opening.at_once,
+            used=found,
+        )
+
+
 def _session(opening: Opening, session_id: UUID, *, now: datetime) -> Session:
     if opening.session_id is None:
         return Session.objects.create(id=session_id, tenant_id=opening.tenant_id, endpoint=opening.endpoint.label, created_at=now)
@@ -121,7 +144,7 @@ def _session(opening: Opening, session_id: UUID, *, now: datetime) -> Session:
 
 
 def _insert(opening: Opening, session: Session, agent: str, *, now: datetime) -> Turn:
-    endpoint, budgets = opening.endpoint, opening.endpoint.budgets
+    endpoint, budgets = opening.endpoint, opening.endpoint.budgets.within(opening.wish)
     return Turn.objects.create(
         session=session,
         number=session.turns.count() + 1,
@@ -137,6 +160,8 @@ def _insert(opening: Opening, session: Session, agent: str, *, now: datetime) ->
         metadata=dict(opening.metadata or {}),
         latency_budget_ms=budgets.whole_ms,
         cost_cap_usd=budgets.cost_usd,
+        token_cap=budgets.tokens,
+        call_cap=budgets.model_calls,
         received_at=now,
         deadline=now + budgets.whole,
     )

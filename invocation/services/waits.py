@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from uuid import UUID
 
-from agents.domain.errors import BudgetExceeded, RunError, WaitTimedOut
+from agents.domain.errors import RunError, WaitTimedOut
 from agents.domain.values import Json
 from agents.domain.waits import Child, ForAnswers, ForCallback, ForChildren, ForMoment, Outcome, Parked, Question, Spawn, Wait
+from invocation.domain.budgets import Wish
 from invocation.domain.endpoints import Endpoint
 from invocation.domain.errors import InvocationError
 from invocation.domain.jobs import Fence
@@ -16,7 +18,7 @@ from invocation.domain.modes import WaitKind
 from invocation.domain.waits import LEAST_CAP, cap_of_each
 from invocation.gateways.database import off_loop
 from invocation.selectors.children import outcomes_of
-from invocation.services import callbacks, spawning
+from invocation.services import accounts, callbacks, spawning
 from invocation.services.claims import HeldJob
 from invocation.services.no_waits import unavailable
 from quota.domain.budgets import Budget, Hold, Spending
@@ -75,13 +77,12 @@ class JobWaits:
     async def _spawned(self, spawn: Spawn) -> list[UUID]:
         """Make the children; this attempt's own budget shrinks with them, so that no call of it spends what was lent."""
         endpoint = spawning.endpoint_of(spawn)
-        left, count = self._budget.remaining.usd, len(spawn.inputs)
-        cap = cap_of_each(wish=spawn.cost_usd, ceiling=endpoint.budgets.cost_usd, left=left, count=count)
-        if cap < LEAST_CAP:
-            raise BudgetExceeded(f"{left} USD are left, which is too little for {count} children.")
-        hold = self._lent(Spending(cap * count))
+        count = len(spawn.inputs)
+        cap = cap_of_each(_wish(spawn), ceiling=endpoint.budgets.spending, left=self._budget.remaining, count=count)
+        accounts.must_hold_room(LEAST_CAP, cap)
+        hold = self._lent(cap.times(count))
         try:
-            ids = await off_loop(spawning.spawn_children, self._fence, spawn, endpoint, cap_usd=cap, now=self.now())
+            ids = await off_loop(spawning.spawn_children, self._fence, spawn, endpoint, cap=cap, now=self.now())
         except (RunError, InvocationError):
             # A refusal has lent nothing. A cancellation or a lost connection says nothing: the thread may commit all the same.
             self._budget.release(hold)
@@ -93,7 +94,7 @@ class JobWaits:
         try:
             return self._budget.reserve(amount)
         except BudgetSpent as spent:
-            raise BudgetExceeded(f"The children could spend {amount.usd} USD; {self._budget.remaining.usd} USD are left.") from spent
+            raise accounts.exceeded(spent) from spent
 
     def _parked(self, wait: Wait, until: datetime | None) -> BaseException:
         """Return what ends the attempt, or what the run is told once its patience is over."""
@@ -104,3 +105,8 @@ class JobWaits:
     def _must_allow(self, kind: WaitKind) -> None:
         if kind not in self._may_wait:
             raise unavailable(kind)
+
+
+def _wish(spawn: Spawn) -> Wish:
+    usd = None if spawn.cost_usd is None else Decimal(str(spawn.cost_usd))
+    return Wish(cost_usd=usd, tokens=spawn.tokens, model_calls=spawn.model_calls)

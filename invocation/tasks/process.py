@@ -13,6 +13,7 @@ from celery.signals import worker_ready, worker_shutting_down
 from django.conf import settings
 from django.db import DatabaseError, connections
 
+from agents.services import providers
 from invocation.gateways.announcing import Announcer
 from invocation.gateways.interpreter import suit_many_runs
 from invocation.gateways.loop import runs
@@ -64,6 +65,7 @@ def begin(sender: Any = None, **_: Any) -> None:
     build = _BUILDERS.get(queue)
     if build is None:
         return
+    providers.warm()
     announcer = Announcer(sender.hostname)
     worker = Worker(queue, build=lambda owner: _on_loop(lambda: build(owner, announcer, slots_of(queue))))
     _quarantine = Quarantine(queue, hostname=sender.hostname, slots=slots_of(queue))

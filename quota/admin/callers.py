@@ -24,7 +24,17 @@ WHOLE = 1.000001
 @admin.register(Plan)
 class PlanAdmin(Audited):
     effective = "A tenant's requests follow within 5 s, what waits with the next round."
-    list_display = ("name", "in_flight_p0", "in_flight_p1", "in_flight_p2", "in_flight_p3", "requests_per_minute", "weight")
+    list_display = (
+        "name",
+        "in_flight_p0",
+        "in_flight_p1",
+        "in_flight_p2",
+        "in_flight_p3",
+        "requests_per_minute",
+        "daily_tokens",
+        "daily_usd",
+        "weight",
+    )
 
 
 @admin.register(Tenant)

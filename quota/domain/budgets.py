@@ -1,4 +1,4 @@
-"""A run's budget: money and tokens are reserved before each call, so that parallel calls cannot overshoot.
+"""A run's budget: money, tokens and calls are reserved before each call, so that parallel calls cannot overshoot.
 
 Its methods do not await: on one event loop each is atomic.
 """
@@ -9,23 +9,60 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from quota.domain.errors import BudgetSpent
+from quota.domain.resources import Resource
+
+BOUNDLESS = 10**15
 
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """An amount of money (US dollars) and of tokens."""
+    """An amount of money (US dollars), of tokens, and of model calls."""
 
     usd: Decimal = Decimal(0)
     tokens: int = 0
+    calls: int = 0
 
     def __add__(self, other: Spending) -> Spending:
-        return Spending(self.usd + other.usd, self.tokens + other.tokens)
+        return Spending(self.usd + other.usd, self.tokens + other.tokens, self.calls + other.calls)
 
     def __sub__(self, other: Spending) -> Spending:
-        return Spending(self.usd - other.usd, self.tokens - other.tokens)
+        return Spending(self.usd - other.usd, self.tokens - other.tokens, self.calls - other.calls)
+
+    def times(self, count: int) -> Spending:
+        return Spending(self.usd * count, self.tokens * count, self.calls * count)
+
+    def lacking(self, room: Spending) -> Resource | None:
+        """Return the first thing of which the room has too little, or nothing."""
+        if self.usd > room.usd:
+            return Resource.MONEY
+        if self.tokens > room.tokens:
+            return Resource.TOKENS
+        return Resource.CALLS if self.calls > room.calls else None
 
     def fits(self, room: Spending) -> bool:
-        return self.usd <= room.usd and self.tokens <= room.tokens
+        return self.lacking(room) is None
+
+    def within(self, other: Spending) -> Spending:
+        """Return the smaller of each."""
+        return Spending(min(self.usd, other.usd), min(self.tokens, other.tokens), min(self.calls, other.calls))
+
+    def __str__(self) -> str:
+        return f"{self.usd} USD, {self.tokens} tokens and {self.calls} model calls"
+
+
+NONE = Spending()
+
+
+def of_money(usd: Decimal) -> Spending:
+    """Return a limit of money alone."""
+    return Spending(usd, BOUNDLESS, BOUNDLESS)
+
+
+def must_fit(amount: Spending, room: Spending, *, whose: str = "budget") -> None:
+    """Raise BudgetSpent, naming what runs out, unless there is room for the amount."""
+    lacking = amount.lacking(room)
+    if lacking is not None:
+        raise BudgetSpent(f"The call could take {amount}; the {whose} still holds {room}.", what=lacking)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +90,7 @@ class Budget:
 
     def reserve(self, amount: Spending) -> Hold:
         """Set the most that a call can cost aside, before the call. Raises BudgetSpent."""
-        remaining = self.remaining
-        if not amount.fits(remaining):
-            raise BudgetSpent(
-                f"The call could cost {amount.usd} USD and {amount.tokens} tokens; "
-                f"the budget still holds {remaining.usd} USD and {remaining.tokens} tokens."
-            )
+        must_fit(amount, self.remaining)
         self._count += 1
         self._open.add(self._count)
         self._held += amount

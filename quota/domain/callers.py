@@ -8,6 +8,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from quota.domain.classes import PriorityClass
+from quota.domain.days import UNLIMITED, DayLimits
 from quota.domain.errors import ClassNotAllowed, ScopeMissing
 
 
@@ -27,6 +28,7 @@ class PlanTerms:
     weight: int
     requests_per_minute: int
     in_flight: Mapping[PriorityClass, int | None]
+    day: DayLimits = UNLIMITED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

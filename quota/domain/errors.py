@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
+from decimal import Decimal
+from typing import Any
 
 from quota.domain.rates import Rate
+from quota.domain.resources import Resource
 
 
 class QuotaError(Exception):
@@ -95,9 +99,38 @@ class QuotaStoreUnavailable(QuotaError):
 
 
 class BudgetSpent(QuotaError):
-    """The call could cost more than the budget still holds. The call was not made."""
+    """The call could take more than the budget still holds of `what`. The call was not made."""
 
     code = "budget_spent"
+
+    def __init__(self, sentence: str, *, what: Resource) -> None:
+        super().__init__(sentence)
+        self.what = what
+
+
+class DaySpent(QuotaError):
+    """The tenant's money of the day is spent, or less is left than the call could cost. The call was not made.
+
+    `limit` and `used` are of the day, which ends at midnight UTC.
+    """
+
+    code = "daily_budget_spent"
+    retryable = True
+    what = Resource.MONEY
+    unit = "USD"
+
+    def __init__(self, *, limit: Decimal | int, used: Decimal | int, retry_after: timedelta) -> None:
+        sentence = f"This tenant's plan allows {limit} {self.unit} a day (UTC); {used} are used or set aside."
+        super().__init__(sentence, retry_after=retry_after)
+        self.facts: Mapping[str, Any] = {"limit": _told(limit), "used": _told(used)}
+
+
+class DayTokensSpent(DaySpent):
+    """The tenant's tokens of the day are spent, or fewer are left than the call could use. The call was not made."""
+
+    code = "daily_tokens_spent"
+    what = Resource.TOKENS
+    unit = "tokens"
 
 
 class UnknownPrice(QuotaError):
@@ -131,3 +164,8 @@ class ReportInvalid(QuotaError):
         super().__init__(sentence)
         self.line = line
         self.field = field
+
+
+def _told(amount: Decimal | int) -> int | str:
+    """Return an amount as JSON: money is a string, as everywhere."""
+    return amount if isinstance(amount, int) else str(amount)

@@ -8,6 +8,7 @@ from decimal import Decimal
 from enum import StrEnum
 from uuid import UUID
 
+from quota.domain.budgets import NONE, Spending
 from quota.domain.classes import PriorityClass
 from quota.domain.prices import Price
 
@@ -45,3 +46,9 @@ class LedgerLine:
     cost_usd: Decimal
     estimated: bool
     at: datetime
+    held: Spending = NONE
+    """What was set aside for the call where others count on it; the charge gives it back. Not of the ledger."""
+
+    @property
+    def spending(self) -> Spending:
+        return Spending(self.cost_usd, self.input_tokens + self.output_tokens, 1)

@@ -4,6 +4,7 @@ from quota.selectors.callers import (
     all_keys,
     caller_by_prefix,
     caller_of,
+    day_limits_of,
     key_by_prefix,
     limits_by_model,
     plan_terms,
@@ -13,12 +14,14 @@ from quota.selectors.callers import (
     terms_of_tenants,
 )
 from quota.selectors.ledger import booked_by_class, ledgers
+from quota.selectors.usage import used_on
 
 __all__ = [
     "all_keys",
     "booked_by_class",
     "caller_by_prefix",
     "caller_of",
+    "day_limits_of",
     "key_by_prefix",
     "ledgers",
     "limits_by_model",
@@ -27,4 +30,5 @@ __all__ = [
     "tenant_names",
     "terms_of",
     "terms_of_tenants",
+    "used_on",
 ]

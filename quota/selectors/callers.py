@@ -10,6 +10,7 @@ from django.db.models import QuerySet
 
 from quota.domain.callers import Caller, PlanTerms, Scope
 from quota.domain.classes import PriorityClass
+from quota.domain.days import UNLIMITED, DayLimits
 from quota.domain.limits import Limits
 from quota.models import ApiKey, ModelQuota, Plan, Tenant
 
@@ -43,7 +44,17 @@ def plan_terms(plan: Plan) -> PlanTerms:
         PriorityClass.P2: plan.in_flight_p2,
         PriorityClass.P3: plan.in_flight_p3,
     }
-    return PlanTerms(plan.name, plan.weight, plan.requests_per_minute, MappingProxyType(caps))
+    return PlanTerms(plan.name, plan.weight, plan.requests_per_minute, MappingProxyType(caps), _day_of(plan))
+
+
+def _day_of(plan: Plan) -> DayLimits:
+    return DayLimits(plan.daily_usd, plan.daily_tokens)
+
+
+def day_limits_of(tenant_id: UUID) -> DayLimits:
+    """Return what the tenant's plan allows a day; nobody's day is unlimited, because nobody calls for it."""
+    plan = Plan.objects.filter(tenants=tenant_id).first()
+    return _day_of(plan) if plan else UNLIMITED
 
 
 def terms_of_tenants() -> Mapping[UUID, PlanTerms]:

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
 from django.db import connections
 
+from quota.domain.budgets import Spending
 from quota.domain.usage import FIGURES, Figures, Grouping, Selection, Used
 from quota.models import UsageMark
 from quota.selectors.ledger import ledgers
@@ -77,6 +79,13 @@ def used(selection: Selection, by: Sequence[Grouping], *, now: datetime, after: 
 def total(selection: Selection, *, now: datetime) -> Figures:
     """Sum a whole selection."""
     return sum((each.figures for each in used(selection, (), now=now)), Figures())
+
+
+def used_on(tenant_id: UUID, day: date) -> Spending:
+    """Return what a tenant's calls of a UTC day have used."""
+    end = _midnight(day + DAY)
+    found = total(Selection(since=_midnight(day), until=end, tenant_id=tenant_id), now=end)
+    return Spending(found.cost_usd, found.tokens, found.calls)
 
 
 def pages(selection: Selection, by: Sequence[Grouping], *, now: datetime, most: int) -> Iterator[list[Used]]:

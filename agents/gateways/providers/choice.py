@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from types import MappingProxyType
 
 from agents.domain.providers import Provider
@@ -24,6 +25,17 @@ MODELS: Mapping[str, Mapping[Tier, str]] = MappingProxyType(
 )
 
 
+PACKAGES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "offline": (),
+        "openai": ("openai",),
+        "anthropic": ("anthropic",),
+        "bedrock": ("botocore.session", "botocore.auth", "botocore.eventstream", "httpx"),
+    }
+)
+"""What the first call of each would import: up to two seconds of work, more than a chat has."""
+
+
 class UnknownProvider(LookupError):
     """No provider of this name can be built; the sentence names those that can."""
 
@@ -42,7 +54,7 @@ class _Given:
 def build(
     name: str, *, base_url: str = "", api_key: str = "", region: str = "", pacing: Pacing | None = None, faults: Faults | None = None
 ) -> Provider:
-    """Build the provider of this name, importing its package only at its first call. Raises UnknownProvider.
+    """Build the provider of this name, importing its package only at its first call, unless `warm` did. Raises UnknownProvider.
 
     `base_url` and `api_key` concern providers over HTTP, `region` Bedrock, `pacing` and `faults`
     the offline one (none by default: whoever chats must not be able to break it); the others ignore them.
@@ -52,6 +64,12 @@ def build(
     except KeyError:
         raise UnknownProvider(f"There is no model provider {name!r}; choose one of: {', '.join(_BUILDERS)}.") from None
     return builder(_Given(base_url=base_url, api_key=api_key, region=region, pacing=pacing, faults=faults or Faults()))
+
+
+def warm(name: str) -> None:
+    """Import what the first call would import, in a process that will make one."""
+    for module in PACKAGES.get(name, ()):
+        import_module(module)
 
 
 def _offline(given: _Given) -> Provider:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from invocation.api.shapes.fields import LABEL, PageQuery, Text
+from invocation.api.shapes.fields import LABEL, DownshiftShape, PageQuery, Text
 from invocation.domain.modes import Mode
 from quota.domain.classes import PriorityClass
 
@@ -15,6 +16,25 @@ class ClassUse(serializers.Serializer[Any]):
     priority_class = serializers.ChoiceField(choices=[str(each) for each in PriorityClass])
     in_flight = serializers.IntegerField()
     cap = serializers.IntegerField(allow_null=True, help_text="null is no cap.")
+
+
+class MoneyUse(serializers.Serializer[Any]):
+    limit = serializers.DecimalField(max_digits=12, decimal_places=2, allow_null=True, help_text="null is no limit.")
+    used = serializers.DecimalField(max_digits=14, decimal_places=6)
+
+
+class TokenUse(serializers.Serializer[Any]):
+    limit = serializers.IntegerField(allow_null=True, help_text="null is no limit.")
+    used = serializers.IntegerField()
+
+
+class DayUse(serializers.Serializer[Any]):
+    """The UTC day: what is used of it, calls under way included."""
+
+    date = serializers.DateField()
+    ends_at = serializers.DateTimeField()
+    usd = MoneyUse()
+    tokens = TokenUse()
 
 
 class QuotaShape(serializers.Serializer[Any]):
@@ -27,6 +47,7 @@ class QuotaShape(serializers.Serializer[Any]):
     requests_left = serializers.IntegerField()
     scopes = serializers.ListField(child=serializers.CharField())
     highest_class = serializers.ChoiceField(choices=[str(each) for each in PriorityClass])
+    day = DayUse()
     classes = ClassUse(many=True)
 
 
@@ -56,7 +77,12 @@ class RunShape(serializers.Serializer[Any]):
     input_tokens = serializers.IntegerField()
     output_tokens = serializers.IntegerField()
     cost_usd = serializers.DecimalField(max_digits=14, decimal_places=6)
+    downshifts = serializers.SerializerMethodField()
     traceparent = serializers.CharField()
+
+    @extend_schema_field(DownshiftShape(many=True))
+    def get_downshifts(self, run: Any) -> list[dict[str, str]]:
+        return run.downshifts or []
 
 
 class RunPage(serializers.Serializer[Any]):

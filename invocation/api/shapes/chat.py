@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from invocation.api.bodies import Shape
-from invocation.api.shapes.fields import LABEL, AfterQuery, JsonObject, MaybeJsonObject, Metadata, Text
+from invocation.api.shapes.fields import LABEL, AfterQuery, Budget, DownshiftShape, JsonObject, MaybeJsonObject, Metadata, Text
 from invocation.domain.turns import TurnState
 
 
@@ -20,6 +21,7 @@ class ChatBody(Shape):
     subject = Text(required=False, max_length=200)
     locale = Text(required=False, max_length=16)
     metadata = Metadata(required=False)
+    budget = Budget(required=False, help_text="What the turn may spend, below the endpoint's own ceiling.")
 
 
 class SessionQuery(AfterQuery):
@@ -36,12 +38,18 @@ class TurnShape(serializers.Serializer[Any]):
     text = serializers.CharField()
     output = MaybeJsonObject()
     error = MaybeJsonObject()
+    downshifts = serializers.SerializerMethodField()
     truncated = serializers.BooleanField()
     retracted = serializers.BooleanField()
     received_at = serializers.DateTimeField()
     deadline = serializers.DateTimeField()
     started_at = serializers.DateTimeField(allow_null=True)
     finished_at = serializers.DateTimeField(allow_null=True)
+
+    @extend_schema_field(DownshiftShape(many=True))
+    def get_downshifts(self, turn: Any) -> list[dict[str, str]]:
+        """Return which calls a cheaper tier answered, as the turn's last event tells."""
+        return list((turn.last_event or {}).get("data", {}).get("downshifts", []))
 
 
 class SessionShape(serializers.Serializer[Any]):

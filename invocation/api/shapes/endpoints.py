@@ -21,6 +21,8 @@ class BudgetsShape(serializers.Serializer[Any]):
     first_delta_ms = serializers.IntegerField()
     whole_ms = serializers.IntegerField()
     cost_usd = serializers.DecimalField(max_digits=12, decimal_places=6)
+    tokens = serializers.IntegerField(help_text="Of all model calls of one invocation.")
+    model_calls = serializers.IntegerField()
 
 
 class EndpointShape(serializers.Serializer[Any]):
@@ -69,6 +71,8 @@ def shown(endpoint: Endpoint) -> dict[str, Any]:
             "first_delta_ms": round(budgets.first_delta.total_seconds() * 1000),
             "whole_ms": budgets.whole_ms,
             "cost_usd": f"{budgets.cost_usd:f}",
+            "tokens": budgets.tokens,
+            "model_calls": budgets.model_calls,
         },
         "deadline": str(terms.deadline),
         "verification": str(endpoint.floor),

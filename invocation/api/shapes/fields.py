@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -11,8 +12,10 @@ from rest_framework import serializers
 
 from invocation.api.bodies import Shape
 from invocation.api.cursors import MOST, USUAL
+from invocation.domain.budgets import Wish
 from invocation.domain.redrives import AgentChoice
 
+MOST_OF_A_BUDGET = 10**15
 LABEL: dict[str, Any] = {"max_length": 120, "help_text": "An endpoint's label: `name@version`."}
 
 
@@ -86,7 +89,26 @@ class AgentChosen(serializers.ChoiceField):
 class Budget(Shape):
     """What the invocation may spend; never more than the endpoint's own ceiling."""
 
-    cost_usd = serializers.DecimalField(max_digits=12, decimal_places=6, min_value=Decimal("0.000001"))
+    cost_usd = serializers.DecimalField(required=False, max_digits=12, decimal_places=6, min_value=Decimal("0.000001"))
+    tokens = Whole(required=False, min_value=1, max_value=MOST_OF_A_BUDGET, help_text="Of all model calls, questions and answers.")
+    model_calls = Whole(required=False, min_value=1, max_value=MOST_OF_A_BUDGET, help_text="How many models it may ask.")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if not attrs:
+            raise serializers.ValidationError("Name at least one of cost_usd, tokens and model_calls.")
+        return attrs
+
+
+def wish_of(told: Mapping[str, Any]) -> Wish:
+    """Return what a body's `budget` asks to be bound by."""
+    return Wish(**(told.get("budget") or {}))
+
+
+class DownshiftShape(serializers.Serializer[Any]):
+    """A model call that was stepped down from one tier to another, and why: `cost`, `latency` or `quota`."""
+
+    def get_fields(self) -> dict[str, Any]:
+        return {name: serializers.CharField() for name in ("from", "to", "reason")}
 
 
 class PageQuery(Shape):

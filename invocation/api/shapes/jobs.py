@@ -9,7 +9,19 @@ from rest_framework import serializers
 
 from invocation.api.bodies import Shape
 from invocation.api.shapes.contexts import ContextBody, NamedContext, RelevanceShape
-from invocation.api.shapes.fields import LABEL, AgentChosen, AnyJson, Budget, JsonObject, MaybeJsonObject, Metadata, Moment, PageQuery, Text
+from invocation.api.shapes.fields import (
+    LABEL,
+    AgentChosen,
+    AnyJson,
+    Budget,
+    DownshiftShape,
+    JsonObject,
+    MaybeJsonObject,
+    Metadata,
+    Moment,
+    PageQuery,
+    Text,
+)
 from invocation.domain.jobs import JobState, OrderingPolicy
 
 STATES = [str(state) for state in JobState]
@@ -116,6 +128,10 @@ class JobShape(serializers.Serializer[Any]):
     latency_budget_ms = serializers.IntegerField()
     cost_cap_usd = serializers.DecimalField(max_digits=12, decimal_places=6)
     spent_usd = serializers.DecimalField(max_digits=12, decimal_places=6)
+    token_cap = serializers.IntegerField()
+    spent_tokens = serializers.IntegerField()
+    call_cap = serializers.IntegerField()
+    spent_calls = serializers.IntegerField(help_text="Model calls, its children's included.")
     traceparent = serializers.CharField()
     created_at = serializers.DateTimeField()
     started_at = serializers.DateTimeField(allow_null=True)
@@ -133,6 +149,7 @@ class JobShape(serializers.Serializer[Any]):
 class JobDetail(JobShape):
     """A job with its place in the queue and its kin."""
 
+    downshifts = DownshiftShape(many=True, help_text="Calls that a cheaper tier answered, over all attempts.")
     input = JsonObject()
     awaiting = MaybeJsonObject(help_text="What a waiting job waits for: `callback` with its `url`, or `children` by id.")
     due_at = serializers.DateTimeField(allow_null=True, help_text="When a parked job goes on in any case.")

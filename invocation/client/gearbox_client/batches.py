@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from gearbox_client.calls import MOST_OF_A_PAGE, Call, Page, get, given, items_of, page_of, place, post
+from gearbox_client.calls import MOST_OF_A_PAGE, Call, Page, budget_of, get, given, items_of, page_of, place, post
 from gearbox_client.groups import Group, W, exchange, pages
 from gearbox_client.reading import reader
 from gearbox_client.values.batches import Batch, Dataset, Shard
@@ -17,15 +17,23 @@ class Batches(Group[W]):
 
     @exchange
     def open(
-        self, endpoint: str, manifest: str | Iterable[Mapping[str, Any]], *, shards: int | None = None, budget: Decimal | None = None
+        self,
+        endpoint: str,
+        manifest: str | Iterable[Mapping[str, Any]],
+        *,
+        shards: int | None = None,
+        budget: Decimal | None = None,
+        tokens: int | None = None,
+        model_calls: int | None = None,
     ) -> Call[Batch]:
-        """Open a batch over a file of your folder in the object store, or over these rows; `budget` is in US dollars.
+        """Open a batch over a file of your folder in the object store, or over these rows.
 
+        All rows together spend no more than `budget` (US dollars), `tokens` and `model_calls`.
         It is sent once: when it is Unreachable, look whether the batch is there before you open it again.
         """
         rows = manifest if isinstance(manifest, str) else {"rows": [dict(row) for row in manifest]}
-        told_budget = None if budget is None else {"cost_usd": f"{budget:f}"}
-        return post(place("batches"), reader(Batch), given(endpoint=endpoint, manifest=rows, shards=shards, budget=told_budget))
+        body = given(endpoint=endpoint, manifest=rows, shards=shards, budget=budget_of(budget, tokens, model_calls))
+        return post(place("batches"), reader(Batch), body)
 
     @exchange
     def get(self, batch_id: str) -> Call[Batch]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
@@ -87,6 +88,11 @@ def place(*segments: str) -> str:
         if segment in {"", ".", ".."}:
             raise ValueError(f"{segment!r} is no name and no id.")
     return "/v1/" + "/".join(quote(segment, safe="@") for segment in segments)
+
+
+def budget_of(usd: Decimal | None, tokens: int | None, model_calls: int | None) -> Mapping[str, Any] | None:
+    """Return what an invocation may spend as the wire has it; None where nothing is said."""
+    return given(cost_usd=None if usd is None else f"{usd:f}", tokens=tokens, model_calls=model_calls) or None
 
 
 def given(**fields: Any) -> dict[str, Any]:

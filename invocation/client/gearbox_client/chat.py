@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
-from gearbox_client.calls import Streaming, get, given, place, post
+from gearbox_client.calls import Streaming, budget_of, get, given, place, post
 from gearbox_client.groups import Group, W, stream
 from gearbox_client.problems import UnreadableAnswer
 from gearbox_client.reading import nothing
@@ -28,14 +29,24 @@ class Chat(Group[W]):
         subject: str | None = None,
         locale: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        budget: Decimal | None = None,
+        tokens: int | None = None,
+        model_calls: int | None = None,
     ) -> Streaming:
         """Yield one turn's events as they come, up to `turn.completed` or `turn.failed`.
 
         Without a session a new one begins. The question is sent once: a connection that is
-        cut after the first answer is resumed, one that is cut before is Unreachable.
+        cut after the first answer is resumed, one that is cut before is Unreachable. The turn
+        spends no more than `budget` (US dollars), `tokens` and `model_calls`.
         """
         body = given(
-            endpoint=endpoint, input=dict(input), session=session, subject=subject, locale=locale, metadata=metadata and dict(metadata)
+            endpoint=endpoint,
+            input=dict(input),
+            session=session,
+            subject=subject,
+            locale=locale,
+            metadata=metadata and dict(metadata),
+            budget=budget_of(budget, tokens, model_calls),
         )
         return Streaming(
             opening=post(place("chat"), nothing, body),

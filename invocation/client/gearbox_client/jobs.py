@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any, Literal
 from uuid import uuid4
 
-from gearbox_client.calls import MOST_OF_A_PAGE, Call, Page, Streaming, get, given, items_of, moment, page_of, place, post
+from gearbox_client.calls import MOST_OF_A_PAGE, Call, Page, Streaming, budget_of, get, given, items_of, moment, page_of, place, post
 from gearbox_client.groups import Group, W, exchange, pages, stream
 from gearbox_client.reading import nothing, reader
 from gearbox_client.values.events import LAST_OF_A_JOB
@@ -29,6 +29,8 @@ class Jobs(Group[W]):
         ordering_policy: OrderingPolicy | None = None,
         context: Context | None = None,
         budget: Decimal | None = None,
+        tokens: int | None = None,
+        model_calls: int | None = None,
         expires_at: datetime | None = None,
         webhook: str | None = None,
         metadata: Mapping[str, str] | None = None,
@@ -37,7 +39,8 @@ class Jobs(Group[W]):
     ) -> Call[AcceptedJob]:
         """Submit a job and return as soon as it is durable.
 
-        `budget` is in US dollars, `webhook` is the id of one of yours. Without an
+        It spends no more than `budget` (US dollars), `tokens` and `model_calls`, children included.
+        `webhook` is the id of one of yours. Without an
         `idempotency_key` one is made, so that this call's own repeats make one job; give
         yours to be safe over your own restarts too.
         """
@@ -47,7 +50,7 @@ class Jobs(Group[W]):
             ordering_key=ordering_key,
             ordering_policy=ordering_policy,
             context=context,
-            budget=None if budget is None else {"cost_usd": f"{budget:f}"},
+            budget=budget_of(budget, tokens, model_calls),
             expires_at=moment(expires_at),
             webhook=webhook,
             metadata=metadata and dict(metadata),

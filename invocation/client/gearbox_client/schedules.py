@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
-from gearbox_client.calls import MOST_OF_A_PAGE, Call, Method, Page, get, given, page_of, place, post
+from gearbox_client.calls import MOST_OF_A_PAGE, Call, Method, Page, budget_of, get, given, page_of, place, post
 from gearbox_client.groups import Group, W, exchange, pages
 from gearbox_client.reading import nothing, reader
 from gearbox_client.values.schedules import Firing, Schedule
@@ -23,8 +24,13 @@ class Schedules(Group[W]):
         input: Mapping[str, Any],  # noqa: A002  (the wire's own word)
         *,
         timezone: str | None = None,
+        budget: Decimal | None = None,
+        tokens: int | None = None,
+        model_calls: int | None = None,
     ) -> Call[Schedule]:
-        body = given(name=name, endpoint=endpoint, cron=cron, input=dict(input), timezone=timezone)
+        """Keep a schedule. Each of its runs spends no more than `budget` (US dollars), `tokens` and `model_calls`."""
+        spends = budget_of(budget, tokens, model_calls)
+        body = given(name=name, endpoint=endpoint, cron=cron, input=dict(input), timezone=timezone, budget=spends)
         return post(place("schedules"), reader(Schedule), body)
 
     @exchange
@@ -46,9 +52,14 @@ class Schedules(Group[W]):
         cron: str | None = None,
         timezone: str | None = None,
         input: Mapping[str, Any] | None = None,  # noqa: A002
+        budget: Decimal | None = None,
+        tokens: int | None = None,
+        model_calls: int | None = None,
     ) -> Call[Schedule]:
         """Change the fields that are given; the others stay."""
-        body = given(name=name, endpoint=endpoint, cron=cron, timezone=timezone, input=None if input is None else dict(input))
+        told = None if input is None else dict(input)
+        spends = budget_of(budget, tokens, model_calls)
+        body = given(name=name, endpoint=endpoint, cron=cron, timezone=timezone, input=told, budget=spends)
         return Call(method=Method.PATCH, path=place("schedules", schedule_id), read=reader(Schedule), body=body)
 
     @exchange

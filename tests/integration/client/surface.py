@@ -39,6 +39,8 @@ ARGUMENTS: Mapping[str, Any] = MappingProxyType(
         "shards": 1,
         "after": 0,
         "budget": Decimal("0.01"),
+        "tokens": 1_000,
+        "model_calls": 3,
         "expires_at": SOON,
         "since": SOON,
         "until": SOON,

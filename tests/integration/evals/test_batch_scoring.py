@@ -58,6 +58,8 @@ def complete(folder: Path, rows: Sequence[Mapping[str, Any]]) -> UUID:
         output=str(folder),
         rows=len(rows),
         cost_cap_usd=1,
+        token_cap=1_000_000,
+        call_cap=1_000,
         row_latency_ms=1_000,
         created_at=NOW,
         finished_at=NOW,

@@ -81,6 +81,8 @@ def a_batch(*, tenant_id: UUID | None = None, shards: int = 4, started_at: datet
         output="batches/1",
         rows=10 * shards,
         cost_cap_usd=5,
+        token_cap=1_000_000,
+        call_cap=1_000,
         row_latency_ms=1_000,
         created_at=started_at,
         started_at=started_at,

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 from uuid import UUID, uuid4
 
+from invocation.domain.budgets import Wish
 from invocation.domain.jobs import HELD_BY_A_WORKER, PARKED, TERMINAL, JobState
 from invocation.domain.turns import ENDED, TurnState
 from invocation.gateways import declared
@@ -55,6 +56,8 @@ def a_job(state: JobState = JobState.QUEUED, *, tenant_id: UUID | None = None, *
             "input": {"text": "hello"},
             "latency_budget_ms": 90_000,
             "cost_cap_usd": Decimal("0.5"),
+            "token_cap": 1_000_000,
+            "call_cap": 1_000,
             "tries": 3,
             "created_at": NOW,
             "queued_at": NOW,
@@ -108,6 +111,8 @@ def a_turn(state: TurnState = TurnState.QUEUED, *, session: Session | None = Non
             "input": {"text": "hello"},
             "latency_budget_ms": 6_000,
             "cost_cap_usd": Decimal("0.05"),
+            "token_cap": 60_000,
+            "call_cap": 20,
             "received_at": now,
             "deadline": now + timedelta(seconds=6),
             "owner": uuid4() if state is TurnState.WORKING else None,
@@ -118,10 +123,14 @@ def a_turn(state: TurnState = TurnState.QUEUED, *, session: Session | None = Non
     )
 
 
+WISHES = ("cost_usd", "tokens", "model_calls")
+
+
 def a_submission(tenant_id: UUID, *, endpoint: str = "personalize@1", given: Mapping[str, Any] | None = None, **terms: Any) -> Submission:
-    return Submission(
-        tenant_id=tenant_id, endpoint=declared.book().find(endpoint), input={"text": "hello"} if given is None else given, **terms
-    )
+    """Ask for a job; of the terms, what names a budget is its wish."""
+    wish = Wish(**{name: terms.pop(name) for name in WISHES if name in terms})
+    asked = {"text": "hello"} if given is None else given
+    return Submission(tenant_id=tenant_id, endpoint=declared.book().find(endpoint), input=asked, wish=wish, **terms)
 
 
 def told(job: Job | UUID) -> list[tuple[int, str]]:

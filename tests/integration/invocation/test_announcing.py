@@ -85,7 +85,8 @@ def test_what_waits_for_a_broker_that_does_not_answer_is_bounded_and_counted(sil
 @pytest.mark.parametrize(("outcome", "state"), [("completed", "SUCCESS"), ("failed", "FAILURE")])
 def test_celerys_own_receiver_sees_the_whole_run(outcome: str, state: str) -> None:
     app.set_default()
-    seen, run_id = State(), uuid4()
+    seen: Any = State()
+    run_id = uuid4()
     with listening(seen):
         announcer = Announcer("the-announcer")
         announcer.started(run_id, "librarian@1", "find@1")
@@ -101,11 +102,11 @@ def test_celerys_own_receiver_sees_the_whole_run(outcome: str, state: str) -> No
 def listening(seen: Any) -> Iterator[None]:
     """Let Celery's own receiver, as Flower has it, write what it hears into `seen`."""
     with app.connection_for_read() as connection, redis.Redis.from_url(settings.BROKER_URL) as broker:
-        others = broker.pubsub_numpat()  # type: ignore[no-untyped-call]
+        others = broker.pubsub_numpat()
         receiver = app.events.Receiver(connection, handlers={"*": seen.event})
         thread = threading.Thread(target=lambda: receiver.capture(limit=None, timeout=None, wakeup=False))
         thread.start()
-        wait_until(lambda: broker.pubsub_numpat() > others)  # type: ignore[no-untyped-call]
+        wait_until(lambda: broker.pubsub_numpat() > others)
         try:
             yield
         finally:

@@ -22,7 +22,7 @@ from invocation.gateways.database import is_away, off_loop
 from invocation.models import Job, RunRecord
 from invocation.services import attempts, claims, jobs
 from invocation.services.attempts import MOST_UNDECLARED
-from invocation.services.calls import Bill
+from invocation.services.bills import Bill
 from invocation.services.submission import submit
 from quota.models import LedgerEntry
 from tests.integration.invocation.conftest import OnLoop, until

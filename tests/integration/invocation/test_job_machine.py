@@ -28,6 +28,7 @@ from invocation.models import Job, JobEvent, Outbox, Process, Result, RunRecord,
 from invocation.services import admission, attempts, claims, jobs, journals, parking, processes, quarantine, redriving, rescue, spawning
 from invocation.services.claims import Claim
 from invocation.services.submission import submit
+from quota.domain.budgets import Spending
 from quota.domain.classes import PriorityClass
 from quota.models import LedgerEntry
 from quota.selectors import terms_of_tenants
@@ -288,9 +289,9 @@ class Machine(RuleBasedStateMachine):
         endpoint = spawning.endpoint_of(spawn)
         fits = job.depth < MOST_DEPTH and cap * many <= job.cap - job.spent - job.lent
         if not (job.is_held_by(fence) and fits):
-            self.refused(lambda: spawning.spawn_children(fence, spawn, endpoint, cap_usd=cap, now=now()))
+            self.refused(lambda: spawning.spawn_children(fence, spawn, endpoint, cap=Spending(cap), now=now()))
             return
-        made = spawning.spawn_children(fence, spawn, endpoint, cap_usd=cap, now=now())
+        made = spawning.spawn_children(fence, spawn, endpoint, cap=Spending(cap), now=now())
         for child_id in made:
             job.children.append(self.add(child_id, job.tenant, parent=job, cap=cap))
 

@@ -48,6 +48,12 @@ class SpokenModels:
     def remaining_usd(self) -> float:
         return TERMS.cost_cap_usd
 
+    def remaining_tokens(self) -> int:
+        return 1_000
+
+    def remaining_calls(self) -> int:
+        return 10
+
 
 class Audience:
     """Remembers all that it was shown, in order."""

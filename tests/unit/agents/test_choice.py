@@ -9,6 +9,7 @@ import pytest
 
 from agents.domain.values import Tier
 from agents.gateways.providers import MODELS, UnknownProvider, build
+from agents.gateways.providers.choice import PACKAGES
 from agents.gateways.providers.lengths import LENGTHS
 
 
@@ -37,5 +38,17 @@ def test_an_unknown_provider_is_refused_and_the_known_ones_are_named() -> None:
 def test_building_the_providers_loads_no_sdk() -> None:
     heavy = {"openai", "anthropic", "boto3", "botocore", "httpx", "httpx2"}
     code = f"import sys, agents.gateways.providers as p; [p.build(name) for name in p.MODELS]; sys.exit(len({heavy} & set(sys.modules)))"
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_every_provider_says_what_its_first_call_imports() -> None:
+    assert PACKAGES.keys() == MODELS.keys()
+
+
+@pytest.mark.parametrize("name", [name for name in PACKAGES if PACKAGES[name]])
+def test_a_warm_process_has_imported_what_the_first_call_needs(name: str) -> None:
+    warm = f"from agents.gateways.providers.choice import PACKAGES, warm; warm({name!r})"
+    code = f"import sys; {warm}; sys.exit(len(set(PACKAGES[{name!r}]) - set(sys.modules)))"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -85,6 +85,14 @@ def test_cost_ceilings_grow_from_a_turn_to_a_batch() -> None:
     assert all(isinstance(ceiling, Decimal) for ceiling in ceilings)
 
 
+def test_tokens_and_model_calls_have_ceilings_in_every_mode_that_grow_likewise() -> None:
+    modes = (SYNC, QUEUE, TRIGGER, WINDOW)
+    for knob in ("token_cap", "call_cap"):
+        ceilings = [getattr(policy(mode), knob) for mode in modes]
+        assert ceilings[0] > 0
+        assert ceilings == sorted(set(ceilings))
+
+
 def test_the_table_cannot_be_changed() -> None:
     with pytest.raises(TypeError):
         POLICIES[SYNC] = policy(QUEUE)  # type: ignore[index]

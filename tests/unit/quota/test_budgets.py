@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from quota.domain.budgets import Budget, Spending
 from quota.domain.errors import BudgetSpent
+from quota.domain.resources import Resource
 
 CENT = Decimal("0.01")
 
@@ -26,7 +27,7 @@ async def _spend(budget: Budget, amount: Spending) -> bool:
 
 
 async def test_two_hundred_parallel_calls_against_the_last_cent_spend_at_most_that_cent() -> None:
-    budget = Budget(Spending(CENT, 1_000_000))
+    budget = Budget(Spending(CENT, 1_000_000, 1_000))
     amount = Spending(Decimal("0.003"), 100)
 
     made = await asyncio.gather(*(_spend(budget, amount) for _ in range(200)))
@@ -35,11 +36,21 @@ async def test_two_hundred_parallel_calls_against_the_last_cent_spend_at_most_th
     assert budget.spent.usd == Decimal("0.009")
 
 
-def test_tokens_bind_as_money_does() -> None:
-    budget = Budget(Spending(CENT, 100))
+@pytest.mark.parametrize(
+    ("amount", "what"),
+    [
+        (Spending(2 * CENT, 0, 0), Resource.MONEY),
+        (Spending(Decimal(0), 101, 0), Resource.TOKENS),
+        (Spending(Decimal(0), 0, 4), Resource.CALLS),
+    ],
+)
+def test_money_tokens_and_calls_bind_and_a_refusal_names_what_ran_out(amount: Spending, what: Resource) -> None:
+    budget = Budget(Spending(CENT, 100, 3))
 
-    with pytest.raises(BudgetSpent):
-        budget.reserve(Spending(Decimal(0), 101))
+    with pytest.raises(BudgetSpent) as refusal:
+        budget.reserve(amount)
+    assert refusal.value.what is what
+    assert budget.remaining == budget.limit
 
 
 def test_what_was_spent_before_a_resume_counts() -> None:

@@ -21,6 +21,8 @@ class Budgets:
     first_delta_ms: int
     whole_ms: int
     cost_usd: Decimal
+    tokens: int
+    model_calls: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ class Progress:
     input_tokens: int
     output_tokens: int
     cost_usd: Decimal
+    model_calls: int = 0
     rate: float | None = None
     eta_s: float | None = None
 
@@ -36,6 +37,8 @@ class Batch:
     mode: str = ""
     manifest_sha256: str = ""
     cost_cap_usd: Decimal | None = None
+    token_cap: int | None = None
+    call_cap: int | None = None
     traceparent: str = ""
     started_at: datetime | None = None
     finished_at: datetime | None = None

@@ -80,6 +80,10 @@ class Job:
     latency_budget_ms: int | None = None
     cost_cap_usd: Decimal | None = None
     spent_usd: Decimal | None = None
+    token_cap: int | None = None
+    spent_tokens: int | None = None
+    call_cap: int | None = None
+    spent_calls: int | None = None
     traceparent: str = ""
     started_at: datetime | None = None
     finished_at: datetime | None = None
@@ -93,6 +97,7 @@ class Job:
     relevance: Relevance | None = None
     redrive_of: str | None = None
     redriven_as: str | None = None
+    downshifts: tuple[Mapping[str, str], ...] = ()
 
     @property
     def has_ended(self) -> bool:

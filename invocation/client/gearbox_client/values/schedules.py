@@ -19,6 +19,7 @@ class Schedule:
     is_paused: bool
     next_fire_at: datetime
     created_at: datetime
+    budget: Mapping[str, Any] | None = None
     last_fired_at: datetime | None = None
 
 

@@ -101,7 +101,7 @@ def test_every_endpoint_is_listed_with_its_contract(account: Account, more_endpo
 
     assert {"chat@1", "voice@1", "personalize@1", "refund@1", "enrich@1", "retention@1", "old@1"} <= set(listed)
     assert (chat["mode"], chat["transport"], chat["sibling"]) == ("streaming-sync", "session", "personalize@1")
-    assert chat["budgets"] == {"first_delta_ms": 1400, "whole_ms": 6000, "cost_usd": "0.05"}
+    assert chat["budgets"] == {"first_delta_ms": 1400, "whole_ms": 6000, "cost_usd": "0.05", "tokens": 60_000, "model_calls": 20}
     assert listed["refund@1"]["may_wait"] == ["person"]
     assert listed["old@1"]["successor"] == "few@1"
     assert account.api.get("/v1/endpoints/chat@1").json() == chat

@@ -13,13 +13,14 @@ import pyarrow.parquet as pq
 from kombu import Queue
 
 from invocation.domain.batches import ShardState
+from invocation.domain.budgets import Wish
 from invocation.gateways import declared, objects
 from invocation.models import Batch
 from invocation.services import batches, datasets
 from invocation.services.batches import BatchOpening
 from invocation.services.shard_engine import ShardEngine
 from tests.integration.invocation.conftest import OnLoop
-from tests.integration.invocation.rows import NOW
+from tests.integration.invocation.rows import NOW, WISHES
 
 TENANT = uuid4()
 LINES = [{"row_id": f"row-{number:03d}", "text": f"row {number}", "says": [f"said {number}"]} for number in range(150)]
@@ -34,7 +35,9 @@ def manifest(lines: list[Any], *, raw: bytes | None = None) -> Path:
 def opened(lines: list[Any] | None = None, **terms: Any) -> Batch:
     endpoint = declared.book().find(terms.pop("endpoint", "trial-batch@1"))
     source = terms.pop("source", None) or manifest(LINES if lines is None else lines)
-    return batches.open_batch(BatchOpening(tenant_id=TENANT, endpoint=endpoint, source=source, **{"shards": 4, **terms}), now=NOW)
+    wish = Wish(**{name: terms.pop(name) for name in WISHES if name in terms})
+    opening = BatchOpening(tenant_id=TENANT, endpoint=endpoint, source=source, wish=wish, **{"shards": 4, **terms})
+    return batches.open_batch(opening, now=NOW)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ def block_of(shard: Shard, *, name: str = "shard=00000/late.parquet") -> Checkpo
         duration_ms=1,
         at=NOW,
     )
-    return Checkpoint(part=name, rows=[row], lines=[], failed=0)
+    return Checkpoint(part=name, rows=[row], lines=[], failed=0, passed=1)
 
 
 @pytest.mark.parametrize("act", ["checkpoint", "complete", "hand_back"])
@@ -131,14 +131,15 @@ def test_shards_of_dead_processes_are_queued_again_and_others_are_not() -> None:
 
 
 def test_shards_that_come_one_after_another_never_hold_more_than_the_ceiling() -> None:
-    batch = opened(shards=4, cost_usd=Decimal("1.00"))
+    batch = opened(shards=4, cost_usd=Decimal("1.00"), tokens=9, model_calls=5)
     parts = []
     for shard in batch.shards.order_by("index"):
         claimed = shards.claim(shard.pk, owner=uuid4())
         assert claimed is not None
         parts.append(shards.reserve(claimed.shard))
 
-    assert parts == [Decimal("1.00"), 0, 0, 0]
+    assert [part.usd for part in parts] == [Decimal("1.00"), 0, 0, 0]
+    assert ([part.tokens for part in parts], [part.calls for part in parts]) == ([9, 0, 0, 0], [5, 0, 0, 0])
     assert sum(batch.shards.values_list("reserved_usd", flat=True), Decimal(0)) == batch.cost_cap_usd
 
 
@@ -148,4 +149,4 @@ def test_what_is_spent_cannot_be_set_aside() -> None:
     claimed = shards.claim(batch.shards.get(index=0).pk, owner=uuid4())
 
     assert claimed is not None
-    assert shards.reserve(claimed.shard) == Decimal("0.25")
+    assert shards.reserve(claimed.shard).usd == Decimal("0.25")

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from invocation.domain import waits
+from invocation.domain.budgets import Wish
 from invocation.domain.waits import cap_of_each
 from invocation.models import Job
 from invocation.services import engine, jobs, spawning
+from quota.domain.budgets import of_money
 from quota.models import LedgerEntry
 from tests.integration.invocation.conftest import OnLoop
 from tests.integration.invocation.waits.family import DONE
@@ -165,7 +167,7 @@ def test_caps_that_do_not_fit_are_refused_and_make_no_child(on_loop: OnLoop[Any]
 def test_the_row_refuses_what_the_attempt_would_lend_too_much(on_loop: OnLoop[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever an attempt believes of its budget, the row's own numbers decide."""
     lend = spawning.spawn_children
-    monkeypatch.setattr(spawning, "spawn_children", lambda *given, cap_usd, now: lend(*given, cap_usd=10 * cap_usd, now=now))
+    monkeypatch.setattr(spawning, "spawn_children", lambda *given, cap, now: lend(*given, cap=cap.times(10), now=now))
     job = played(on_loop, queued(spawn(MODEL, MODEL, usd=0.1)))
 
     assert (fault(job), children_of(job), job.lent_usd) == ("budget_exceeded", [], Decimal(0))
@@ -202,4 +204,7 @@ def test_a_whole_tree_spends_no_more_than_its_root_may(on_loop: OnLoop[Any]) -> 
     ],
 )
 def test_a_child_may_spend_what_was_said_or_its_share(wish: float | None, ceiling: str, left: str, count: int, cap: str) -> None:
-    assert cap_of_each(wish=wish, ceiling=Decimal(ceiling), left=Decimal(left), count=count) == Decimal(cap)
+    usd = None if wish is None else Decimal(str(wish))
+    shared = cap_of_each(Wish(cost_usd=usd), ceiling=of_money(Decimal(ceiling)), left=of_money(Decimal(left)), count=count)
+
+    assert shared.usd == Decimal(cap)

@@ -1,0 +1,128 @@
+"""Accounts: what a job may still spend, on its row; set aside there before each call, so that no other attempt spends it again.
+
+A lost attempt, frozen or cut off, may go on for a while. What it set aside stays set aside: nobody
+knows what its last calls cost. It sets nothing more aside, because the row names another holder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Protocol
+
+from agents.domain.errors import BudgetExceeded, CallsExceeded, TokensExceeded
+from invocation.domain.errors import StaleMove
+from invocation.domain.jobs import Fence
+from invocation.gateways import statements
+from invocation.gateways.database import off_loop
+from invocation.models import Job
+from quota.domain.budgets import Spending, must_fit
+from quota.domain.errors import BudgetSpent
+from quota.domain.resources import Resource
+
+KINDS: Mapping[Resource, type[BudgetExceeded]] = MappingProxyType(
+    {Resource.MONEY: BudgetExceeded, Resource.TOKENS: TokensExceeded, Resource.CALLS: CallsExceeded}
+)
+
+# Room and right stand in the UPDATE's own WHERE: of two hundred that ask at once, as many are let in as fit.
+HOLD = """
+UPDATE invocation_job SET held_usd = held_usd + %(usd)s, held_tokens = held_tokens + %(tokens)s, held_calls = held_calls + %(calls)s
+WHERE id = %(id)s::uuid AND attempt = %(attempt)s AND owner = %(owner)s::uuid
+  AND cost_cap_usd - spent_usd - lent_usd - held_usd >= %(usd)s
+  AND token_cap - spent_tokens - lent_tokens - held_tokens >= %(tokens)s
+  AND call_cap - spent_calls - lent_calls - held_calls >= %(calls)s
+RETURNING TRUE
+"""
+RELEASE = """
+UPDATE invocation_job SET held_usd = held_usd - %(usd)s, held_tokens = held_tokens - %(tokens)s, held_calls = held_calls - %(calls)s
+WHERE id = %(id)s::uuid AND attempt = %(attempt)s AND owner = %(owner)s::uuid
+"""
+
+
+class Account(Protocol):
+    """Where a run's calls are set aside beside its own process."""
+
+    is_durable: bool
+    """What is held stays held until it is charged."""
+
+    async def hold(self, amount: Spending) -> None:
+        """Set the most of a call aside. Raises BudgetSpent."""
+
+    async def release(self, amount: Spending) -> None:
+        """Give back what no call will be charged for."""
+
+
+class JobAccount:
+    """The row of the job that an attempt holds. `hold` also raises StaleMove."""
+
+    is_durable = True
+
+    def __init__(self, fence: Fence) -> None:
+        self._fence = fence
+
+    async def hold(self, amount: Spending) -> None:
+        await off_loop(hold, self._fence, amount)
+
+    async def release(self, amount: Spending) -> None:
+        await off_loop(release, self._fence, amount)
+
+
+class Unshared:
+    """What a run may spend is no other process's, or was set aside as a whole before."""
+
+    is_durable = False
+
+    async def hold(self, amount: Spending) -> None:
+        return
+
+    async def release(self, amount: Spending) -> None:
+        return
+
+
+def hold(fence: Fence, amount: Spending) -> None:
+    """Set an amount aside on the job's row. Raises BudgetSpent, or StaleMove if the attempt no longer holds the job."""
+    if not statements.rows(HOLD, _given(fence, amount)):
+        job = Job.objects.filter(pk=fence.job_id, attempt=fence.attempt, owner=fence.owner).first()
+        if job is None:
+            raise StaleMove(f"Attempt {fence.attempt} no longer holds job {fence.job_id}.")
+        must_fit(amount, remaining_of(job), whose="job")
+        raise BudgetSpent("The job's budget is just being set aside by others.", what=Resource.MONEY)
+
+
+def release(fence: Fence, amount: Spending) -> None:
+    """Give an amount back that was held for a call that was not made. A lost attempt gives nothing back."""
+    statements.rows(RELEASE, _given(fence, amount))
+
+
+def remaining_of(job: Job) -> Spending:
+    """Return what is neither spent, nor lent, nor held."""
+    return (
+        Spending(job.cost_cap_usd, job.token_cap, job.call_cap)
+        - Spending(job.spent_usd, job.spent_tokens, job.spent_calls)
+        - Spending(job.lent_usd, job.lent_tokens, job.lent_calls)
+        - Spending(job.held_usd, job.held_tokens, job.held_calls)
+    )
+
+
+def exceeded(spent: BudgetSpent) -> BudgetExceeded:
+    """Return the error that tells an agent what ran out."""
+    return KINDS[spent.what](str(spent))
+
+
+def must_hold_room(amount: Spending, room: Spending) -> None:
+    """Raise the BudgetExceeded that names what is lacking, unless there is room for the amount."""
+    try:
+        must_fit(amount, room, whose="run")
+    except BudgetSpent as spent:
+        raise exceeded(spent) from spent
+
+
+def _given(fence: Fence, amount: Spending) -> dict[str, object]:
+    return {
+        "id": fence.job_id,
+        "attempt": fence.attempt,
+        "owner": fence.owner,
+        "usd": amount.usd,
+        "tokens": amount.tokens,
+        "calls": amount.calls,
+    }

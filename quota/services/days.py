@@ -1,0 +1,216 @@
+"""A tenant's day: money and tokens are set aside before each model call, for all processes at once, and settled after it.
+
+The store counts. Where it knows no day, as after a wipe, the count begins from the ledger, with whatever may be
+under way counted as spent for a while. While the store is away p0 goes on under a quarter of what the ledger
+says is left, in each process; the other classes wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import time
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from uuid import UUID, uuid4
+from weakref import WeakKeyDictionary
+
+from django import db
+
+from quota import selectors
+from quota.domain.budgets import NONE, Spending
+from quota.domain.callers import Caller
+from quota.domain.classes import PriorityClass
+from quota.domain.days import DayHold, DayLimits, DayStanding, day_of, ends_in, refusal
+from quota.domain.errors import QuotaError, QuotaExceeded, QuotaStoreUnavailable
+from quota.gateways import day_counts
+from quota.gateways.day_counts import Count
+from quota.services import plans
+
+UnderWay = Callable[[], Awaitable[Spending]]
+LOOK_AGAIN_S, LONGEST_LOOK_S = 0.05, 1.0
+ALL_SET_ASIDE = "What is left of the tenant's day is set aside for calls that are under way."
+TRIES = 3
+"""A count that is wiped between its beginning and its use is begun again, so often."""
+
+_local: defaultdict[tuple[UUID, date], Spending] = defaultdict(Spending)
+_beginning: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+_late: deque[tuple[DayHold, Spending]] = deque(maxlen=10_000)
+"""What was settled while the store was away."""
+
+
+async def take(
+    tenant_id: UUID, amount: Spending, *, priority_class: PriorityClass, under_way: UnderWay, patience: timedelta
+) -> DayHold | None:
+    """Set the most of a call aside of the tenant's day; None where its plan has no limit of a day.
+
+    Where only calls under way stand in its way it waits for them, at most as long as `patience`, and then raises
+    QuotaExceeded; a class that does not go on without the store waits for that, and then raises
+    QuotaStoreUnavailable. Raises DaySpent or DayTokensSpent at once.
+    """
+    limits = await plans.day_limits(tenant_id)
+    if not limits.is_limited:
+        return None
+    end, pause_s = time.monotonic() + patience.total_seconds(), LOOK_AGAIN_S
+    while True:
+        now = datetime.now(UTC)
+        hold = DayHold(uuid4(), tenant_id, day_of(now), amount)
+        answer = await _asked(hold, limits, priority_class, under_way, now=now)
+        if isinstance(answer, DayHold):
+            return answer
+        await _wait(answer, pause_s=pause_s, left_s=end - time.monotonic())
+        pause_s = min(2 * pause_s, LONGEST_LOOK_S)
+
+
+async def settle(hold: DayHold | None, used: Spending) -> None:
+    """Count what was really used. What cannot be told while the store is away is told when it is back."""
+    if hold is None:
+        return
+    if hold.is_local:
+        _local[hold.tenant_id, hold.day] += used - hold.amount
+    try:
+        await day_counts.settle(hold, used)
+    except QuotaStoreUnavailable:
+        _late.append((hold, used))
+
+
+async def release(hold: DayHold | None) -> None:
+    """Give back what no call was made with."""
+    await settle(hold, NONE)
+
+
+def standings(callers: Sequence[Caller], *, now: datetime) -> list[DayStanding | None]:
+    """Return how each caller's day stands, in one exchange; None for one without a limit, or of whose day nothing is counted yet."""
+    limited = [caller for caller in callers if caller.plan.day.is_limited]
+    if not limited:
+        return [None] * len(callers)
+    try:
+        found = dict(
+            zip([each.tenant_id for each in limited], day_counts.read([(each.tenant_id, day_of(now)) for each in limited]), strict=True)
+        )
+    except QuotaStoreUnavailable:
+        found = {}
+    return [_standing(caller.plan.day, found.get(caller.tenant_id), now=now) for caller in callers]
+
+
+def standing(caller: Caller, *, now: datetime, under_way: Callable[[UUID], Spending]) -> DayStanding | None:
+    """Return how the caller's day stands, begun from the ledger where nobody counts yet; None for one without a limit."""
+    limits = caller.plan.day
+    if not limits.is_limited:
+        return None
+    [counted] = standings([caller], now=now)
+    return counted or _begun(caller, under_way, now=now)
+
+
+def must_have_room(caller: Caller, *, now: datetime, under_way: Callable[[UUID], Spending]) -> None:
+    """Raise DaySpent or DayTokensSpent if nothing is left of the caller's day."""
+    found = standing(caller, now=now, under_way=under_way)
+    if found and found.spent:
+        raise refusal(found.spent, found.limits, found.used, now=now)
+
+
+def is_spent(tenant_id: UUID, *, now: datetime) -> bool:
+    """Say whether nothing is left of a tenant's day; a day that nobody counts is not spent."""
+    limits = plans.day_limits_now(tenant_id)
+    if not limits.is_limited:
+        return False
+    try:
+        [count] = day_counts.read([(tenant_id, day_of(now))])
+    except QuotaStoreUnavailable:
+        return False
+    return count is not None and limits.is_spent(count.used - count.held) is not None
+
+
+async def _asked(
+    hold: DayHold, limits: DayLimits, priority_class: PriorityClass, under_way: UnderWay, *, now: datetime
+) -> DayHold | QuotaError:
+    """Return the hold, or the refusal that holds for now. Raises DaySpent."""
+    try:
+        taking = await _taken(hold, limits, under_way)
+    except QuotaStoreUnavailable as away:
+        return await _taken_here(hold, limits, now=now) if priority_class is PriorityClass.P0 else away
+    if taking.lacking is not None:
+        raise refusal(taking.lacking, limits, taking.used, now=now)
+    return QuotaExceeded(ALL_SET_ASIDE, retry_after=timedelta(seconds=1)) if taking.is_busy else hold
+
+
+async def _taken(hold: DayHold, limits: DayLimits, under_way: UnderWay) -> day_counts.Taking:
+    await _tell_late()
+    taking = await day_counts.take(hold, limits=limits)
+    if taking.is_counted:
+        return taking
+    async with _one_begins():
+        return await _begun_and_taken(hold, limits, under_way)
+
+
+async def _wait(answer: QuotaError, *, pause_s: float, left_s: float) -> None:
+    if left_s <= 0:
+        raise answer
+    await asyncio.sleep(min(left_s, pause_s * (0.5 + random.random())))  # noqa: S311  (spreads the waiting, guards nothing)
+
+
+async def _begun_and_taken(hold: DayHold, limits: DayLimits, under_way: UnderWay) -> day_counts.Taking:
+    """Begin the day's count, unless another has meanwhile, and take. A count may be wiped again in between."""
+    for _ in range(TRIES):
+        taking = await day_counts.take(hold, limits=limits)
+        if taking.is_counted:
+            return taking
+        # In this order: a call that ends in between is counted twice for a while, never not at all.
+        open_calls = await under_way()
+        used = await asyncio.to_thread(_used, hold.tenant_id, hold.day)
+        await day_counts.fill(hold.tenant_id, hold.day, used=used, under_way=open_calls)
+    raise QuotaStoreUnavailable("The quota store forgets what it is told.")
+
+
+def _one_begins() -> asyncio.Lock:
+    """Return this loop's lock: two hundred calls need not read the ledger two hundred times."""
+    return _beginning.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+
+
+def _used(tenant_id: UUID, day: date) -> Spending:
+    try:
+        return selectors.used_on(tenant_id, day)
+    finally:
+        db.connection.close()
+
+
+async def _tell_late() -> None:
+    while _late:
+        hold, used = _late.popleft()
+        try:
+            await day_counts.settle(hold, used)
+        except QuotaStoreUnavailable:
+            _late.append((hold, used))
+            raise
+
+
+async def _taken_here(hold: DayHold, limits: DayLimits, *, now: datetime) -> DayHold:
+    """Take of this process's own share of what the ledger says is left."""
+    used = await asyncio.to_thread(_used, hold.tenant_id, hold.day)
+    share, here = limits.quarter_of_rest(used), _local[hold.tenant_id, hold.day]
+    lacking = share.lacking(here, hold.amount)
+    if lacking is not None:
+        raise refusal(lacking, limits, used, now=now)
+    _local[hold.tenant_id, hold.day] += hold.amount
+    return DayHold(hold.id, hold.tenant_id, hold.day, hold.amount, is_local=True)
+
+
+def _begun(caller: Caller, under_way: Callable[[UUID], Spending], *, now: datetime) -> DayStanding:
+    """Begin the day's count from the ledger, and return how the day stands by then."""
+    held, day = under_way(caller.tenant_id), day_of(now)
+    used = selectors.used_on(caller.tenant_id, day)
+    try:
+        day_counts.fill_now(caller.tenant_id, day, used=used, under_way=held)
+    except QuotaStoreUnavailable:
+        held = NONE
+    return DayStanding(caller.plan.day, used + held, _seconds(now), held)
+
+
+def _standing(limits: DayLimits, count: Count | None, *, now: datetime) -> DayStanding | None:
+    return None if count is None or not limits.is_limited else DayStanding(limits, count.used, _seconds(now), count.held)
+
+
+def _seconds(now: datetime) -> int:
+    return math.ceil(ends_in(now).total_seconds())

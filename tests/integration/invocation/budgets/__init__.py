@@ -1,0 +1,1 @@
+"""Budgets as a tree, tiers, and a tenant's day."""

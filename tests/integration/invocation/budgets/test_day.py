@@ -1,0 +1,191 @@
+"""A tenant's spent day: jobs wait for the next, batches pause, chats are refused, and whoever copes finishes with what it has."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from invocation.domain.batches import ShardState
+from invocation.domain.budgets import Wish
+from invocation.domain.errors import TooManyTurns
+from invocation.domain.jobs import JobState
+from invocation.gateways import declared, objects
+from invocation.gateways.database import off_loop
+from invocation.models import Batch, BatchRow, Job, Turn
+from invocation.selectors import outstanding
+from invocation.services import batches, jobs, shards, turns
+from invocation.services.batches import BatchOpening
+from invocation.services.turns import Opening, open_turn
+from quota.domain.budgets import Spending
+from quota.domain.days import day_of, ends_in
+from quota.gateways import day_counts
+from quota.models import LedgerEntry, Plan
+from quota.services import plans
+from tests.integration.invocation.batches.planned import Workers
+from tests.integration.invocation.budgets.replaying import booked, output, spending
+from tests.integration.invocation.conftest import OnLoop
+from tests.integration.invocation.rows import a_job, a_process, a_session, a_tenant, a_turn, told
+from tests.integration.invocation.waits.playing import played
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("wiped")]
+CENT = Decimal("0.01")
+
+
+def a_day_of(usd: str | None = None, tokens: int | None = None, **terms: Any) -> UUID:
+    limits = {"daily_usd": None if usd is None else Decimal(usd), "daily_tokens": tokens}
+    return a_tenant(f"daily-{usd}-{tokens}".replace(".", "-"), requests_per_minute=10_000, **limits, **terms)
+
+
+def test_two_hundred_calls_at_once_spend_at_most_the_last_cent_of_the_day(on_loop: OnLoop[Any]) -> None:
+    job = played(on_loop, spending({"calls": 200, "copes": True}, tenant_id=a_day_of("0.01")))
+    made = output(job)["made"]
+
+    assert set(made) == {"standard", "daily_budget_spent"}
+    assert 0 < booked().usd <= CENT
+    assert made["standard"] == booked().calls
+
+
+def test_a_job_whose_tenants_day_is_spent_waits_for_the_next_charged_to_nobody(on_loop: OnLoop[Any]) -> None:
+    tenant = a_day_of("0.00")
+    before = datetime.now(UTC)
+    job = played(on_loop, spending({"calls": 1, "most": 500}, tenant_id=tenant))
+
+    assert (job.state, job.reason, job.failures, job.losses, job.error) == ("waiting", "daily_budget_spent", 0, 0, None)
+    assert job.due_at is not None
+    assert before + ends_in(before) <= job.due_at <= before + ends_in(before) + timedelta(minutes=1)
+    assert told(job)[-1][1] == "job.waiting"
+
+    Plan.objects.filter(tenants=tenant).update(daily_usd=1)
+    plans.forget()
+    assert jobs.wake_due(now=job.due_at) == 1
+    assert played(on_loop, job.pk).state == "completed"
+
+
+def test_a_job_that_waits_for_the_next_day_still_expires(on_loop: OnLoop[Any]) -> None:
+    until = datetime.now(UTC) + timedelta(seconds=30)
+    job = played(on_loop, spending({"calls": 1, "most": 500}, tenant_id=a_day_of(tokens=10), expires_at=until))
+    assert (job.state, job.reason) == ("waiting", "daily_tokens_spent")
+
+    assert jobs.expire_due(now=until + timedelta(seconds=1)) == 1
+    job.refresh_from_db()
+    assert (job.state, job.reason) == ("cancelled", "expired")
+
+
+def test_one_tenants_spent_day_is_nobody_elses(on_loop: OnLoop[Any]) -> None:
+    poor, rich = spending({"calls": 1}, tenant_id=a_day_of("0")), spending({"calls": 1}, tenant_id=a_day_of("1"))
+    played(on_loop, poor, rich)
+
+    assert [Job.objects.get(pk=each).state for each in (poor, rich)] == ["waiting", "completed"]
+
+
+def test_what_may_be_under_way_is_counted_when_a_day_begins_anew() -> None:
+    tenant = a_tenant("house")
+    a_job(JobState.WORKING, tenant_id=tenant, held_usd=Decimal("0.02"), held_tokens=200)
+    a_job(JobState.QUEUED, tenant_id=tenant, held_usd=Decimal(5))
+    a_turn(session=a_session(tenant))
+    a_turn(session=a_session())
+
+    assert outstanding.under_way(tenant) == Spending(Decimal("0.07"), 60_200)
+
+
+def lines_of(count: int) -> list[dict[str, Any]]:
+    return [{"row_id": f"row-{number:03d}", "calls": 1, "text": f"Row {number}"} for number in range(count)]
+
+
+def a_batch(tenant: UUID, count: int, *, shards: int = 1) -> Batch:
+    source = objects.inside(tenant, "manifests/days.jsonl")
+    objects.write_whole(source, "".join(json.dumps(line) + "\n" for line in lines_of(count)).encode())
+    endpoint = declared.book().find("spender-batch@1")
+    opening = BatchOpening(tenant_id=tenant, endpoint=endpoint, source=source, shards=shards, wish=Wish())
+    return batches.open_batch(opening, now=datetime.now(UTC))
+
+
+def test_a_batch_pauses_when_the_day_is_spent_and_finishes_each_row_once_the_next_day(on_loop: OnLoop[Any]) -> None:
+    """Rows that were finished beside those that the day refused are kept, and not run again."""
+    tenant, workers = a_day_of("1.00"), Workers(on_loop)
+    day_counts.fill_now(tenant, day_of(datetime.now(UTC)), used=Spending(Decimal("0.998"), 0), under_way=Spending())
+    batch = a_batch(tenant, 100)
+    batches.next_wave(batch.pk, now=datetime.now(UTC))
+    [shard] = batch.shards.all()
+    assert workers.run(shard.pk) == ["handed_back"]
+    shard.refresh_from_db()
+    done = BatchRow.objects.filter(batch=batch)
+    assert shard.state == ShardState.QUEUED
+    assert 0 < done.count() == shard.position + shard.ahead < 100
+    assert not done.exclude(error_code="").exists()
+    assert booked().usd <= Decimal("0.002")
+
+    Plan.objects.filter(tenants=tenant).update(daily_usd=5)
+    plans.forget()
+    finished = workers.finish(batch)
+    assert finished.state == "completed"
+    assert Counter(done.values_list("row_id", flat=True)) == Counter(line["row_id"] for line in lines_of(100))
+    assert LedgerEntry.objects.count() == 100
+    assert done.filter(outcome="completed").count() == 100
+
+
+def test_a_batch_of_a_tenant_whose_day_is_gone_sends_no_wave_and_claims_no_shard(on_loop: OnLoop[Any]) -> None:
+    tenant = a_day_of("0.01")
+    batch = a_batch(tenant, 4)
+    day = day_of(datetime.now(UTC))
+    day_counts.fill_now(tenant, day, used=Spending(CENT, 0), under_way=Spending())
+
+    assert batches.next_wave(batch.pk, now=datetime.now(UTC)) == 0
+    assert shards.claim(batch.shards.get().pk, owner=a_process("p3").pk) is None
+
+
+def test_a_plans_cap_holds_shards_however_many_batches_a_tenant_has() -> None:
+    tenant = a_tenant("capped-p3", requests_per_minute=1_000, in_flight_p3=3)
+    one, other = a_batch(tenant, 8, shards=4), a_batch(tenant, 8, shards=4)
+    owner = a_process("p3").pk
+    claimed = [shards.claim(shard.pk, owner=owner) for batch in (one, other) for shard in batch.shards.order_by("index")]
+
+    assert [each is not None for each in claimed] == [True] * 3 + [False] * 5
+    assert batches.next_wave(other.pk, now=datetime.now(UTC)) == 0
+    first = claimed[0]
+    assert first is not None
+    shards.hand_back(first.shard)
+    assert batches.next_wave(other.pk, now=datetime.now(UTC)) == 1
+
+
+def opening(tenant: UUID, *, at_once: int | None) -> Opening:
+    return Opening(tenant_id=tenant, endpoint=declared.book().find("spender-chat@1"), input={}, at_once=at_once)
+
+
+def test_a_plans_cap_holds_open_turns_and_the_refusal_says_when_to_come_back() -> None:
+    now = datetime.now(UTC)
+    a_process("p0", slots=10, now=now)
+    tenant = a_tenant("house")
+    for _ in range(2):
+        open_turn(opening(tenant, at_once=2), now=now)
+
+    with pytest.raises(TooManyTurns) as refusal:
+        open_turn(opening(tenant, at_once=2), now=now)
+    assert (refusal.value.facts, refusal.value.retry_after) == ({"limit": 2, "used": 2}, turns.RETRY_SATURATED)
+    assert Turn.objects.filter(tenant_id=tenant).count() == 2
+    open_turn(opening(a_tenant("house"), at_once=2), now=now)
+
+
+def test_openings_at_once_pass_no_cap(on_loop: OnLoop[Any]) -> None:
+    now = datetime.now(UTC)
+    a_process("p0", slots=100, now=now)
+    tenant = a_tenant("house")
+
+    async def one() -> bool:
+        try:
+            await off_loop(open_turn, opening(tenant, at_once=3), now=now)
+        except TooManyTurns:
+            return False
+        return True
+
+    async def story() -> int:
+        return sum(await asyncio.gather(*(one() for _ in range(30))))
+
+    assert on_loop(story()) == 3

@@ -1,0 +1,203 @@
+"""A tenant's day: set aside before each call for all processes at once, settled after it, begun again from the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from uuid import UUID, uuid4
+
+import pytest
+import redis
+from asgiref.sync import sync_to_async
+from django.conf import settings as configured
+from pytest_django import Settings
+
+from quota.domain.budgets import NONE, Spending
+from quota.domain.classes import PriorityClass
+from quota.domain.days import DayHold, DayLimits, day_of
+from quota.domain.errors import DaySpent, DayTokensSpent, QuotaExceeded, QuotaStoreUnavailable
+from quota.gateways import connection, day_counts
+from quota.models import Plan, Tenant
+from quota.services import days, ledger, plans
+from tests.integration.quota.test_ledger import LINE
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("store")]
+CENT = Decimal("0.01")
+CALL = Spending(Decimal("0.003"), 100, 1)
+
+
+@pytest.fixture(autouse=True)
+def known_anew() -> None:
+    plans.forget()
+    days._local.clear()
+    days._late.clear()
+
+
+def a_tenant(**terms: object) -> UUID:
+    plan = Plan.objects.create(name=f"plan-{uuid4().hex[:20]}", requests_per_minute=1_000, **terms)
+    return Tenant.objects.create(name=f"tenant {uuid4()}", plan=plan).pk
+
+
+async def nothing_under_way() -> Spending:
+    return NONE
+
+
+async def take(
+    tenant: UUID, amount: Spending = CALL, priority_class: PriorityClass = PriorityClass.P1, patience: timedelta = timedelta(0)
+) -> DayHold | None:
+    return await days.take(tenant, amount, priority_class=priority_class, under_way=nothing_under_way, patience=patience)
+
+
+async def taken(tenant: UUID) -> bool:
+    try:
+        await take(tenant)
+    except QuotaExceeded:
+        return False
+    return True
+
+
+def book(tenant: UUID, usd: str, *, at: datetime | None = None) -> None:
+    ledger.append([replace(LINE, tenant_id=tenant, cost_usd=Decimal(usd), at=at or datetime.now(UTC))])
+
+
+def counted(tenant: UUID) -> Spending | None:
+    [found] = day_counts.read([(tenant, day_of(datetime.now(UTC)))])
+    return None if found is None else found.used
+
+
+async def test_two_hundred_calls_at_once_against_the_last_cent_of_the_day_take_at_most_that_cent() -> None:
+    tenant = await sync_to_async(a_tenant)(daily_usd=CENT)
+
+    assert sum(await asyncio.gather(*(taken(tenant) for _ in range(200)))) == 3
+
+
+async def test_a_refusal_says_what_is_spent_and_when_the_next_day_begins() -> None:
+    tenant = await sync_to_async(a_tenant)(daily_tokens=150)
+    await days.settle(await take(tenant), CALL)
+
+    with pytest.raises(DayTokensSpent) as refusal:
+        await take(tenant)
+    assert refusal.value.facts == {"limit": 150, "used": 100}
+    assert refusal.value.retry_after is not None
+    assert day_of(datetime.now(UTC) + refusal.value.retry_after) > day_of(datetime.now(UTC) - timedelta(seconds=5))
+
+
+async def test_a_plan_without_a_limit_of_a_day_is_not_counted() -> None:
+    tenant = await sync_to_async(a_tenant)()
+
+    assert await take(tenant, CALL.times(10**6)) is None
+
+
+async def test_what_was_not_used_may_be_taken_again_and_what_was_used_beyond_counts() -> None:
+    tenant = await sync_to_async(a_tenant)(daily_usd=CENT)
+    first, second = await take(tenant), await take(tenant)
+    await days.settle(first, Spending(Decimal("0.001"), 10, 1))
+    await days.settle(second, Spending(Decimal("0.004"), 10, 1))
+
+    assert await sync_to_async(counted)(tenant) == Spending(Decimal("0.005"), 20)
+    await days.release(await take(tenant))
+    assert await sync_to_async(counted)(tenant) == Spending(Decimal("0.005"), 20)
+
+
+async def test_a_hold_whose_process_vanished_lapses() -> None:
+    tenant = await sync_to_async(a_tenant)(daily_usd=CENT)
+    limits, day = DayLimits(CENT, None), day_of(datetime.now(UTC))
+    await take(tenant, CALL.times(3))
+    later = datetime.now(UTC).timestamp() + day_counts.HOLD_LIFE_S + 60
+
+    held = await day_counts.take(DayHold(uuid4(), tenant, day, CALL.times(2)), limits=limits)
+    lapsed = await day_counts.take(DayHold(uuid4(), tenant, day, CALL.times(2)), limits=limits, at=later)
+
+    assert (held.is_busy, lapsed.is_busy) == (True, False)
+
+
+async def test_the_same_hold_is_taken_once() -> None:
+    tenant = await sync_to_async(a_tenant)(daily_usd=CENT)
+    await take(tenant)
+    hold = DayHold(uuid4(), tenant, day_of(datetime.now(UTC)), CALL)
+    for _ in range(5):
+        assert (await day_counts.take(hold, limits=DayLimits(CENT, None))).lacking is None
+
+    assert await sync_to_async(counted)(tenant) == Spending(Decimal("0.006"), 200)
+
+
+async def test_after_a_wipe_the_count_begins_from_the_ledger_and_what_is_under_way() -> None:
+    tenant = await sync_to_async(a_tenant)(daily_usd=CENT)
+    await take(tenant)
+    await sync_to_async(book)(tenant, "0.002")
+    await sync_to_async(book)(tenant, "5.00", at=datetime.now(UTC) - timedelta(days=1))
+    redis.Redis.from_url(configured.REDIS_URL).flushdb()
+
+    async def under_way() -> Spending:
+        return Spending(Decimal("0.004"), 0)
+
+    await days.take(tenant, CALL, priority_class=PriorityClass.P1, under_way=under_way, patience=timedelta(0))
+    assert (await sync_to_async(counted)(tenant) or NONE).usd == Decimal("0.009")
+    assert not await taken(tenant)
+
+
+async def test_what_was_under_way_at_the_wipe_lapses_once_it_must_be_in_the_ledger() -> None:
+    tenant, day = await sync_to_async(a_tenant)(daily_usd=CENT), day_of(datetime.now(UTC))
+    await day_counts.fill(tenant, day, used=NONE, under_way=Spending(CENT, 0))
+    later = datetime.now(UTC).timestamp() + day_counts.UNDER_WAY_S + 5
+    hold = DayHold(uuid4(), tenant, day, CALL)
+
+    assert (await day_counts.take(hold, limits=DayLimits(CENT, None))).is_busy
+    assert not (await day_counts.take(hold, limits=DayLimits(CENT, None), at=later)).is_busy
+
+
+async def test_a_changed_plan_counts_within_five_seconds() -> None:
+    tenant = await sync_to_async(a_tenant)(daily_usd=CENT)
+    await take(tenant, CALL.times(3))
+    await sync_to_async(Plan.objects.filter(tenants=tenant).update)(daily_usd=Decimal("0.02"))
+    assert plans.FRESH_S < 5
+    plans._known[tenant] = (plans._known[tenant][0] - plans.FRESH_S, plans._known[tenant][1])
+
+    assert await take(tenant) is not None
+
+
+async def test_without_the_store_p0_goes_on_under_a_quarter_of_what_the_ledger_says_is_left(settings: Settings, nowhere: str) -> None:
+    tenant = await sync_to_async(a_tenant)(daily_usd=Decimal("0.05"))
+    await sync_to_async(book)(tenant, "0.01")
+    await connection.aclose()
+    settings.REDIS_URL = nowhere
+    calls = [await _by_p0(tenant) for _ in range(5)]
+
+    assert calls == [True, True, True, False, False]
+    with pytest.raises(QuotaStoreUnavailable):
+        await take(tenant)
+
+
+async def _by_p0(tenant: UUID) -> bool:
+    try:
+        hold = await take(tenant, priority_class=PriorityClass.P0)
+    except DaySpent:
+        return False
+    return hold is not None and hold.is_local
+
+
+async def test_what_was_settled_while_the_store_was_away_is_told_when_it_is_back(settings: Settings, nowhere: str) -> None:
+    tenant = await sync_to_async(a_tenant)(daily_usd=Decimal("0.05"))
+    await take(tenant)
+    here = settings.REDIS_URL
+    await connection.aclose()
+    settings.REDIS_URL = nowhere
+    hold = await take(tenant, priority_class=PriorityClass.P0)
+    await days.settle(hold, Spending(Decimal("0.002"), 50, 1))
+    await connection.aclose()
+    settings.REDIS_URL = here
+    await take(tenant)
+
+    assert await sync_to_async(counted)(tenant) == Spending(Decimal("0.008"), 250)
+
+
+async def test_whoever_meets_only_calls_under_way_waits_for_them_and_gets_in() -> None:
+    tenant = await sync_to_async(a_tenant)(daily_usd=CENT)
+    first = await take(tenant, CALL.times(3))
+    waiting = asyncio.create_task(take(tenant, patience=timedelta(seconds=30)))
+    await asyncio.sleep(0)
+    await days.settle(first, CALL)
+
+    assert await waiting is not None
