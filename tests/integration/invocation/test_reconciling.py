@@ -16,7 +16,10 @@ from agents.domain.errors import ProviderError
 from agents.domain.run import ModelAsk
 from agents.domain.values import Message, Role, Tier
 from agents.gateways.providers.openai_compatible import OpenAICompatible
-from invocation.services.calls import Bill, PaidModels, Payer, own_budget
+from invocation.services.accounts import Unshared
+from invocation.services.bills import Bill, Payer
+from invocation.services.calls import PaidModels
+from quota.domain.budgets import Budget, of_money
 from quota.domain.classes import PriorityClass
 from quota.domain.ledger import ParentKind
 from quota.domain.reconciling import Tolerance, Verdict
@@ -41,9 +44,15 @@ def _models(provider: OpenAICompatible, bill: Bill) -> PaidModels:
         parent_kind=ParentKind.TURN,
         parent_id="t",
     )
-    budgets = (own_budget(Decimal(1)),)
+    budgets = (Budget(of_money(Decimal(1))),)
     return PaidModels(
-        bill=bill, provider=provider, names={Tier.STANDARD: MODEL}, payer=payer, budgets=budgets, patience=timedelta(seconds=30)
+        bill=bill,
+        provider=provider,
+        names={Tier.STANDARD: MODEL},
+        payer=payer,
+        budgets=budgets,
+        patience=timedelta(seconds=30),
+        account=Unshared(),
     )
 
 

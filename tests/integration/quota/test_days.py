@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID, uuid4
@@ -21,7 +20,7 @@ from quota.domain.errors import DaySpent, DayTokensSpent, QuotaExceeded, QuotaSt
 from quota.gateways import connection, day_counts
 from quota.models import Plan, Tenant
 from quota.services import days, ledger, plans
-from tests.integration.quota.test_ledger import LINE
+from tests.integration.quota.lines import a_line
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("store")]
 CENT = Decimal("0.01")
@@ -59,7 +58,7 @@ async def taken(tenant: UUID) -> bool:
 
 
 def book(tenant: UUID, usd: str, *, at: datetime | None = None) -> None:
-    ledger.append([replace(LINE, tenant_id=tenant, cost_usd=Decimal(usd), at=at or datetime.now(UTC))])
+    ledger.append([a_line(tenant_id=tenant, cost_usd=Decimal(usd), at=at or datetime.now(UTC))])
 
 
 def counted(tenant: UUID) -> Spending | None:

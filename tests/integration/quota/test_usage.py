@@ -59,7 +59,7 @@ def test_a_period_is_the_sum_of_its_lines_wherever_it_begins_and_however_far_the
         since = MIDNIGHT + timedelta(hours=start)
         now = MIDNIGHT + timedelta(hours=now_at)
         until = since + timedelta(hours=length)
-        end = until if until < now else (until + DAY - timedelta(microseconds=1)).replace(hour=0)
+        end = until if until < now else (until + DAY - timedelta(microseconds=1)).replace(hour=0, minute=0, second=0, microsecond=0)
         inside = [line for line in lines if since <= line.at < end]
         found = read.used(_selection(since=since, until=until), (Grouping.DAY, Grouping.ENDPOINT), now=now)
 
