@@ -19,7 +19,7 @@ from invocation.domain.errors import StaleMove
 from invocation.domain.tiers import Downshift
 from invocation.models import Batch, BatchRow, Shard
 from invocation.services import batches, downshifts
-from quota.domain.budgets import Spending
+from quota.domain.budgets import NONE, Spending
 from quota.domain.ledger import LedgerLine
 from quota.services import ledger
 
@@ -110,8 +110,13 @@ def book_late(shard: Shard, lines: Sequence[LedgerLine]) -> None:
     with transaction.atomic():
         if Shard.objects.select_for_update().filter(pk=shard.pk, attempt=shard.attempt).exclude(state=ShardState.QUEUED).exists():
             booked = ledger.append(lines)
-            cost = sum((line.cost_usd for line in booked), Decimal(0))
-            Shard.objects.filter(pk=shard.pk).update(cost_usd=F("cost_usd") + cost, calls=F("calls") + len(booked))
+            spent = sum((line.spending for line in booked), NONE)
+            Shard.objects.filter(pk=shard.pk).update(
+                cost_usd=F("cost_usd") + spent.usd,
+                calls=F("calls") + spent.calls,
+                input_tokens=F("input_tokens") + sum(line.input_tokens for line in booked),
+                output_tokens=F("output_tokens") + sum(line.output_tokens for line in booked),
+            )
 
 
 def complete(shard: Shard) -> None:
