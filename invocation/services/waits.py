@@ -76,7 +76,7 @@ class JobWaits:
 
     async def _spawned(self, spawn: Spawn) -> list[UUID]:
         """Make the children; this attempt's own budget shrinks with them, so that no call of it spends what was lent."""
-        endpoint = spawning.endpoint_of(spawn)
+        endpoint = await off_loop(spawning.endpoint_of, spawn)
         count = len(spawn.inputs)
         cap = cap_of_each(_wish(spawn), ceiling=endpoint.budgets.spending, left=self._budget.remaining, count=count)
         accounts.must_hold_room(LEAST_CAP, cap)

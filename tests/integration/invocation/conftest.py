@@ -58,9 +58,9 @@ def on_loop() -> OnLoop[Any]:
     return lambda work: asyncio.run(closing(work))
 
 
-async def until(condition: Callable[[], Awaitable[bool] | bool]) -> None:
+async def until(condition: Callable[[], Awaitable[bool] | bool], *, within_s: float = LIMIT_S) -> None:
     """Return when the condition holds; fail if it does not within the limit."""
-    end = asyncio.get_running_loop().time() + LIMIT_S
+    end = asyncio.get_running_loop().time() + within_s
     while asyncio.get_running_loop().time() < end:
         found = condition()
         if found is True or (not isinstance(found, bool) and await found):

@@ -164,7 +164,7 @@ def test_a_frozen_attempt_and_its_successor_together_spend_no_more_than_the_job_
             awake.accept(await off_loop(wakes, [job_id]))
             await until(lambda: off_loop(Job.objects.filter(pk=job_id, state="working", attempt=2).exists))
             GATES["both"].set()
-            await until(lambda: frozen.in_flight == awake.in_flight == 0)
+            await until(lambda: frozen.in_flight == awake.in_flight == 0, within_s=50)
 
     on_loop(story())
     job = Job.objects.get(pk=job_id)
