@@ -31,9 +31,11 @@ ModelQuota.objects.update_or_create(provider={provider!r}, model={model!r}, defa
     tokens_per_minute={limit}, requests_per_minute=100_000, p0_reserved={reserved}, p3_cap={cap}))
 """
 USED = """
+from datetime import UTC, datetime
 from django.db.models import Sum, F
 from quota.models import LedgerEntry
-lines = LedgerEntry.objects.filter(priority_class="p3")
+since, until = (datetime.fromtimestamp(at, UTC) for at in ({since}, {until}))
+lines = LedgerEntry.objects.filter(priority_class="p3", at__gte=since, at__lt=until)
 print(lines.aggregate(used=Sum(F("input_tokens") + F("output_tokens")))["used"] or 0)
 """
 TITLES = Path("agents/mangaassist/catalog.jsonl")
@@ -65,9 +67,10 @@ class Saturated:
         found: dict[str, int] = httpx.get(address, headers={"Authorization": f"Bearer {KEY}"}, trust_env=False).raise_for_status().json()
         return found["rate_limited"]
 
-    def used_by_batch(self) -> int:
-        """Return the tokens that the ledger holds for p3."""
-        return int(self.installation.manage("shell", "--no-imports", "-c", USED).strip().rsplit("\n", 1)[-1])
+    def used_by_batch(self, *, since: float, until: float) -> int:
+        """Return the tokens that the ledger holds for p3 between two moments (seconds of the epoch)."""
+        told = self.installation.manage("shell", "--no-imports", "-c", USED.format(since=since, until=until))
+        return int(told.strip().rsplit("\n", 1)[-1])
 
     def begin_batch(self, rows: int) -> str:
         """Submit a batch of so many rows and return its id."""
