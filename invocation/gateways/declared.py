@@ -23,7 +23,11 @@ def book() -> EndpointBook:
     return EndpointBook(declared)
 
 
-@cache
 def load_agents() -> None:
     """Import the agents that endpoints are bound to: once a process, or again until it succeeds."""
-    loading.load(settings.AGENT_MODULES)
+    _load(tuple(settings.AGENT_MODULES))
+
+
+@cache
+def _load(modules: tuple[str, ...]) -> None:
+    loading.load(modules)

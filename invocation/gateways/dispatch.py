@@ -50,7 +50,7 @@ def send_wave(shard_ids: Sequence[UUID | int], *, batch_id: UUID, wave: int) -> 
     from celery import chord, signature  # noqa: PLC0415  (canvas is heavy and only batches need it)
 
     app = _app()
-    body = signature(AFTER_WAVE, app=app, args=[str(batch_id), wave], queue="p3", immutable=True)
+    body = signature(AFTER_WAVE, app=app, args=[str(batch_id), wave], queue="p3")
     header = [signature(RUN_SHARD, app=app, args=[str(batch_id), str(shard), wave], queue="p3", immutable=True) for shard in shard_ids]
     try:
         chord(header, app=app)(body)
@@ -60,7 +60,7 @@ def send_wave(shard_ids: Sequence[UUID | int], *, batch_id: UUID, wave: int) -> 
 
 def send_wave_end(batch_id: UUID, *, wave: int) -> None:
     """Send the body of a wave whose callback was lost. Raises BrokerGone."""
-    _send(AFTER_WAVE, "p3", str(batch_id), wave)
+    _send(AFTER_WAVE, "p3", [], str(batch_id), wave)
 
 
 def _told(claims: Sequence[tuple[UUID, int]]) -> list[tuple[str, int]]:

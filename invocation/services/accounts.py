@@ -6,6 +6,7 @@ knows what its last calls cost. It sets nothing more aside, because the row name
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Protocol
@@ -61,7 +62,15 @@ class JobAccount:
         self._fence = fence
 
     async def hold(self, amount: Spending) -> None:
-        await off_loop(hold, self._fence, amount)
+        """Set it aside; where the run is cancelled meanwhile, whatever the thread has done is undone before that goes on."""
+        holding = asyncio.ensure_future(off_loop(hold, self._fence, amount))
+        try:
+            await asyncio.shield(holding)
+        except asyncio.CancelledError:
+            await asyncio.wait([holding])
+            if holding.exception() is None:
+                await self.release(amount)
+            raise
 
     async def release(self, amount: Spending) -> None:
         await off_loop(release, self._fence, amount)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -46,6 +46,8 @@ SHARDS_OF_A_WAVE = 64
 SHARDS_OF_A_TENANT = 0x54A2
 """The class of the advisory locks under which a tenant's shards are counted."""
 WAVE_TRUSTED = timedelta(seconds=10)
+HELD = "held"
+"""What a shard says that went back to its queue because its rows must wait."""
 """A wave sent longer ago of which no shard is at work has lost its messages, or its callback."""
 
 
@@ -152,8 +154,13 @@ def room_of_plan(tenant_id: UUID) -> int | None:
     return max(0, cap - Shard.objects.filter(batch__tenant_id=tenant_id, state=ShardState.WORKING).count())
 
 
-def after_wave(batch_id: UUID, wave: int) -> None:
-    """The chord's body: go on, unless a newer wave is under way."""
+def after_wave(batch_id: UUID, wave: int, *, outcomes: Sequence[str] = ()) -> None:
+    """The chord's body: go on, unless a newer wave is under way.
+
+    A wave all of whose shards were told to wait is not sent again at once: the sweep does that, when its time has come.
+    """
+    if outcomes and set(outcomes) == {HELD}:
+        return
     if Batch.objects.filter(pk=batch_id, wave=wave).exists():
         next_wave(batch_id, now=datetime.now(UTC))
 

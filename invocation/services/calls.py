@@ -194,8 +194,8 @@ class PaidModels:
             undo.push_async_callback(admission.release, grant)
             day = await self._take_of_day(option.most, wait)
             undo.push_async_callback(days.release, day)
-            await self._hold_elsewhere(option.most)
             price = await self._price(option.model)
+            await self._hold_elsewhere(option.most)
             undo.pop_all()
         request = ModelRequest(model=option.model, messages=ask.messages, max_tokens=ask.max_tokens)
         return _Reserved(request, price, count_messages(ask.messages), option, held, grant, day)
@@ -243,8 +243,9 @@ class PaidModels:
             return await days.take(payer.tenant_id, most, priority_class=payer.priority_class, under_way=under_way, patience=wait)
         except DaySpent as spent:
             raise DAY_KINDS[spent.what](str(spent), retry_after=spent.retry_after) from spent
-        except QuotaError as away:
-            raise QuotaRefused(str(away), retry_after=away.retry_after) from away
+        except QuotaError as refusal:
+            kind = QuotaRefused if refusal.retryable else CannotPay
+            raise kind(str(refusal), retry_after=refusal.retry_after) from refusal
 
     def _remaining(self) -> Spending:
         return reduce(Spending.within, (budget.remaining for budget in self._budgets))

@@ -10,7 +10,7 @@ from typing import Self
 from uuid import UUID
 
 import structlog
-from django.db import DatabaseError, connections
+from django.db import InterfaceError, OperationalError, connections
 
 from invocation.gateways import dispatch
 from invocation.services import children, jobs, overdue, processes, rescue, turns
@@ -20,6 +20,7 @@ log = structlog.get_logger()
 LOOK_S = 0.2
 """How often it is asked who died: two looks make a death, and what the dead held is rescued at once."""
 SWEEP_S = 0.5
+AWAY = (OperationalError, InterfaceError)
 
 
 class Mender:
@@ -56,21 +57,33 @@ class Mender:
             try:
                 if self.mend():
                     self._mended()
-            except DatabaseError as gone:
+            except AWAY as gone:
                 log.warning("mender_waits_for_the_database", error=str(gone))
+            except Exception:
+                log.exception("mender_failed")
             finally:
                 connections.close_all()
 
 
 def sweep() -> int:
-    """Do every mend once and return how much was mended."""
-    found = 0
-    for mend in _MENDS:
-        if done := mend(datetime.now(UTC)):
-            log.info("mended", what=mend.__name__, count=done)
-            found += done
+    """Do every mend once and return how much was mended; one that fails keeps no other from being done."""
+    found = sum(_tried(mend) for mend in _MENDS)
     _resend(turns.requeue_orphans(now=datetime.now(UTC)))
     return found
+
+
+def _tried(mend: Callable[[datetime], int]) -> int:
+    """Do one mend; what is wrong with it keeps no other from being done. Raises what says that the database is away."""
+    try:
+        done = mend(datetime.now(UTC))
+    except AWAY:
+        raise
+    except Exception:
+        log.exception("mend_failed", what=mend.__name__)
+        return 0
+    if done:
+        log.info("mended", what=mend.__name__, count=done)
+    return done
 
 
 def _resend(turn_ids: list[UUID]) -> None:

@@ -24,13 +24,14 @@ def _ending(turn: Turn, *, now: datetime) -> Ending:
     """What was shown stays, marked truncated; it is read from the log, as far as that still has it."""
     shown = streams.shown_text(str(turn.session_id), str(turn.pk))
     seq = Session.objects.values_list("reserved_seq", flat=True).get(pk=turn.session_id) + 1
+    endpoint = declared.book().by_label.get(turn.endpoint)  # in a deploy, one of the others may declare it
     sentence = f"The answer was not finished within {turn.latency_budget_ms} ms."
     told = failure_event(
         code="latency_budget_exceeded",
         sentence=sentence,
         remedy="Ask something shorter, or continue as the job that is offered.",
         truncated=bool(shown),
-        escape=escape_of(declared.book().by_label[turn.endpoint]),
+        escape=escape_of(endpoint) if endpoint else None,
     )
     event = {"seq": seq, "type": str(EventType.TURN_FAILED), "at": datetime.now(UTC).isoformat(), "data": {"turn": str(turn.pk), **told}}
     error = {"code": told["code"], "sentence": sentence}

@@ -125,7 +125,7 @@ class ShardEngine:
             await work.finish(block)
             if self._draining or work.is_held:
                 await off_loop(shards.hand_back, claimed.shard)
-                return "handed_back"
+                return batches.HELD if work.is_held else "handed_back"
         await off_loop(shards.complete, claimed.shard)
         return "completed"
 

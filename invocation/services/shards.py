@@ -125,8 +125,8 @@ def complete(shard: Shard) -> None:
 
 
 def hand_back(shard: Shard) -> None:
-    """Return a shard at its checkpoint because the process drains. Raises StaleMove."""
-    _hold(shard, ShardMove.HAND_BACK, owner=None)
+    """Return a shard at its checkpoint because the process drains, or its rows must wait: nothing stays set aside. Raises StaleMove."""
+    _hold(shard, ShardMove.HAND_BACK, owner=None, **_RESERVES_NOTHING)
 
 
 def held_by(owner: UUID) -> list[Shard]:
@@ -143,19 +143,22 @@ def return_broken_off(held: Sequence[Shard]) -> int:
 def reserve(shard: Shard) -> Spending:
     """Set aside what the shard's next block may take and return it. Raises StaleMove.
 
-    Each shard at work gets its part of what is neither spent nor set aside, under the
-    batch's lock: all of them together can never spend more than the batch's caps.
+    Each gets its part of what is neither spent nor set aside, under the batch's lock: all of them
+    together can never spend more than the batch's caps, and whoever comes first leaves as much for each
+    of the others that may be at work beside it.
     """
     with transaction.atomic():
         batch = Batch.objects.select_for_update().get(pk=shard.batch_id)
         Shard.objects.filter(pk=shard.pk).update(**_RESERVES_NOTHING)
-        sums = batch.shards.aggregate(**_GONE, working=Count("pk", filter=Q(owner__isnull=False)))
+        sums = batch.shards.aggregate(**_GONE, others=Count("pk", filter=Q(state__in=OPEN, reserved_calls=0)))
         gone = Spending(sums["usd"], int(sums["tokens"]), int(sums["calls"]))
-        part = part_of(Spending(batch.cost_cap_usd, batch.token_cap, batch.call_cap) - gone, among=sums["working"])
+        left = Spending(batch.cost_cap_usd, batch.token_cap, batch.call_cap) - gone
+        part = part_of(left, among=min(sums["others"], batches.SHARDS_OF_A_WAVE))
         _hold(shard, ShardMove.CHECKPOINT, reserved_usd=part.usd, reserved_tokens=part.tokens, reserved_calls=part.calls)
     return part
 
 
+OPEN = (ShardState.QUEUED, ShardState.WORKING)
 _RESERVES_NOTHING: Mapping[str, int] = MappingProxyType({"reserved_usd": 0, "reserved_tokens": 0, "reserved_calls": 0})
 _GONE: Mapping[str, Coalesce] = MappingProxyType(
     {

@@ -51,5 +51,5 @@ def run_shard(batch_id: str, shard_id: str, wave: int) -> str:
 
 
 @shared_task(name=dispatch.AFTER_WAVE)
-def after_wave(batch_id: str, wave: int) -> None:
-    batches.after_wave(UUID(batch_id), wave)
+def after_wave(outcomes: list[str], batch_id: str, wave: int) -> None:
+    batches.after_wave(UUID(batch_id), wave, outcomes=outcomes)

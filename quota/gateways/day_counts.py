@@ -62,10 +62,11 @@ async def take(hold: DayHold, *, limits: DayLimits, at: float | None = None) -> 
 
 
 async def settle(hold: DayHold, used: Spending) -> None:
-    """Count what was used in place of what was set aside. Raises QuotaStoreUnavailable."""
+    """Count what was used in place of what was set aside, once, however often it is told. Raises QuotaStoreUnavailable."""
     with connection.answering():
         script = connection.on_loop().register_script(_SETTLE)
-        await script(keys=_keys(hold.tenant_id, hold.day), args=[hold.id.hex, _millionths(used.usd), used.tokens])
+        keys = _keys(hold.tenant_id, hold.day)
+        await script(keys=[*keys, f"{keys[0]}:settled:{hold.id.hex}"], args=[hold.id.hex, _millionths(used.usd), used.tokens])
 
 
 async def fill(tenant_id: UUID, day: date, *, used: Spending, under_way: Spending) -> None:

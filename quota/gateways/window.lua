@@ -23,7 +23,8 @@ function Window.load(key, now)
   if not found[1] then return nil end
   local sums = cmsgpack.unpack(found[2])
   local self = setmetatable({
-    key = key, now = now, current = math.floor(now / SLOT_S), gen = found[1],
+    -- A clock that went back, as after a failover, stands still here: what was granted has not left the minute.
+    key = key, now = now, current = math.max(math.floor(now / SLOT_S), sums[1] + MINUTE - 1), gen = found[1],
     lo = sums[1], lo10 = sums[2], hi = sums[3], minute = sums[4], ten = sums[5],
     day = cmsgpack.unpack(found[3]), brake = cmsgpack.unpack(found[4]),
     slots = {}, dirty = {}, dead = {},

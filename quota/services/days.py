@@ -53,10 +53,10 @@ async def take(
     limits = await plans.day_limits(tenant_id)
     if not limits.is_limited:
         return None
-    end, pause_s = time.monotonic() + patience.total_seconds(), LOOK_AGAIN_S
+    end, pause_s, hold_id = time.monotonic() + patience.total_seconds(), LOOK_AGAIN_S, uuid4()
     while True:
         now = datetime.now(UTC)
-        hold = DayHold(uuid4(), tenant_id, day_of(now), amount)
+        hold = DayHold(hold_id, tenant_id, day_of(now), amount)  # one id: an answer that was lost sets nothing aside twice
         answer = await _asked(hold, limits, priority_class, under_way, now=now)
         if isinstance(answer, DayHold):
             return answer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID, uuid4
@@ -200,3 +201,12 @@ async def test_whoever_meets_only_calls_under_way_waits_for_them_and_gets_in() -
     await days.settle(first, CALL)
 
     assert await waiting is not None
+
+
+async def test_what_is_told_to_be_settled_twice_counts_once() -> None:
+    tenant = await sync_to_async(a_tenant)(daily_usd=CENT)
+    hold = await take(tenant)
+    await days.settle(hold, CALL)
+    await days.settle(hold, CALL)
+
+    assert await sync_to_async(counted)(tenant) == replace(CALL, calls=0)

@@ -254,3 +254,21 @@ async def test_failures_with_an_answer_between_or_far_apart_open_nothing(model: 
         await model.say(Failed())
 
     assert (await model.want(P1, 10)).status is Status.GRANTED
+
+
+async def test_a_clock_that_goes_back_opens_nothing(model: Store) -> None:
+    """As after a failover to a machine whose clock is behind: what was granted is still in the minute."""
+    assert not await model.ask(P0, 6000)
+    model.now -= 600
+
+    assert await model.ask(P0, 100)
+    model.now += 610
+    assert await model.ask(P0, 100)
+
+
+async def test_what_is_granted_while_the_clock_is_behind_counts(model: Store) -> None:
+    assert not await model.ask(P0, 100)
+    model.now -= 600
+
+    assert not await model.ask(P0, 5900)
+    assert await model.ask(P0, 100)

@@ -95,7 +95,7 @@ def test_rows_that_have_not_begun_wait_and_those_that_ran_are_kept(
         GATES["open"].set()
         return await running
 
-    assert on_loop(story()) == "handed_back"
+    assert on_loop(story()) == "held"
     shard.refresh_from_db()
     assert (shard.state, shard.position, BatchRow.objects.count()) == ("queued", 16, 16)
 

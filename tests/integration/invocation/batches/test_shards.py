@@ -130,7 +130,7 @@ def test_shards_of_dead_processes_are_queued_again_and_others_are_not() -> None:
     assert batches.rescue_shards(now=NOW + 2 * LEASE) == 1
 
 
-def test_shards_that_come_one_after_another_never_hold_more_than_the_ceiling() -> None:
+def test_whoever_comes_first_leaves_as_much_for_each_of_the_others_and_all_hold_no_more_than_the_ceiling() -> None:
     batch = opened(shards=4, cost_usd=Decimal("1.00"), tokens=9, model_calls=5)
     parts = []
     for shard in batch.shards.order_by("index"):
@@ -138,8 +138,8 @@ def test_shards_that_come_one_after_another_never_hold_more_than_the_ceiling() -
         assert claimed is not None
         parts.append(shards.reserve(claimed.shard))
 
-    assert [part.usd for part in parts] == [Decimal("1.00"), 0, 0, 0]
-    assert ([part.tokens for part in parts], [part.calls for part in parts]) == ([9, 0, 0, 0], [5, 0, 0, 0])
+    assert [part.usd for part in parts] == 4 * [Decimal("0.25")]
+    assert ([part.tokens for part in parts], [part.calls for part in parts]) == ([2, 2, 2, 3], [1, 1, 1, 2])
     assert sum(batch.shards.values_list("reserved_usd", flat=True), Decimal(0)) == batch.cost_cap_usd
 
 
@@ -149,4 +149,14 @@ def test_what_is_spent_cannot_be_set_aside() -> None:
     claimed = shards.claim(batch.shards.get(index=0).pk, owner=uuid4())
 
     assert claimed is not None
-    assert shards.reserve(claimed.shard).usd == Decimal("0.25")
+    assert shards.reserve(claimed.shard).usd == Decimal("0.125")
+
+
+def test_what_goes_back_to_its_queue_keeps_nothing_set_aside() -> None:
+    batch = opened(shards=1, cost_usd=Decimal("1.00"))
+    claimed = shards.claim(batch.shards.get().pk, owner=uuid4())
+    assert claimed is not None
+    shards.reserve(claimed.shard)
+    shards.hand_back(claimed.shard)
+
+    assert batch.shards.values_list("reserved_usd", "reserved_tokens", "reserved_calls").get() == (0, 0, 0)

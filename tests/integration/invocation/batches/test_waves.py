@@ -87,6 +87,18 @@ def test_the_callback_of_an_older_wave_changes_nothing(workers: Workers) -> None
     assert batch.wave == 2
 
 
+def test_a_wave_that_was_told_to_wait_is_not_sent_again_at_once() -> None:
+    batch = opened()
+    batches.next_wave(batch.pk, now=NOW)
+    batches.after_wave(batch.pk, 1, outcomes=["held", "held"])
+    batch.refresh_from_db()
+    assert batch.wave == 1
+
+    batches.after_wave(batch.pk, 1, outcomes=["held", "handed_back"])
+    batch.refresh_from_db()
+    assert batch.wave == 2
+
+
 def test_gathering_twice_writes_the_same(workers: Workers) -> None:
     batch = opened()
     batches.next_wave(batch.pk, now=NOW)

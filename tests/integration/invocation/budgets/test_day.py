@@ -114,7 +114,7 @@ def test_a_batch_pauses_when_the_day_is_spent_and_finishes_each_row_once_the_nex
     batch = a_batch(tenant, 100)
     batches.next_wave(batch.pk, now=datetime.now(UTC))
     [shard] = batch.shards.all()
-    assert workers.run(shard.pk) == ["handed_back"]
+    assert workers.run(shard.pk) == ["held"]
     shard.refresh_from_db()
     done = BatchRow.objects.filter(batch=batch)
     assert shard.state == ShardState.QUEUED
