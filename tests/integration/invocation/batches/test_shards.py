@@ -159,4 +159,4 @@ def test_what_goes_back_to_its_queue_keeps_nothing_set_aside() -> None:
     shards.reserve(claimed.shard)
     shards.hand_back(claimed.shard)
 
-    assert batch.shards.values_list("reserved_usd", "reserved_tokens", "reserved_calls").get() == (0, 0, 0)
+    assert batch.shards.values_list("reserved_usd", "reserved_tokens", "reserved_calls").get() == (Decimal(0), 0, 0)
