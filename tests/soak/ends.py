@@ -36,4 +36,4 @@ def all_is_well(here: Ground, job_ids: Collection[str], *, within: float) -> Non
     applied = here.effects.applied
     assert {key.partition(":")[0] for key in applied} == kept
     assert set(applied.values()) == {1}
-    until(lambda: here.value(LIVE), lambda live: live == len(WORKERS), within=30)
+    until(lambda: here.value(LIVE), lambda live: live == len(WORKERS), within=90)
