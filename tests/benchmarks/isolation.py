@@ -44,10 +44,10 @@ def run() -> Figure:
 
 
 def _beside_a_batch(ground: Saturated, failures: list[str]) -> float:
-    batch = ground.begin_batch(ROWS)
+    batches = ground.begin_batches(ROWS)
     time.sleep(SETTLED_S)
     seen = ground.chat(people=PEOPLE, for_s=LOOK_S)
     failures += seen.failures
-    ground.cancel_batch(batch)
+    ground.cancel(batches)
     time.sleep(SETTLED_S)
     return p95(seen.first_deltas)

@@ -19,14 +19,14 @@ SETTLED_S = 70
 @pytest.mark.timeout(600)
 def test_a_batch_at_its_quota_takes_no_call_from_a_chat_and_gets_its_share() -> None:
     with saturated(SLOTS="p3=8") as ground:
-        batch = ground.begin_batch(ROWS)
+        batches = ground.begin_batches(ROWS)
         time.sleep(SETTLED_S)
         since = time.time()
         seen = ground.chat(people=PEOPLE, for_s=60 * MINUTES)
         until = since + 60 * MINUTES
         time.sleep(5)  # a block's calls are booked when the block counts
         used, refused = ground.used_by_batch(since=since, until=until), ground.refused()
-        ground.cancel_batch(batch)
+        ground.cancel(batches)
 
     sys.stdout.write(f"{len(seen.first_deltas)} turns, first delta p95 {1000 * p95(seen.first_deltas):.0f} ms; ")
     sys.stdout.write(f"batch {used} of {ground.share * MINUTES:.0f} tokens; {refused} refused\n")

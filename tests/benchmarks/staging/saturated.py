@@ -24,6 +24,8 @@ TIERS = f"standard={MODEL},economy={MODEL}"
 TOKENS_A_MINUTE = 600_000
 P0_RESERVED, P3_CAP = 0.4, 0.5
 CAPACITY = 512
+A_REQUEST = 1_000
+"""Rows: a request has a body of 64 KiB at most."""
 ASKED = {"text": "Recommend a finished seinen thriller"}
 QUOTA = """
 from quota.models import ModelQuota
@@ -72,15 +74,19 @@ class Saturated:
         told = self.installation.manage("shell", "--no-imports", "-c", USED.format(since=since, until=until))
         return int(told.strip().rsplit("\n", 1)[-1])
 
-    def begin_batch(self, rows: int) -> str:
-        """Submit a batch of so many rows and return its id."""
+    def begin_batches(self, rows: int) -> list[str]:
+        """Submit so many rows, as many in a batch as a request may carry, and return the batches' ids."""
         titles = [json.loads(line)["slug"] for line in (ROOT / TITLES).read_text().splitlines()]
-        manifest = {"rows": [{"row_id": f"r-{number}", "title": titles[number % len(titles)]} for number in range(rows)]}
-        answer = self._call("POST", "/v1/batches", json={"endpoint": "enrich@1", "manifest": manifest, "shards": 4})
+        wanted = [{"row_id": f"r-{number}", "title": titles[number % len(titles)]} for number in range(rows)]
+        return [self._begin(wanted[start : start + A_REQUEST]) for start in range(0, rows, A_REQUEST)]
+
+    def _begin(self, rows: Sequence[dict[str, str]]) -> str:
+        answer = self._call("POST", "/v1/batches", json={"endpoint": "enrich@1", "manifest": {"rows": rows}, "shards": 4})
         return str(answer["id"])
 
-    def cancel_batch(self, batch_id: str) -> None:
-        self._call("POST", f"/v1/batches/{batch_id}/cancel", json={})
+    def cancel(self, batch_ids: Sequence[str]) -> None:
+        for batch_id in batch_ids:
+            self._call("POST", f"/v1/batches/{batch_id}/cancel", json={})
 
     def batch(self, batch_id: str) -> dict[str, Any]:
         return self._call("GET", f"/v1/batches/{batch_id}")
