@@ -6,7 +6,7 @@ import gc
 import sys
 
 YOUNG = 20_000
-"""Objects made before the youngest are looked through: at the interpreter's 700 a worker spent a tenth of its time there."""
+"""Objects made before the youngest are looked through: at the interpreter's 700 a worker seemed to spend a tenth of its time so."""
 HAND_OVER_S = 0.0005
 """How long a busy thread keeps others waiting. A database thread needs its turn once a statement: at 5 ms that is most of a claim."""
 

@@ -6,9 +6,13 @@ import time
 from datetime import UTC, datetime
 from uuid import uuid4
 
+import pytest
+from django.db import OperationalError
+
 from invocation.gateways.hints import CHANNEL
 from invocation.gateways.presence import own_connection
 from invocation.models import Job
+from invocation.services import mending
 from invocation.services.dispatching import Dispatcher, _heard
 from tests.integration.invocation.rows import a_job, a_process, a_tenant
 
@@ -43,3 +47,15 @@ def test_what_was_mended_is_looked_for_though_nobody_submitted(transactional_db:
     assert dispatcher.round({"p1": set()}) == 0
     dispatcher._look_everywhere()
     assert dispatcher.round({"p1": set()}) == 1
+
+
+def test_a_mend_that_fails_stops_no_other_and_a_lost_database_stops_them_all() -> None:
+    def broken(now: datetime) -> int:
+        raise KeyError("x@2")
+
+    def cut_off(now: datetime) -> int:
+        raise OperationalError("the connection is lost")
+
+    assert [mending._tried(mend) for mend in (broken, lambda _: 3)] == [0, 3]
+    with pytest.raises(OperationalError):
+        mending._tried(cut_off)
