@@ -150,12 +150,19 @@ class Worker:
             self._register(now=now)
 
     def _must_run(self) -> None:
-        """End the process when its loop stands still: an agent that blocks it would else keep every lease for ever."""
-        try:
-            runs.submit(_nothing()).result(timeout=self._lease.total_seconds())
-        except TimeoutError:
-            log.critical("loop_blocked", process=str(self.id), for_s=self._lease.total_seconds())
-            os._exit(EX_SOFTWARE)
+        """End the process when its loop stands still: an agent that blocks it would else keep every lease for ever.
+
+        A process that was frozen finds its time up as it wakes, before its loop could move: the second look tells the two apart.
+        """
+        answer = runs.submit(_nothing())
+        for grace in (self._lease, self._beat):
+            try:
+                answer.result(timeout=grace.total_seconds())
+            except TimeoutError:
+                continue
+            return
+        log.critical("loop_blocked", process=str(self.id), for_s=self._lease.total_seconds())
+        os._exit(EX_SOFTWARE)
 
     def _stop(self, run_ids: Sequence[str]) -> None:
         if run_ids:

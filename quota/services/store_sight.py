@@ -61,7 +61,7 @@ def _let_go() -> None:
 def _rebuild(key: ModelKey, limits: Limits, *, now: datetime) -> bool:
     day = _day(limits, now=now)
     minute = most_of_the_minute(key, limits, now=now)
-    today = _sum(_booked(key, since=day), minute)
+    today = most_of_the_day(nested(limits), _booked(key, since=day), minute)
     ModelUse.objects.update_or_create(provider=key[0], model=key[1], defaults={"seen_at": now, "used": _stored(minute)})
     windows.rebuild(key, generation=uuid4().hex, day=day, minute=minute, today=today)
     return True
@@ -85,6 +85,28 @@ def most(pools: tuple[Pool, Pool, Pool], seen: ByClass, booked: ByClass, since_s
     return {**windows.NOTHING, p0: _total([seen[p0], booked[p0]]), PriorityClass.P1: rest, p3: capped}
 
 
+def most_of_the_day(pools: tuple[Pool, Pool, Pool], booked: ByClass, minute: ByClass) -> ByClass:
+    """The ledger and, on top, what the minute may have held: a guess, which never goes beyond what a pool gives in a day.
+
+    Else what the others are guessed to have used would, rebuild after rebuild, be taken from what p0 alone may use.
+    """
+    p0, p3 = PriorityClass.P0, PriorityClass.P3
+    today = {**booked, p0: _total([booked[p0], minute[p0]])}
+    guesses = {**minute, p3: _within(pools[2], [booked[p3]], minute[p3])}
+    for word in (p3, PriorityClass.P1, PriorityClass.P2):
+        others = [today[each] for each in PriorityClass if each is not p0]
+        today[word] = _total([booked[word], _within(pools[1], others, guesses[word])])
+    return today
+
+
+def _within(pool: Pool, used: Iterable[Used], guess: Used) -> Used:
+    """Return as much of the guess as fits into the pool's day beside what is used."""
+    sure = _total(used)
+    tokens = guess.tokens if pool.day_tokens is None else min(guess.tokens, pool.day_tokens - sure.tokens)
+    requests = guess.requests if pool.day_requests is None else min(guess.requests, pool.day_requests - sure.requests)
+    return Used(max(tokens, 0), max(requests, 0))
+
+
 def _bounded(pool: Pool, seen: Used, bursts: int) -> Used:
     tokens, requests = pool.burst_tokens or 0, pool.burst_requests or 0
     return Used(min(pool.tokens, seen.tokens + bursts * tokens), min(pool.requests, seen.requests + bursts * requests))
@@ -93,10 +115,6 @@ def _bounded(pool: Pool, seen: Used, bursts: int) -> Used:
 def _total(each: Iterable[Used]) -> Used:
     found = list(each)
     return Used(sum(one.tokens for one in found), sum(one.requests for one in found))
-
-
-def _sum(one: ByClass, other: ByClass) -> ByClass:
-    return {word: _total([one[word], other[word]]) for word in PriorityClass}
 
 
 def _booked(key: ModelKey, *, since: float) -> ByClass:

@@ -46,7 +46,7 @@ def test_a_worker_that_dies_around_its_result_ends_the_job_once(here: Ground, di
 
     assert until(lambda: here.state(job_id), lambda state: state == "completed", within=60)
     assert here.effects.applied[f"{job_id}:charge"] == 1
-    _start_the_dead(here)
+    here.tend()
 
 
 def test_a_database_that_crashes_is_charged_to_nobody(here: Ground) -> None:
@@ -90,9 +90,3 @@ def test_a_minute_of_a_monkey_loses_and_doubles_nothing(here: Ground) -> None:
 
     all_is_well(here, client.job_ids, within=150)
 
-
-def _start_the_dead(here: Ground) -> None:
-    """The runs of these tests end their own process, which may be a child that nobody need start again."""
-    for name, process in list(here.stage.processes.items()):
-        if process.poll() is not None:
-            here.start(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from tests.soak.ground import LIVE, WORKERS, Ground, until
+from tests.soak.ground import WORKERS, Ground, until
 
 OPEN = "SELECT count(*) FROM invocation_job WHERE state NOT IN ('completed', 'failed', 'cancelled')"
 NOT_COMPLETED = "SELECT id::text, state, reason, error FROM invocation_job WHERE state IN ('failed', 'cancelled')"
@@ -36,4 +36,4 @@ def all_is_well(here: Ground, job_ids: Collection[str], *, within: float) -> Non
     applied = here.effects.applied
     assert {key.partition(":")[0] for key in applied} == kept
     assert set(applied.values()) == {1}
-    until(lambda: here.value(LIVE), lambda live: live == len(WORKERS), within=90)
+    until(here.live_workers, lambda live: live == len(WORKERS), within=90)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -60,6 +61,18 @@ class Ground:
         process.send_signal(by)
         process.wait(timeout=30)
         self.start(name)
+
+    def tend(self) -> None:
+        """Start again what ended by itself, as any supervisor of processes does, and say with what code it had ended."""
+        for name, process in list(self.stage.processes.items()):
+            if process.poll() is not None:
+                sys.stdout.write(f"{name} had ended with {process.returncode}\n")
+                self.start(name)
+
+    def live_workers(self) -> int:
+        """How many workers the dispatcher may count on; those that ended by themselves are started again."""
+        self.tend()
+        return int(self.value(LIVE))
 
     def freeze(self, name: str, *, for_s: float) -> None:
         process = psutil.Process(self.stage.processes[name].pid)

@@ -17,8 +17,8 @@ from quota.domain.classes import PriorityClass
 from quota.domain.exchanges import Place, Want
 from quota.domain.limits import nested, pools
 from quota.gateways import connection, windows
-from quota.gateways.windows import ByClass, Used
-from quota.services.store_sight import most
+from quota.gateways.windows import ByClass
+from quota.services.store_sight import most, most_of_the_day
 from tests.integration.quota.store import LIMITS, Call, Client, Store
 
 T = TypeVar("T")
@@ -139,9 +139,7 @@ class Quota(RuleBasedStateMachine):
         redis = connection.in_threads()
         redis.delete(*(f"{{quota}}:{kind}:{key}" for kind in ("model", "line")), *redis.keys(f"{{quota}}:said:{key}:*"))
         minute = most(nested(DAYS), self.seen[1], self.booked(now - 60), now - self.seen[0])
-        today = {
-            word: Used(minute[word].tokens + each.tokens, minute[word].requests + each.requests) for word, each in self.booked(0).items()
-        }
+        today = most_of_the_day(nested(DAYS), self.booked(0), minute)
         windows.rebuild(self.store.key, generation=uuid4().hex, day=self.began - 3600, minute=minute, today=today, at=now)
         self.seen = (now, minute)
         self.wiped_at = now
