@@ -10,9 +10,11 @@ import pytest
 from django.db import connection
 from pytest_django import DjangoDbBlocker
 
+from tests import emptying
 from tests.installation import Installation, start
 
 django_stubs_ext.monkeypatch()  # tests import forms and admins without config.urls
+emptying.install()
 
 
 @pytest.fixture
