@@ -1,4 +1,4 @@
-"""A block: quota that a busy batch process leases in one exchange and serves calls from by itself.
+"""A block: quota that a busy process leases in one exchange and serves calls of one class from by itself.
 
 A block counts whole, from its grant until a minute after its expiry, whatever becomes of the process: one that
 dies with it gives nothing back, and so nobody gives it back twice. No call begins on it after its expiry.

@@ -1,4 +1,4 @@
-"""What one process holds of one model's quota: open grants, the leased block, and what the store is still to be told."""
+"""What one process holds of one model's quota: open grants, leased blocks, and what the store is still to be told."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class Books:
 
     def __init__(self) -> None:
         self.words: list[Word | Rest] = []
-        self.block: Block | None = None
-        self.demand = Demand()
+        self.blocks: dict[PriorityClass, Block] = {}
+        self.demand = {word: Demand() for word in PriorityClass}
         self.generation = ""
         self._failures = 0
         self._ending: list[Block] = []
@@ -58,7 +58,7 @@ class Books:
 
     @property
     def has_news(self) -> bool:
-        return bool(self.words or self._debts or self.block)
+        return bool(self.words or self._debts or self.blocks)
 
     def grant(self, ask: Ask, source: Source, held: Held) -> Grant:
         number = next(self._ids)
@@ -74,9 +74,10 @@ class Books:
         )
 
     def from_block(self, ask: Ask) -> Grant | None:
-        """Grant a call from the block, as far as that goes."""
-        if self.block and self.block.take(ask.tokens, at=time.monotonic()):
-            return self.grant(ask, Source.BLOCK, Held(block=self.block))
+        """Grant a call from its class's block, as far as that goes."""
+        block = self.blocks.get(ask.priority_class)
+        if block and block.take(ask.tokens, at=time.monotonic()):
+            return self.grant(ask, Source.BLOCK, Held(block=block))
         return None
 
     def close(self, grant: Grant, *, tokens: int, requests: int) -> bool:
@@ -119,12 +120,12 @@ class Books:
 
     def failed(self, grant: Grant, retry_after: timedelta) -> None:
         self.words.append(Failed(self._told(grant), retry_after))
-        self.end_block()
+        self.end_blocks()
 
     def slowed(self, grant: Grant, retry_after: timedelta) -> None:
         self._told(grant)
         self.words.append(Slow(retry_after))
-        self.end_block()
+        self.end_blocks()
 
     def _told(self, grant: Grant) -> bool:
         """Mark a call as one whose fate is told; say whether it was the probe."""
@@ -134,9 +135,13 @@ class Books:
         held.is_told = True
         return held.is_probe
 
-    def end_block(self) -> None:
-        """End the block: no call is taken from it any more, and the store hears what was."""
-        block, self.block = self.block, None
+    def end_blocks(self) -> None:
+        for word in list(self.blocks):
+            self.end_block(word)
+
+    def end_block(self, word: PriorityClass) -> None:
+        """End a class's block: no call is taken from it any more, and the store hears what was."""
+        block = self.blocks.pop(word, None)
         if block and block.is_open:
             self.words.append(block.close())
             self._ending.append(block)
@@ -166,11 +171,11 @@ class Books:
             block.ended(slot)
         self._ended = []
 
-    def forget_block(self) -> None:
-        """The store was wiped, and the block with it."""
-        if self.block:
-            self.block.close()
-            self.block = None
+    def forget_blocks(self) -> None:
+        """The store was wiped, and the blocks with it."""
+        for block in self.blocks.values():
+            block.close()
+        self.blocks.clear()
 
 
 def _gives_back(word: Word) -> bool:

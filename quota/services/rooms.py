@@ -26,7 +26,7 @@ from quota.gateways.windows import ModelKey, Party
 from quota.services import store_sight
 from quota.services.books import Books, Held
 from quota.services.limits import limits_of
-from quota.services.turns import LEASES_BLOCKS, Turn, full
+from quota.services.turns import Turn, full
 
 POLL_S, SOONEST_S = 0.25, 0.005
 SETTLE_WITHIN_S = 0.01
@@ -60,10 +60,9 @@ class Room:
             local = self._from_local_share(ask, limits)
             if isinstance(local, Grant):
                 return local
-        if ask.priority_class in LEASES_BLOCKS:
-            self.books.demand.note(ask.tokens, at=time.monotonic())
-            if not self.line.count(ask.priority_class) and (grant := self.books.from_block(ask)):
-                return grant
+        self.books.demand[ask.priority_class].note(ask.tokens, at=time.monotonic())
+        if not self.line.count(ask.priority_class) and (grant := self.books.from_block(ask)):
+            return grant
         return await self._waited(Waiter(ask, deadline, asyncio.get_running_loop().create_future()))
 
     def close(self, grant: Grant, *, tokens: int, requests: int) -> None:
@@ -85,7 +84,7 @@ class Room:
 
     async def rest(self) -> None:
         """Wait until all that was settled is told, or the store is away, and nothing goes on behind."""
-        self.books.end_block()
+        self.books.end_blocks()
         while self.books.has_news and not self._is_away:
             self._work(within_s=0.0)
             await asyncio.sleep(SETTLE_WITHIN_S)
@@ -175,7 +174,7 @@ class Room:
     async def _found_wiped(self, turn: Turn, limits: Limits) -> None:
         """Rebuild the store from PostgreSQL; one process does, the others look again."""
         self.books.take_back(turn.words)
-        self.books.forget_block()
+        self.books.forget_blocks()
         try:
             is_done = await asyncio.to_thread(store_sight.rebuild, self.key, limits, now=datetime.now(UTC))
         except QuotaStoreUnavailable:

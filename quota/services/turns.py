@@ -18,7 +18,6 @@ from quota.gateways.windows import SLOT_S, ModelKey
 from quota.services.books import Books, Held
 
 MOST_WANTS = 64
-LEASES_BLOCKS = frozenset({PriorityClass.P3})
 WAITS_FOR_THE_PROVIDER = frozenset({PriorityClass.P3})
 """A row waits where it is until the provider is back; others are told, and park or fall back."""
 
@@ -34,7 +33,7 @@ class Turn:
         self._key, self._books, self._line, self._tickets, self._limits = key, books, line, tickets, limits
         self._asked: list[Sequence[Waiter]] = []
         self._began = time.monotonic()
-        self._end_stale_block()
+        self._end_stale_blocks()
         self.words: list[Word] = books.take_words()
         for word in PriorityClass:
             self._add_wants(word, line.next_of(word, MOST_WANTS))
@@ -50,7 +49,7 @@ class Turn:
         if not waiting and word in self._tickets:
             self._tickets.discard(word)
             self.words.append(Leave(word))
-        tokens, requests = self._books.demand.of_a_block(at=self._began) if word in LEASES_BLOCKS else (0, 0)
+        tokens, requests = self._books.demand[word].of_a_block(at=self._began)
         if waiting and requests:
             self.words.append(self._block_want(waiting, tokens, requests))
             self._asked.append(waiting)
@@ -110,9 +109,9 @@ class Turn:
             self._books.close(grant, tokens=0, requests=0)
 
     def _begin_block(self, word: PriorityClass, place: Place, verdict: Verdict) -> None:
-        self._books.end_block()
-        self._books.block = Block(word, place, verdict.tokens, verdict.requests, self._began + LIFE_S)
-        self._serve_from_block(self._books.block)
+        self._books.end_block(word)
+        block = self._books.blocks[word] = Block(word, place, verdict.tokens, verdict.requests, self._began + LIFE_S)
+        self._serve_from_block(block)
 
     def _serve_from_block(self, block: Block) -> None:
         """Serve the line as far as the block goes; a head that it cannot hold is not passed."""
@@ -123,11 +122,9 @@ class Turn:
             self._line.serve(waiting[0])
             self._hand_over(waiting[0], grant)
 
-    def _end_stale_block(self) -> None:
-        """End a block that has run out: of time, or of what the next in line needs."""
-        block = self._books.block
-        if block is None:
-            return
-        self._serve_from_block(block)
-        if self._began >= block.expires_at or self._line.count(block.priority_class):
-            self._books.end_block()
+    def _end_stale_blocks(self) -> None:
+        """End each block that has run out: of time, or of what the next in line needs."""
+        for word, block in list(self._books.blocks.items()):
+            self._serve_from_block(block)
+            if self._began >= block.expires_at or self._line.count(word):
+                self._books.end_block(word)
