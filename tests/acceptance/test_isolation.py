@@ -7,10 +7,11 @@ import time
 import pytest
 
 from tests.benchmarks.staging.saturated import saturated
+from tests.soak.ground import until
 
 PEOPLE = 5
-FOR_S = 20.0
-ROWS = 2_000
+FOR_S = 10.0
+ROWS = 1_500
 
 
 @pytest.mark.timeout(240)
@@ -19,9 +20,9 @@ def test_no_chat_is_refused_while_a_batch_takes_all_that_it_may() -> None:
         ground.chat(people=1, for_s=3)
         began = time.time()
         batches = ground.begin_batches(ROWS)
-        time.sleep(5)
+        until(lambda: ground.used_by_batch(since=began, until=time.time()), bool, within=90)
         seen = ground.chat(people=PEOPLE, for_s=FOR_S)
-        used, refused = ground.used_by_batch(since=began, until=time.time()), ground.refused()
+        used, refused = ground.used_by_batch(since=time.time() - 60, until=time.time()), ground.refused()
         ground.cancel(batches)
 
     assert seen.first_deltas
