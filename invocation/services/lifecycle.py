@@ -38,6 +38,7 @@ FACTS: Mapping[Move, str] = MappingProxyType(
         Move.ANSWER: READY + ", answers = job.answers || given.answers, reason = 'answered'",
         Move.TIME_OUT: READY + ", reason = 'unanswered'",
         Move.WAIT: FREE + ", awaiting = given.awaiting, due_at = given.due_at, reason = given.reason",
+        Move.PUT_OFF: FREE + ", due_at = given.due_at, reason = given.reason",
         Move.HAND_BACK: READY + ", reason = 'drained'",
         # Whoever lost a worker runs next alone; only who was alone with it is charged with the loss (1).
         Move.RESCUE: READY + ", losses = job.losses + given.charged, is_alone = TRUE, reason = 'lost_worker'",

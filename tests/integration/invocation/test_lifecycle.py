@@ -24,6 +24,7 @@ GIVEN: dict[Move, dict[str, Any]] = {
     Move.ASK: {"questions": dict(QUESTIONS)},
     Move.ANSWER: {"answers": {"agreed": True}},
     Move.WAIT: {"due_at": LATER, "awaiting": {"callback": "paid"}, "reason": "callback"},
+    Move.PUT_OFF: {"due_at": LATER, "reason": "provider_down"},
     Move.RESCUE: {"charged": 1},
     Move.CANCEL: {"reason": "asked"},
     Move.REQUEST_CANCEL: {"reason": "asked"},
@@ -89,7 +90,7 @@ def test_losses_and_failures_are_counted_apart_and_the_attempt_only_grows() -> N
     assert (job.attempt, job.failures, job.losses) == (3, 1, 1)
 
 
-RESTS = [Move.RETRY, Move.ASK, Move.WAIT]
+RESTS = [Move.RETRY, Move.ASK, Move.WAIT, Move.PUT_OFF]
 
 
 @pytest.mark.parametrize("move", RESTS)
