@@ -160,6 +160,13 @@ class CallsExceeded(BudgetExceeded):
     what = "model_calls"
 
 
+class LargerThanDay(BudgetExceeded):
+    """The next call could take more than the tenant's plan allows in a whole day: waiting cannot help. The call was not made."""
+
+    code = "larger_than_day"
+    remedy = "Ask for less in one call, or raise the plan's daily limit."
+
+
 class DayExceeded(PlatformError):
     """The tenant's money of the day is spent. The call was not made; `retry_after` is how long the day still lasts.
 

@@ -29,7 +29,7 @@ from invocation.services.finished_rows import FinishedRow, columns, record
 from invocation.services.no_waits import NoWaits
 from invocation.services.runs import Assignment, AttemptJournal, Carried, Clock, Silent, Surroundings, carry_out, is_retryable
 from invocation.services.shards import Checkpoint, ShardClaimed
-from quota.domain.budgets import Budget
+from quota.domain.budgets import NONE, Budget
 from quota.domain.ledger import LedgerLine, ParentKind
 
 log = structlog.get_logger()
@@ -114,7 +114,7 @@ class ShardEngine:
         while block := work.next_rows():
             await work.finish(block)
             if self._draining or work.is_held:
-                await off_loop(shards.hand_back, claimed.shard)
+                await off_loop(shards.hand_back, claimed.shard, short=work.short)
                 return batches.HELD if work.is_held else "handed_back"
         await off_loop(shards.complete, claimed.shard)
         return "completed"
@@ -129,6 +129,7 @@ class _Shard:
         self.batch = claimed.batch
         self.endpoint = declared.book().by_label[claimed.batch.endpoint]
         self.is_held = False
+        self.short = NONE
         self._looking = asyncio.Lock()
         self._looked = time.monotonic()
         self._rows = manifests.read(Path(claimed.batch.manifest), claimed.slice, skip=claimed.shard.position)
@@ -204,7 +205,7 @@ class _Shard:
         After that the whole shard waits, whose rows would meet the same: it goes back to its queue, and the sweep sends it again.
         """
         if isinstance(error, DayExceeded) and not bill.models:
-            self.is_held = True
+            self.is_held, self.short = True, bill.short
             return _Next.LEAVE
         if not is_retryable(error) or (error.is_own and number >= self.endpoint.policy.tries):
             return _Next.FINISH

@@ -48,11 +48,12 @@ async def take(
 
     Where only calls under way stand in its way it waits for them, at most as long as `patience`, and then raises
     QuotaExceeded; a class that does not go on without the store waits for that, and then raises
-    QuotaStoreUnavailable. Raises DaySpent or DayTokensSpent at once.
+    QuotaStoreUnavailable. Raises DaySpent or DayTokensSpent at once, and LargerThanDay for what no day has room for.
     """
     limits = await plans.day_limits(tenant_id)
     if not limits.is_limited:
         return None
+    limits.check_fits(amount)
     end, pause_s, hold_id = time.monotonic() + patience.total_seconds(), LOOK_AGAIN_S, uuid4()
     while True:
         now = datetime.now(UTC)
@@ -111,16 +112,21 @@ def must_have_room(caller: Caller, *, now: datetime, under_way: Callable[[UUID],
         raise refusal(found.spent, found.limits, found.used, now=now)
 
 
-def is_spent(tenant_id: UUID, *, now: datetime) -> bool:
-    """Say whether nothing is left of a tenant's day; a day that nobody counts is not spent."""
+def left_of(tenant_id: UUID, *, now: datetime) -> DayLimits:
+    """Return what is not spent of a tenant's day, set aside or not; all of it while nobody counts the day."""
     limits = plans.day_limits_now(tenant_id)
     if not limits.is_limited:
-        return False
+        return limits
     try:
         [count] = day_counts.read([(tenant_id, day_of(now))])
     except QuotaStoreUnavailable:
-        return False
-    return count is not None and limits.is_spent(count.used - count.held) is not None
+        return limits
+    return limits if count is None else limits.less(count.used - count.held)
+
+
+def is_spent(tenant_id: UUID, *, now: datetime) -> bool:
+    """Say whether nothing is left of a tenant's day; a day that nobody counts is not spent."""
+    return left_of(tenant_id, now=now).is_spent(NONE) is not None
 
 
 async def _asked(

@@ -48,7 +48,7 @@ def served(port: int) -> Iterator[None]:
 
 
 def begun(consumer: Consumer) -> str:
-    rows = [{"row_id": f"row-{number}", **ASKED} for number in range(ROWS)]
+    rows = [{"row_id": f"row-{number}", "title": "monster"} for number in range(ROWS)]
     answer = consumer.http.post("/v1/batches", json={"endpoint": "enrich@1", "manifest": {"rows": rows}, "shards": 2})
     assert answer.status_code == httpx.codes.ACCEPTED, answer.text
     return f"/v1/batches/{answer.json()['id']}"
