@@ -22,6 +22,7 @@ from quota.gateways import connection, day_counts
 from quota.models import Plan, Tenant
 from quota.services import days, ledger, plans
 from tests.integration.quota.lines import a_line
+from tests.proxy import Proxy
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("store")]
 CENT = Decimal("0.01")
@@ -210,3 +211,66 @@ async def test_what_is_told_to_be_settled_twice_counts_once() -> None:
     await days.settle(hold, CALL)
 
     assert await sync_to_async(counted)(tenant) == replace(CALL, calls=0)
+
+
+async def test_what_was_settled_but_not_booked_at_a_wipe_counts_once_it_is_booked() -> None:
+    tenant = await sync_to_async(a_tenant)(daily_usd=Decimal("0.05"))
+    await days.settle(await take(tenant), CALL)
+    redis.Redis.from_url(configured.REDIS_URL).flushdb()
+    await take(tenant)
+    assert await sync_to_async(counted)(tenant) == replace(CALL, calls=0)
+
+    await sync_to_async(book)(tenant, "0.02")
+    await sync_to_async(days.raise_to_ledger)(now=datetime.now(UTC))
+    booked_tokens = a_line().input_tokens + a_line().output_tokens
+    assert await sync_to_async(counted)(tenant) == Spending(Decimal("0.023"), booked_tokens + CALL.tokens)
+
+
+async def test_a_raise_to_the_ledger_lowers_nothing_and_begins_no_count() -> None:
+    counts, uncounted = await sync_to_async(a_tenant)(daily_usd=CENT), await sync_to_async(a_tenant)(daily_usd=CENT)
+    await days.settle(await take(counts), Spending(Decimal("0.008"), 10_000))
+    for tenant in (counts, uncounted):
+        await sync_to_async(book)(tenant, "0.001")
+    for _ in range(2):
+        await sync_to_async(days.raise_to_ledger)(now=datetime.now(UTC))
+
+    assert await sync_to_async(counted)(counts) == Spending(Decimal("0.008"), 10_000)
+    assert await sync_to_async(counted)(uncounted) is None
+
+
+async def test_a_settlement_whose_caller_is_cancelled_is_told_later(way: Proxy) -> None:
+    tenant = await sync_to_async(a_tenant)(daily_usd=Decimal("0.05"))
+    hold = await take(tenant)
+    way.freeze()
+    settling = asyncio.create_task(days.settle(hold, Spending(Decimal("0.001"), 10)))
+    await asyncio.sleep(0)
+    settling.cancel()
+    await asyncio.wait([settling])
+    await _told_late(way, tenant)
+
+    assert await sync_to_async(counted)(tenant) == Spending(Decimal("0.001"), 10)
+
+
+async def test_what_is_told_late_is_not_lost_where_the_teller_is_cancelled(way: Proxy) -> None:
+    tenant = await sync_to_async(a_tenant)(daily_usd=Decimal("0.05"))
+    hold = await take(tenant)
+    way.refuse()
+    way.cut()
+    await days.settle(hold, Spending(Decimal("0.001"), 10))
+    way.accept()
+    way.freeze()
+    telling = asyncio.create_task(days._tell_late())
+    await asyncio.sleep(0)
+    telling.cancel()
+    await asyncio.wait([telling])
+    await _told_late(way, tenant)
+
+    assert await sync_to_async(counted)(tenant) == Spending(Decimal("0.001"), 10)
+
+
+async def _told_late(way: Proxy, tenant: UUID) -> None:
+    """Let the store be heard again, and the next call of the tenant come and go."""
+    way.thaw()
+    way.cut()
+    await connection.aclose()
+    await days.release(await take(tenant))
