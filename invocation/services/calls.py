@@ -268,9 +268,11 @@ class PaidModels:
         if used.total:
             self.bill.add(self._line(reply, reserved, paid))
         await admission.settle(reserved.grant, used_tokens=used.total)
-        await days.settle(reserved.day, spent)
-        if not used.total:
-            await self._account.release(reserved.option.most)
+        try:
+            await days.settle(reserved.day, spent)
+        finally:
+            if not used.total:
+                await self._account.release(reserved.option.most)
         return reply
 
     def _line(self, reply: Reply, reserved: _Reserved, paid: Decimal) -> LedgerLine:

@@ -60,7 +60,7 @@ async def take(
     while True:
         now = datetime.now(UTC)
         hold = DayHold(hold_id, tenant_id, day_of(now), amount)  # one id: an answer that was lost sets nothing aside twice
-        answer = await _asked(hold, limits, priority_class, under_way, now=now)
+        answer = await _asked_or_undone(hold, limits, priority_class, under_way, now=now)
         if isinstance(answer, DayHold):
             return answer
         await _wait(answer, pause_s=pause_s, left_s=end - time.monotonic())
@@ -143,6 +143,17 @@ def raise_to_ledger(*, now: datetime) -> None:
     day = day_of(now)
     with suppress(QuotaStoreUnavailable):
         day_counts.raise_to(day, selectors.used_by_tenants(day))
+
+
+async def _asked_or_undone(
+    hold: DayHold, limits: DayLimits, priority_class: PriorityClass, under_way: UnderWay, *, now: datetime
+) -> DayHold | QuotaError:
+    """As `_asked`; where the caller is cancelled meanwhile, whatever the store has set aside is given back later."""
+    try:
+        return await _asked(hold, limits, priority_class, under_way, now=now)
+    except asyncio.CancelledError:
+        _keep_late(hold, NONE)
+        raise
 
 
 async def _asked(

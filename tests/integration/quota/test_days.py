@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -266,6 +267,35 @@ async def test_what_is_told_late_is_not_lost_where_the_teller_is_cancelled(way: 
     await _told_late(way, tenant)
 
     assert await sync_to_async(counted)(tenant) == Spending(Decimal("0.001"), 10)
+
+
+async def test_what_was_set_aside_for_a_caller_that_was_cancelled_before_it_heard_of_it_is_given_back(way: Proxy) -> None:
+    tenant = await sync_to_async(a_tenant)(daily_usd=Decimal("0.05"))
+    await days.release(await take(tenant))
+    way.delay(0.4)
+    taking = asyncio.create_task(take(tenant))
+    while await sync_to_async(counted)(tenant) != replace(CALL, calls=0):  # noqa: ASYNC110  (the store does it)
+        await asyncio.sleep(0.02)
+    taking.cancel()
+    await asyncio.wait([taking])
+    way.delay(0.0)
+    assert taking.cancelled()
+    await _told_late(way, tenant)
+
+    assert await sync_to_async(counted)(tenant) == NONE
+
+
+async def test_a_cancellation_that_the_client_swallows_is_not_lost() -> None:
+    async def asks() -> None:
+        with connection.answering(), suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+
+    asking = asyncio.create_task(asks())
+    await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.wait([asking])
+
+    assert asking.cancelled()
 
 
 async def _told_late(way: Proxy, tenant: UUID) -> None:
