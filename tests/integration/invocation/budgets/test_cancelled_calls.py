@@ -35,9 +35,9 @@ A_CALL = Spending(Decimal("0.003"), 100, 1)
 MODEL = ("offline", "gearbox-offline-standard")
 WAITS = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 
-BUSY = (
-    "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query ~ 'UPDATE invocation_job SET held' AND pid <> pg_backend_pid()"
-)
+BUSY = """
+SELECT pid FROM pg_stat_activity WHERE state = 'active' AND query ~ 'UPDATE invocation_job SET held' AND pid <> pg_backend_pid()
+"""
 
 
 @contextmanager
@@ -70,7 +70,7 @@ def test_what_is_held_on_the_jobs_row_is_given_back_where_the_call_is_cancelled_
         await asyncio.wait([holding])
         assert holding.cancelled()
         with own_connection() as looking:
-            await until(lambda: not looking.execute(BUSY).fetchone()[0])
+            await until(lambda: not looking.execute(BUSY).fetchall())
 
     on_loop(story())
     assert held_by(job.pk) == Spending()
