@@ -58,6 +58,7 @@ app.conf.update(
         "erasures": {"task": "invocation.sweep_erasures", "schedule": 2.0, "options": {"queue": "control", "expires": 5}},
         "retention": {"task": "invocation.let_go", "schedule": 30.0, "options": {"queue": "control", "expires": 30}},
         "usage": {"task": "invocation.sum_usage", "schedule": 2.0, "options": {"queue": "control", "expires": 5}},
+        "days": {"task": "invocation.raise_days", "schedule": 30.0, "options": {"queue": "control", "expires": 30}},
         "evals": {"task": "evals.consume", "schedule": 2.0, "options": {"queue": "control", "expires": 5}},
     },
 )

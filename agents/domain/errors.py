@@ -27,13 +27,18 @@ class RunError(Exception):
     is_charged = True
     """Whether it counts as a failure of what was run: where no call was made, it does not."""
     is_of_probe = False
-    """Whether the call was sent to see if a provider is back that was out."""
+    """Whether the call was sent to see if a provider is back that was out: whoever carries it is not charged."""
 
     def __init__(self, sentence: str, *, remedy: str | None = None, retry_after: timedelta | None = None) -> None:
         super().__init__(sentence)
         self.sentence = sentence
         self.remedy = remedy or self.remedy
         self.retry_after = retry_after
+
+    @property
+    def is_own(self) -> bool:
+        """Say whether it counts as a failure of what was run."""
+        return self.is_charged and not self.is_of_probe
 
 
 class AgentError(RunError):
@@ -155,6 +160,13 @@ class CallsExceeded(BudgetExceeded):
     what = "model_calls"
 
 
+class LargerThanDay(BudgetExceeded):
+    """The next call could take more than the tenant's plan allows in a whole day: waiting cannot help. The call was not made."""
+
+    code = "larger_than_day"
+    remedy = "Ask for less in one call, or raise the plan's daily limit."
+
+
 class DayExceeded(PlatformError):
     """The tenant's money of the day is spent. The call was not made; `retry_after` is how long the day still lasts.
 
@@ -190,9 +202,17 @@ class ProviderRateLimited(ProviderError):
 
 
 class ProviderUnavailable(ProviderError):
-    """The provider answered 5xx, or could not be reached."""
+    """The provider answered 5xx, or broke off before it answered: by chance, or because of this very request."""
 
     code = "provider_unavailable"
+
+
+class ProviderDown(ProviderUnavailable):
+    """The provider could not be reached, or said that it serves nobody now: whatever had been asked would have failed."""
+
+    code = "provider_down"
+    is_charged = False
+    remedy = "Nothing needs to be done: it is asked again until it is back."
 
 
 class ProviderStalled(ProviderError):

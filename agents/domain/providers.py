@@ -13,8 +13,9 @@ class Provider(Protocol):
 
     `stream` yields Pieces as they come and ends with exactly one Reply, whose text is
     the pieces joined and whose usage is the provider's own count where it reports one.
-    It raises ProviderRateLimited (429, with `retry_after`), ProviderUnavailable (5xx or
-    unreachable), ProviderStalled (silent beyond its time-out), StreamCut (ended early) or
+    It raises ProviderRateLimited (429, with `retry_after`), ProviderDown (502, 503, 529 or
+    unreachable: an outage, whatever was asked), ProviderUnavailable (any other 5xx),
+    ProviderStalled (silent beyond its time-out), StreamCut (ended early) or
     ProviderRefused (other 4xx). It never retries by itself. Cancelling or closing the iterator ends
     the call at the provider.
     """

@@ -77,6 +77,7 @@ RULES: Mapping[type[Exception], Rule] = MappingProxyType(
         quota.RateExceeded: Rule(429, WAIT, title="Too many requests"),
         quota.QuotaExceeded: Rule(429, WAIT, title="The model's quota is used up for now"),
         quota.CanNeverFit: Rule(422, "Send less in one call.", title="Larger than the quota ever allows"),
+        quota.LargerThanDay: Rule(422, "Send less in one call, or raise the plan's daily limit.", title="Larger than the plan's whole day"),
         quota.ModelUnavailable: Rule(503, WAIT, title="The model's provider is out"),
         quota.QuotaStoreUnavailable: Rule(503, WAIT, title="The quota store is out of reach"),
         quota.BudgetSpent: Rule(422, "Give a larger budget.", title="The budget is spent"),

@@ -37,6 +37,7 @@ class Move(StrEnum):
     ANSWER = "answer"
     TIME_OUT = "time_out"
     WAIT = "wait"
+    PUT_OFF = "put_off"
     HAND_BACK = "hand_back"
     RESCUE = "rescue"
     RECALL = "recall"
@@ -74,6 +75,7 @@ EDGES: Mapping[Move, Edge[JobState]] = MappingProxyType(
         Move.ANSWER: Edge(frozenset({JobState.INPUT_REQUIRED}), JobState.QUEUED),
         Move.TIME_OUT: Edge(frozenset({JobState.INPUT_REQUIRED}), JobState.QUEUED),
         Move.WAIT: Edge(WORKING, JobState.WAITING),
+        Move.PUT_OFF: Edge(WORKING, JobState.WAITING),
         Move.HAND_BACK: Edge(WORKING, JobState.QUEUED),
         Move.RESCUE: Edge(WORKING, JobState.QUEUED),
         Move.RECALL: Edge(frozenset({JobState.DISPATCHED}), JobState.QUEUED),
@@ -98,7 +100,7 @@ class Next(StrEnum):
     """What follows a failed attempt."""
 
     RETRY = "retry"
-    PARK = "park"
+    PUT_OFF = "put_off"
     GIVE_UP = "give_up"
 
 
@@ -113,19 +115,32 @@ class Verdict:
 FIRST_WAIT = timedelta(seconds=1)
 LONGEST_WAIT = timedelta(minutes=5)
 MOST_DOUBLINGS = 30
-MOST_PARKED = 100
-"""Attempts after which an outage, or a full quota, is a job's own failure: with waits of up to five minutes, most of a day."""
+LONGEST_PUT_OFF = timedelta(hours=24)
+"""A job that came no further for so long because of what is not its own fault ends all the same: somebody must look."""
 
 
-def judge(error: RunError, *, failures: int, tries: int, attempt: int, now: datetime, luck: float) -> Verdict:
+@dataclass(frozen=True, slots=True)
+class PutOffs:
+    """How often a job was put off since it last came further, and since when."""
+
+    times: int = 0
+    since: datetime | None = None
+
+
+NEVER_PUT_OFF = PutOffs()
+
+
+def judge(error: RunError, *, failures: int, tries: int, before: PutOffs, now: datetime, luck: float) -> Verdict:
     """Retry while the error is curable and tries remain; `failures` counts this one, `luck` is uniform in [0, 1).
 
     The wait doubles from one second to five minutes with full jitter of a half
     (Brooker, "Exponential Backoff And Jitter"), and is never shorter than the provider's own word. What is
-    charged to nobody (a provider that is out, a quota without room) parks the job, by the number of its attempt.
+    charged to nobody (a provider that is out, a probe of it, a quota without room) puts the job off, for a day
+    in all; then it is given up, however many tries remain.
     """
-    if not error.is_charged and error.retryable and attempt < MOST_PARKED:
-        return Verdict(Next.PARK, now + _wait(attempt, error, luck=luck))
+    if not error.is_own and error.retryable:
+        is_over = before.since is not None and now - before.since >= LONGEST_PUT_OFF
+        return Verdict(Next.GIVE_UP) if is_over else Verdict(Next.PUT_OFF, now + _wait(before.times + 1, error, luck=luck))
     if not error.retryable or failures >= tries:
         return Verdict(Next.GIVE_UP)
     return Verdict(Next.RETRY, now + _wait(failures, error, luck=luck))

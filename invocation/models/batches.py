@@ -69,6 +69,9 @@ class Shard(Held):
     reserved_usd = models.DecimalField(max_digits=14, decimal_places=6, default=0)
     reserved_tokens = models.PositiveBigIntegerField(default=0)
     reserved_calls = models.PositiveBigIntegerField(default=0)
+    # The most of the call that the tenant's day refused its next row; nothing, where none was refused.
+    short_usd = models.DecimalField(max_digits=14, decimal_places=6, default=0)
+    short_tokens = models.PositiveBigIntegerField(default=0)
     failures = models.PositiveSmallIntegerField(default=0)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
+from itertools import takewhile
 from typing import Any
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Max, QuerySet
 
 from invocation.domain.errors import NotFound
-from invocation.domain.jobs import TERMINAL
+from invocation.domain.jobs import TERMINAL, JobState, Move, PutOffs
 from invocation.models import DownshiftCount, Job, JobEvent, RunRecord, StepRecord
 
 ENDED_TYPES = frozenset(f"job.{state}" for state in TERMINAL)
@@ -34,6 +36,27 @@ def events_after(job_id: UUID, seq: int) -> list[JobEvent]:
 
 def has_ended(job_id: UUID) -> bool:
     return Job.objects.filter(pk=job_id, finished_at__isnull=False).exists()
+
+
+RESTS = (f"job.{JobState.WAITING}", f"job.{JobState.INPUT_REQUIRED}")
+MOST_RESTS = 1_000
+"""Far more than a job is put off in a row before it is given up."""
+
+
+def put_offs(job_id: UUID) -> PutOffs:
+    """Return how often the job was put off since it last came further: by a step, or to a wait of its own."""
+    rests = JobEvent.objects.filter(job_id=job_id, type__in=RESTS).order_by("-seq")
+    if (step_at := _last_step_at(job_id)) is not None:
+        rests = rests.filter(at__gt=step_at)
+    moved = rests.values_list("at", "data__move")[:MOST_RESTS]
+    since = takewhile(lambda rest: rest[1] not in {Move.WAIT, Move.ASK}, moved)
+    moments = [at for at, move in since if move == Move.PUT_OFF]
+    return PutOffs(len(moments), moments[-1]) if moments else PutOffs()
+
+
+def _last_step_at(job_id: UUID) -> datetime | None:
+    latest: datetime | None = StepRecord.objects.filter(job_id=job_id).aggregate(at=Max("at"))["at"]
+    return latest
 
 
 def steps_of(job: Job) -> QuerySet[StepRecord]:

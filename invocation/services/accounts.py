@@ -7,9 +7,9 @@ knows what its last calls cost. It sets nothing more aside, because the row name
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol
 
 from agents.domain.errors import BudgetExceeded, CallsExceeded, TokensExceeded
 from invocation.domain.errors import StaleMove
@@ -67,13 +67,32 @@ class JobAccount:
         try:
             await asyncio.shield(holding)
         except asyncio.CancelledError:
-            await asyncio.wait([holding])
-            if holding.exception() is None:
-                await self.release(amount)
+            await _to_its_end(self._undo(holding, amount))
             raise
 
     async def release(self, amount: Spending) -> None:
-        await off_loop(release, self._fence, amount)
+        """Give it back, also where the run is cancelled meanwhile: handed back or parked, the job has another holder."""
+        await _to_its_end(off_loop(release, self._fence, amount))
+
+    async def _undo(self, holding: asyncio.Future[None], amount: Spending) -> None:
+        await asyncio.wait([holding])
+        if holding.exception() is None:
+            await off_loop(release, self._fence, amount)
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Await the work however often the caller is cancelled meanwhile; then be cancelled, whatever came of the work."""
+    task, cancelled = asyncio.ensure_future(work), False
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            cancelled = True
+    error = task.exception()
+    if cancelled:
+        raise asyncio.CancelledError from error
+    if error:
+        raise error
 
 
 class Unshared:

@@ -12,8 +12,9 @@ from uuid import UUID
 from django.db import transaction
 
 from agents.domain.errors import Cause, DayExceeded, RunError
-from invocation.domain.jobs import Fault, Fence, JobState, Move, Next, judge
+from invocation.domain.jobs import NEVER_PUT_OFF, Fault, Fence, JobState, Move, Next, PutOffs, judge
 from invocation.models import Job
+from invocation.selectors.jobs import put_offs
 from invocation.services import endings, lifecycle, records, results
 from invocation.services.charges import charge
 from invocation.services.claims import HeldJob
@@ -50,19 +51,28 @@ def _write(runs: Sequence[tuple[Fence, Finished]], *, now: datetime) -> None:
 
 
 def fail(fence: Fence, error: RunError, *, failures: int, tries: int, run: Finished) -> None:
-    """Charge a failure: back to the queue after a wait, or failed for good; or park, charged to nobody. Raises StaleMove."""
+    """Charge a failure: back to the queue after a wait, or failed for good; or put off, charged to nobody. Raises StaleMove."""
     now = datetime.now(UTC)
     luck = random.random()  # noqa: S311  (jitter)
-    verdict = judge(error, failures=failures + 1, tries=tries, attempt=fence.attempt, now=now, luck=luck)
+    before = NEVER_PUT_OFF if error.is_own else put_offs(UUID(fence.job_id))
+    verdict = judge(error, failures=failures + 1, tries=tries, before=before, now=now, luck=luck)
     fault = Fault.of(error).as_json()
     with transaction.atomic():
         if verdict.next is Next.RETRY:
             lifecycle.move_one(Move.RETRY, lifecycle.held(fence, due_at=verdict.due_at, error=fault), now=now, right=lifecycle.HOLDER)
-        elif verdict.next is Next.PARK:
-            lifecycle.move_one(Move.WAIT, lifecycle.held(fence, due_at=verdict.due_at, reason=error.code), now=now, right=lifecycle.HOLDER)
+        elif verdict.next is Next.PUT_OFF:
+            given = lifecycle.held(fence, due_at=verdict.due_at, reason=error.code)
+            lifecycle.move_one(Move.PUT_OFF, given, now=now, right=lifecycle.HOLDER)
         else:
-            _bury(fence, fault, now=now)
+            _bury(fence, _since(before, fault), now=now)
         _write([(fence, run)], now=now)
+
+
+def _since(before: PutOffs, fault: Mapping[str, str]) -> Mapping[str, str]:
+    """Say of a job that was put off for too long for how long that was."""
+    if before.since is None:
+        return fault
+    return {**fault, "sentence": f"It was put off {before.times} times since {before.since:%Y-%m-%d %H:%M} UTC. {fault['sentence']}"}
 
 
 SPREAD_OF_A_NEW_DAY = timedelta(seconds=30)

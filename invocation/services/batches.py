@@ -12,6 +12,7 @@ from uuid import UUID
 
 import structlog
 from django.db import connection, transaction
+from django.db.models import Q
 from uuid6 import uuid7
 
 from invocation.domain import traces
@@ -34,8 +35,9 @@ from invocation.selectors import canaries
 from invocation.selectors.admission import hold_on, live_slots
 from invocation.services import manifests
 from quota.domain.classes import PriorityClass
+from quota.domain.days import DayLimits
 from quota.selectors import terms_of
-from quota.services import days
+from quota.services import days, plans
 
 log = structlog.get_logger()
 
@@ -65,7 +67,7 @@ class BatchOpening:
 
 def open_batch(opening: BatchOpening, *, now: datetime) -> Batch:
     """Accept a batch durably, its shards planned. Raises ManifestInvalid, naming the line, or TooManyItems; then nothing was started."""
-    checked = manifests.check(opening.source, opening.endpoint)
+    checked = manifests.check(opening.source, opening.endpoint, day=plans.day_limits_now(opening.tenant_id))
     limit = opening.endpoint.limits.items
     if len(checked.offsets) > limit:
         raise TooManyItems(f"{len(checked.offsets)} rows; {opening.endpoint.label} takes {limit}.", found=len(checked.offsets), limit=limit)
@@ -121,11 +123,12 @@ def next_wave(batch_id: UUID, *, now: datetime) -> int:
         if batch.state not in BATCH_OPEN or is_held(batch):
             return 0
         _move(batch, BatchMove.START, started_at=now)
-        queued, most = batch.shards.filter(state=ShardState.QUEUED), _most_of_a_wave(batch.tenant_id)
-        if most == 0 and queued.exists():
+        queued = batch.shards.filter(state=ShardState.QUEUED)
+        may_go = queued.filter(_fits(days.left_of(batch.tenant_id, now=now)))
+        left = list(may_go.order_by("index").values_list("pk", flat=True)[: _most_of_a_wave(batch.tenant_id)])
+        if not left and queued.exists():
             Batch.objects.filter(pk=batch_id).update(wave_at=now)
             return 0
-        left = list(queued.order_by("index").values_list("pk", flat=True)[:most])
         wave = batch.wave + 1
         Batch.objects.filter(pk=batch_id).update(wave=wave, wave_at=now)
     if left:
@@ -133,6 +136,12 @@ def next_wave(batch_id: UUID, *, now: datetime) -> int:
     elif not batch.shards.exclude(state=ShardState.COMPLETED).exists():
         gather(batch_id, now=now)
     return len(left)
+
+
+def _fits(left: DayLimits) -> Q:
+    """Pick the shards whose next row is not known to need more than is left of the tenant's day: the others wait for the next."""
+    money = Q() if left.usd is None else Q(short_usd__lte=left.usd)
+    return money if left.tokens is None else money & Q(short_tokens__lte=left.tokens)
 
 
 def _most_of_a_wave(tenant_id: UUID) -> int:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from agents.domain.values import Usage
 from invocation.domain.tiers import Downshift
+from quota.domain.budgets import NONE, Spending
 from quota.domain.classes import PriorityClass
 from quota.domain.ledger import LedgerLine, ParentKind
 
@@ -35,6 +36,8 @@ class Bill:
     cost_usd: Decimal = Decimal(0)
     models: list[str] = field(default_factory=list)
     downshifts: list[Downshift] = field(default_factory=list)
+    short: Spending = NONE
+    """The most of the last call that the tenant's day refused."""
 
     def add(self, line: LedgerLine) -> None:
         self._open.append(line)

@@ -16,6 +16,7 @@ from uuid6 import uuid7
 from agents.domain.errors import (
     DayExceeded,
     DayTokensExceeded,
+    LargerThanDay,
     PlatformError,
     ProviderRateLimited,
     ProviderRefused,
@@ -32,6 +33,7 @@ from invocation.services.accounts import Account
 from invocation.services.bills import Bill, Payer
 from invocation.services.paces import Watch
 from invocation.services.provider_words import listened
+from quota.domain import errors
 from quota.domain.asks import Ask, Grant
 from quota.domain.budgets import NONE, Budget, Hold, Spending
 from quota.domain.days import DayHold
@@ -63,8 +65,9 @@ class CannotPay(PlatformError):
 
 _Held = list[tuple[Budget, Hold]]
 DAY_KINDS: Mapping[Resource, type[DayExceeded]] = MappingProxyType({Resource.MONEY: DayExceeded, Resource.TOKENS: DayTokensExceeded})
-STEPS_DOWN = (QuotaRefused, ModelOut, CannotPay, DayExceeded)
+STEPS_DOWN = (QuotaRefused, ModelOut, CannotPay, DayExceeded, LargerThanDay)
 """What lets the next tier be tried: the call was not made."""
+OF_MONEY = (DayExceeded, LargerThanDay)
 REFUSALS = (ProviderRateLimited, ProviderUnavailable, ProviderRefused)
 """The provider did no work: nothing is billed."""
 
@@ -116,7 +119,7 @@ class PaidModels:
     async def stream(self, ask: ModelAsk) -> AsyncGenerator[Piece | Reply, None]:
         """Stream one paid call of the best tier that budget, time and quota allow.
 
-        Raises BudgetExceeded, DayExceeded or QuotaRefused before it, the provider's errors during it.
+        Raises BudgetExceeded, LargerThanDay, DayExceeded or QuotaRefused before it, the provider's errors during it.
         What a cancelled, stalled or cut call had used by then is estimated and billed; one
         that the provider refused costs a request of the quota and no money.
         """
@@ -162,7 +165,7 @@ class PaidModels:
             except STEPS_DOWN as refusal:
                 if not rest:
                     raise
-                options, refused = rest, Why.COST if isinstance(refusal, DayExceeded) else Why.QUOTA
+                options, refused = rest, Why.COST if isinstance(refusal, OF_MONEY) else Why.QUOTA
             else:
                 return reserved, refused or choice.why
 
@@ -241,7 +244,10 @@ class PaidModels:
         try:
             under_way = outstanding.reader(payer.tenant_id)
             return await days.take(payer.tenant_id, most, priority_class=payer.priority_class, under_way=under_way, patience=wait)
+        except errors.LargerThanDay as never:
+            raise LargerThanDay(str(never)) from never
         except DaySpent as spent:
+            self.bill.short = most
             raise DAY_KINDS[spent.what](str(spent), retry_after=spent.retry_after) from spent
         except QuotaError as refusal:
             kind = QuotaRefused if refusal.retryable else CannotPay
@@ -262,9 +268,11 @@ class PaidModels:
         if used.total:
             self.bill.add(self._line(reply, reserved, paid))
         await admission.settle(reserved.grant, used_tokens=used.total)
-        await days.settle(reserved.day, spent)
-        if not used.total:
-            await self._account.release(reserved.option.most)
+        try:
+            await days.settle(reserved.day, spent)
+        finally:
+            if not used.total:
+                await self._account.release(reserved.option.most)
         return reply
 
     def _line(self, reply: Reply, reserved: _Reserved, paid: Decimal) -> LedgerLine:

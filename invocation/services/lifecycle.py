@@ -38,6 +38,7 @@ FACTS: Mapping[Move, str] = MappingProxyType(
         Move.ANSWER: READY + ", answers = job.answers || given.answers, reason = 'answered'",
         Move.TIME_OUT: READY + ", reason = 'unanswered'",
         Move.WAIT: FREE + ", awaiting = given.awaiting, due_at = given.due_at, reason = given.reason",
+        Move.PUT_OFF: FREE + ", due_at = given.due_at, reason = given.reason",
         Move.HAND_BACK: READY + ", reason = 'drained'",
         # Whoever lost a worker runs next alone; only who was alone with it is charged with the loss (1).
         Move.RESCUE: READY + ", losses = job.losses + given.charged, is_alone = TRUE, reason = 'lost_worker'",
@@ -62,10 +63,11 @@ given AS (
         id uuid, attempt int, owner uuid, due_at timestamptz, error jsonb, cause text,
         charged int, reason text, questions jsonb, answers jsonb, awaiting jsonb)
 ),
+{locked}
 moved AS (
     UPDATE invocation_job AS job SET state = %(target)s::text, event_seq = job.event_seq + 1, {facts}
-    FROM given, now
-    WHERE job.id = given.id AND job.state = ANY(%(sources)s::text[]) AND {right}
+    FROM given, now {and_locked}
+    WHERE job.id = given.id {if_locked} AND job.state = ANY(%(sources)s::text[]) AND {right}
     RETURNING job.id, job.event_seq, job.state, job.attempt, job.reason, job.error, job.questions, job.tenant_id, job.priority_class,
         job.parent_id, job.ordering_key, job.webhook_id, job.context_key, job.owner
 ),
@@ -79,16 +81,23 @@ noted AS (
     FROM moved, now
 )
 """
+# A group is locked in the order of its ids before it is moved: of two groups with a job in common neither waits for the other for ever.
+LOCKED = """locked AS (
+    SELECT job.id FROM invocation_job AS job JOIN given ON given.id = job.id ORDER BY job.id FOR NO KEY UPDATE OF job
+),"""
 ANSWER = "SELECT id, tenant_id, state, reason, priority_class, parent_id, ordering_key, webhook_id, context_key FROM moved"
 
 # Admission picks and moves in one statement; `picked` has id and attempt, and keeps its order and its other columns.
 ADMISSION = """
 WITH now AS (SELECT %(now)s::timestamptz AS at),
 picked AS ({picked}),
+locked AS (
+    SELECT job.id FROM invocation_job AS job JOIN picked ON picked.id = job.id ORDER BY job.id FOR NO KEY UPDATE OF job
+),
 moved AS (
     UPDATE invocation_job AS job SET state = 'dispatched', event_seq = job.event_seq + 1, {facts}
-    FROM picked, now
-    WHERE job.id = picked.id AND job.state = 'queued' AND job.attempt = picked.attempt
+    FROM picked, now, locked
+    WHERE job.id = picked.id AND job.id = locked.id AND job.state = 'queued' AND job.attempt = picked.attempt
     RETURNING job.id, job.event_seq, job.attempt
 ),
 noted AS (
@@ -104,6 +113,8 @@ CLAIMING = """
 SELECT {told} FROM moved JOIN invocation_job AS job ON job.id = moved.id
 """
 
+IN_ORDER: Mapping[str, str] = MappingProxyType({"locked": LOCKED, "and_locked": ", locked", "if_locked": "AND job.id = locked.id"})
+AS_IT_IS: Mapping[str, str] = MappingProxyType({"locked": "", "and_locked": "", "if_locked": ""})
 TELLS_ERROR = frozenset({Move.RETRY, Move.BURY})
 
 
@@ -166,7 +177,9 @@ def claim(given: Sequence[Given], *, told: str, now: datetime) -> list[statement
 
 def _moved(statement: str, kind: Move, given: Sequence[Given], *, now: datetime, right: str) -> list[statements.Row]:
     edge = EDGES[kind]
-    statement = statement.format(facts=FACTS[kind], right=right, tells_error="TRUE" if kind in TELLS_ERROR else "FALSE")
+    statement = statement.format(
+        facts=FACTS[kind], right=right, tells_error="TRUE" if kind in TELLS_ERROR else "FALSE", **(IN_ORDER if len(given) > 1 else AS_IT_IS)
+    )
     given_rows = orjson.dumps([{"id": each.job_id, **each.facts} for each in given], default=str).decode()
     sources = [str(state) for state in edge.sources]
     return statements.rows(statement, {"now": now, "rows": given_rows, "target": str(edge.target), "sources": sources, "move": str(kind)})

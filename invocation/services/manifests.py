@@ -17,6 +17,8 @@ from invocation.domain.endpoints import Endpoint
 from invocation.domain.errors import InputInvalid, InvocationError, ManifestInvalid
 from invocation.gateways import objects
 from invocation.services.submission import check_input
+from quota.domain.days import DayLimits
+from quota.domain.errors import CanNeverFit
 
 MOST_LINE_BYTES = 1_048_576
 
@@ -47,15 +49,18 @@ def stage(tenant_id: UUID, rows: Iterable[Mapping[str, Any]]) -> Path:
     return path
 
 
-def check(path: Path, endpoint: Endpoint) -> Checked:
-    """Read the manifest once. Raises ManifestInvalid, naming the line, for the first row that could not be run."""
+def check(path: Path, endpoint: Endpoint, *, day: DayLimits) -> Checked:
+    """Read the manifest once; `day` is what the tenant's plan allows a day.
+
+    Raises ManifestInvalid, naming the line, for the first row that could not be run.
+    """
     offsets: list[int] = []
     seen: set[str] = set()
     digest = hashlib.sha256()
     for offset, line, number in _lines(path):
         digest.update(line)
         row = parse_row(line, number)
-        _check_row(row, endpoint, seen)
+        _check_row(row, endpoint, seen, day)
         offsets.append(offset)
     if not offsets:
         raise ManifestInvalid("The manifest has no rows.", line=1, field="manifest")
@@ -71,16 +76,18 @@ def read(path: Path, part: Slice, *, skip: int) -> Iterator[Row]:
             yield parse_row(line, number)
 
 
-def _check_row(row: Row, endpoint: Endpoint, seen: set[str]) -> None:
+def _check_row(row: Row, endpoint: Endpoint, seen: set[str], day: DayLimits) -> None:
     if row.id in seen:
         raise ManifestInvalid(
             f"Line {row.line}: row {row.id!r} occurred before: row ids are unique.", line=row.line, field="row_id", found=row.id
         )
     seen.add(row.id)
     try:
-        check_input(endpoint, row.input, at="")
+        check_input(endpoint, row.input, day=day, at="")
     except InputInvalid as wrong:
         raise ManifestInvalid(f"Line {row.line}: {wrong.detail}", line=row.line, **wrong.facts) from None
+    except CanNeverFit as never:
+        raise ManifestInvalid(f"Line {row.line}: {never.sentence}", line=row.line, reason=never.code) from None
     except InvocationError as refused:
         raise ManifestInvalid(f"Line {row.line}: {refused.detail}", line=row.line, reason=refused.code) from None
 

@@ -27,9 +27,13 @@ async def listened(parts: Parts, grant: Grant) -> Parts:
                 admission.answered(grant)
                 yield part
     except ProviderError as error:
-        _TELL.get(type(error), _nothing)(grant, retry_after=error.retry_after)
+        _tell_of(error)(grant, retry_after=error.retry_after)
         error.is_of_probe = grant.is_probe
         raise
+
+
+def _tell_of(error: ProviderError) -> _Tell:
+    return next((tell for kind, tell in _TELL.items() if isinstance(error, kind)), _nothing)
 
 
 class _Tell(Protocol):

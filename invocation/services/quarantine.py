@@ -149,7 +149,8 @@ def keep_trusted(waiting: Mapping[UUID, int], *, now: datetime) -> frozenset[UUI
         return frozenset()
     found = Job.objects.filter(pk__in=waiting, state=JobState.DISPATCHED).values_list("pk", "attempt")
     kept = frozenset(job_id for job_id, attempt in found if waiting[job_id] == attempt)
-    Job.objects.filter(pk__in=kept, state=JobState.DISPATCHED).update(dispatched_at=now)
+    for job_id in sorted(kept):  # in one order with whoever moves these jobs; they are few
+        Job.objects.filter(pk=job_id, state=JobState.DISPATCHED).update(dispatched_at=now)
     return kept
 
 

@@ -18,6 +18,8 @@ from invocation.domain.schedules import FiringState
 from invocation.gateways import cron, declared
 from invocation.models import Firing, Schedule
 from invocation.services.submission import Submission, check_input, submit
+from quota.domain.errors import CanNeverFit
+from quota.services import plans
 
 log = structlog.get_logger()
 
@@ -106,9 +108,9 @@ def _fire_due(schedule: Schedule, *, now: datetime) -> int:
     try:
         with transaction.atomic():
             _fire(schedule, due_at=due_at, now=now)
-    except InvocationError as refused:
-        log.warning("schedule_cannot_fire", schedule_id=str(schedule.pk), code=refused.code, detail=refused.detail)
-        Schedule.objects.filter(pk=schedule.pk).update(fault={"code": refused.code, "detail": refused.detail, "at": now.isoformat()})
+    except (InvocationError, CanNeverFit) as refused:
+        log.warning("schedule_cannot_fire", schedule_id=str(schedule.pk), code=refused.code, detail=str(refused))
+        Schedule.objects.filter(pk=schedule.pk).update(fault={"code": refused.code, "detail": str(refused), "at": now.isoformat()})
         return 0
     return 1
 
@@ -132,7 +134,7 @@ def _fire(schedule: Schedule, *, due_at: datetime, now: datetime) -> Firing:
 
 
 def _columns(terms: ScheduleTerms, *, now: datetime) -> dict[str, Any]:
-    check_input(terms.endpoint, terms.input)
+    check_input(terms.endpoint, terms.input, day=plans.day_limits_now(terms.tenant_id))
     return {
         "name": terms.name,
         "endpoint": terms.endpoint.label,

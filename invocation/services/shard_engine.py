@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from enum import Enum, auto
 from itertools import islice, takewhile
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import structlog
@@ -20,20 +17,19 @@ from uuid6 import uuid7
 
 from agents.domain.errors import DayExceeded, RunError
 from agents.domain.values import Request, Terms
-from invocation.domain import traces
 from invocation.domain.batches import Row, part_name
 from invocation.domain.errors import StaleMove
-from invocation.domain.outcomes import outcome_of
 from invocation.gateways import declared, parquet
 from invocation.gateways.database import off_loop, patiently
-from invocation.models import Batch, BatchRow
+from invocation.models import Batch
 from invocation.services import batches, manifests, shards
 from invocation.services.accounts import Unshared
 from invocation.services.bills import Bill
+from invocation.services.finished_rows import FinishedRow, columns, record
 from invocation.services.no_waits import NoWaits
 from invocation.services.runs import Assignment, AttemptJournal, Carried, Clock, Silent, Surroundings, carry_out, is_retryable
 from invocation.services.shards import Checkpoint, ShardClaimed
-from quota.domain.budgets import Budget
+from quota.domain.budgets import NONE, Budget
 from quota.domain.ledger import LedgerLine, ParentKind
 
 log = structlog.get_logger()
@@ -43,19 +39,13 @@ RETRY_WAIT_S = 0.5
 HOLD_LOOK_S = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class FinishedRow:
-    """A row, its run and its calls' bill."""
+class _Next(Enum):
+    """What follows a row's try."""
 
-    row: Row
-    run_id: UUID
-    carried: Carried
-    bill: Bill
-    tries: int
-
-    @property
-    def error(self) -> RunError | None:
-        return self.carried.error
+    FINISH = auto()
+    TRY_AGAIN = auto()
+    LEAVE = auto()
+    """Nothing is recorded: whoever takes the shard up again runs the row."""
 
 
 class ShardEngine:
@@ -124,7 +114,7 @@ class ShardEngine:
         while block := work.next_rows():
             await work.finish(block)
             if self._draining or work.is_held:
-                await off_loop(shards.hand_back, claimed.shard)
+                await off_loop(shards.hand_back, claimed.shard, short=work.short)
                 return batches.HELD if work.is_held else "handed_back"
         await off_loop(shards.complete, claimed.shard)
         return "completed"
@@ -139,6 +129,7 @@ class _Shard:
         self.batch = claimed.batch
         self.endpoint = declared.book().by_label[claimed.batch.endpoint]
         self.is_held = False
+        self.short = NONE
         self._looking = asyncio.Lock()
         self._looked = time.monotonic()
         self._rows = manifests.read(Path(claimed.batch.manifest), claimed.slice, skip=claimed.shard.position)
@@ -150,8 +141,8 @@ class _Shard:
         """Run a block's rows and make them count. Raises StaleMove if the shard was taken from us.
 
         When the process drains, or admission is held, rows that have not begun are left out; so is a row
-        that the tenant's spent day refused. Whatever is finished is kept, and stays paid for once. The
-        calls of a block that cannot count are booked all the same: they were made.
+        that the tenant's spent day refused, or whose provider stayed away. Whatever is finished is kept, and stays
+        paid for once. The calls of a block that cannot count are booked all the same: they were made.
         """
         allowance = Budget(await off_loop(shards.reserve, self.shard))
         before = await off_loop(shards.finished_ahead, self.shard, [row.id for row in block])
@@ -178,10 +169,10 @@ class _Shard:
         shard = self.shard
         name = part_name(shard=shard.index, position=shard.position, attempt=shard.attempt)
         now = datetime.now(UTC)
-        parquet.write_part(Path(self.batch.output), name, [self._columns(each, now=now) for each in done])
+        parquet.write_part(Path(self.batch.output), name, [columns(self.batch, each, now=now) for each in done])
         block = Checkpoint(
             part=name,
-            rows=[self._record(each, now=now) for each in done],
+            rows=[record(self.batch, shard, each, now=now) for each in done],
             lines=lines,
             failed=sum(each.error is not None for each in done),
             passed=passed,
@@ -200,20 +191,28 @@ class _Shard:
             number, end = 1, time.monotonic() + self.batch.row_latency_ms / 1000
             while True:
                 carried = await self._carried(row, run_id, bill, budgets)
-                if isinstance(carried.error, DayExceeded) and not bill.models:
-                    self.is_held = True
+                follows = self._next(carried.error, number, bill, end) if carried.error else _Next.FINISH
+                if follows is _Next.LEAVE:
                     return None
-                if carried.error is None or not self._tries_again(carried.error, number, end):
+                if carried.error is None or follows is _Next.FINISH:
                     return FinishedRow(row, run_id, carried, bill, number)
-                if not _is_own(carried.error) and self._is_draining():
-                    return None
                 await asyncio.sleep(_wait(carried.error, number))
-                number += _is_own(carried.error)
+                number += carried.error.is_own
 
-    def _tries_again(self, error: RunError, number: int, end: float) -> bool:
-        """A row waits as long as a row may take for a provider that is out or a quota without room; other errors are its own."""
-        may_try = number < self.endpoint.policy.tries if _is_own(error) else time.monotonic() < end
-        return is_retryable(error) and may_try
+    def _next(self, error: RunError, number: int, bill: Bill, end: float) -> _Next:
+        """Say what follows a try. Charged with its own errors only, a row has its tries; for others it waits as long as a row may take.
+
+        After that the whole shard waits, whose rows would meet the same: it goes back to its queue, and the sweep sends it again.
+        """
+        if isinstance(error, DayExceeded) and not bill.models:
+            self.is_held, self.short = True, bill.short
+            return _Next.LEAVE
+        if not is_retryable(error) or (error.is_own and number >= self.endpoint.policy.tries):
+            return _Next.FINISH
+        if error.is_own:
+            return _Next.TRY_AGAIN
+        self.is_held = self.is_held or time.monotonic() >= end
+        return _Next.LEAVE if self.is_held or self._is_draining() else _Next.TRY_AGAIN
 
     async def _may_begin(self) -> bool:
         """Rows ask one after another: none begins once one before it was told to wait. A hold is looked for twice a second."""
@@ -243,53 +242,6 @@ class _Shard:
             account=Unshared(),
             patience=timedelta(milliseconds=batch.row_latency_ms),
         )
-
-    def _columns(self, done: FinishedRow, *, now: datetime) -> Mapping[str, Any]:
-        performance, bill = done.carried.performance, done.bill
-        output = dict(performance.output.value) if performance else {}
-        asked = json.dumps(done.row.input, sort_keys=True)
-        return {
-            "row_id": done.row.id,
-            "input_sha256": hashlib.sha256(asked.encode()).hexdigest(),
-            "text": output.get("text"),
-            "output": json.dumps(output) if performance else None,
-            "facts": json.dumps(dict(performance.plan.facts)) if performance else None,
-            "input": asked,
-            "error_code": done.error.code if done.error else "",
-            "error": done.error.sentence if done.error else "",
-            "agent": self.batch.agent,
-            "model": ", ".join(bill.models),
-            "run_id": str(done.run_id),
-            "traceparent": traces.taken(self.batch.traceparent),
-            "input_tokens": bill.usage.input,
-            "output_tokens": bill.usage.output,
-            "cost_usd": bill.cost_usd,
-            "duration_ms": done.carried.clock.elapsed_ms(),
-            "attempt": done.tries,
-            "finished_at": now,
-        }
-
-    def _record(self, done: FinishedRow, *, now: datetime) -> BatchRow:
-        return BatchRow(
-            batch_id=self.batch.pk,
-            row_id=done.row.id,
-            run_id=done.run_id,
-            shard=self.shard.index,
-            outcome=outcome_of(done.error),
-            error_code=done.error.code if done.error else "",
-            agent=self.batch.agent,
-            traceparent=traces.taken(self.batch.traceparent),
-            input_tokens=done.bill.usage.input,
-            output_tokens=done.bill.usage.output,
-            cost_usd=done.bill.cost_usd,
-            duration_ms=done.carried.clock.elapsed_ms(),
-            at=now,
-        )
-
-
-def _is_own(error: RunError) -> bool:
-    """Say whether a row is charged with it: not with a provider that is still out, nor with a quota without room."""
-    return error.is_charged and not error.is_of_probe
 
 
 def _open(bills: Sequence[Bill]) -> list[LedgerLine]:

@@ -124,9 +124,12 @@ def complete(shard: Shard) -> None:
     _hold(shard, ShardMove.COMPLETE, owner=None, finished_at=datetime.now(UTC))
 
 
-def hand_back(shard: Shard) -> None:
-    """Return a shard at its checkpoint because the process drains, or its rows must wait: nothing stays set aside. Raises StaleMove."""
-    _hold(shard, ShardMove.HAND_BACK, owner=None, **_RESERVES_NOTHING)
+def hand_back(shard: Shard, *, short: Spending = NONE) -> None:
+    """Return a shard at its checkpoint because the process drains, or its rows must wait: nothing stays set aside. Raises StaleMove.
+
+    `short` is what its next row could take and the tenant's day does not hold any more.
+    """
+    _hold(shard, ShardMove.HAND_BACK, owner=None, short_usd=short.usd, short_tokens=short.tokens, **_RESERVES_NOTHING)
 
 
 def held_by(owner: UUID) -> list[Shard]:

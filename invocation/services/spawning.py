@@ -25,16 +25,18 @@ from invocation.models import Job
 from invocation.services import accounts
 from invocation.services.submission import Lineage, Submission, check_input, submit
 from quota.domain.budgets import Spending
+from quota.domain.days import DayLimits
+from quota.domain.errors import CanNeverFit
 
 
-def endpoint_of(spawn: Spawn) -> Endpoint:
+def endpoint_of(spawn: Spawn, *, day: DayLimits) -> Endpoint:
     """Return the endpoint that takes these children. Raises ChildRefused if none does, or if an input does not fit it."""
     try:
         endpoint = declared.book().find_for(spawn.endpoint, Transport.JOB)
         for number, value in enumerate(spawn.inputs):
-            _check(endpoint, value, at=f"/inputs/{number}")
-    except InvocationError as refusal:
-        raise ChildRefused(f"{spawn.endpoint} was not spawned. {refusal.detail}") from refusal
+            _check(endpoint, value, day=day, at=f"/inputs/{number}")
+    except (InvocationError, CanNeverFit) as refusal:
+        raise ChildRefused(f"{spawn.endpoint} was not spawned. {refusal}") from refusal
     return endpoint
 
 
@@ -65,9 +67,9 @@ def spawn_children(fence: Fence, spawn: Spawn, endpoint: Endpoint, *, cap: Spend
     return ids
 
 
-def _check(endpoint: Endpoint, value: Mapping[str, Any], *, at: str) -> None:
+def _check(endpoint: Endpoint, value: Mapping[str, Any], *, day: DayLimits, at: str) -> None:
     schemas.check_storable(value, at)
-    check_input(endpoint, value, at=at)
+    check_input(endpoint, value, day=day, at=at)
     check_size(endpoint, len(orjson.dumps(value)))
 
 

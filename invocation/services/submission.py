@@ -25,6 +25,9 @@ from invocation.gateways import hints, schemas
 from invocation.models import Job
 from invocation.selectors import canaries
 from invocation.services import acceptance, endings, lanes
+from quota.domain.budgets import Spending
+from quota.domain.days import DayLimits
+from quota.services import plans
 from quota.services.admission import check_can_fit
 
 
@@ -90,11 +93,12 @@ def fingerprint(method: str, path: str, body: Any) -> str:
     return hashlib.sha256(b"\n".join([method.encode(), path.encode(), canonical])).hexdigest()
 
 
-def check_input(endpoint: Endpoint, value: Any, *, at: str = "/input") -> None:
-    """Refuse an input before any work.
+def check_input(endpoint: Endpoint, value: Any, *, day: DayLimits, at: str = "/input") -> None:
+    """Refuse an input before any work; `day` is what the tenant's plan allows a day.
 
     Raises InputInvalid naming the field, TooManyItems, TooManyTokens or TooLongForSync, and quota's
-    CanNeverFit when not even an idle minute of any of the models has room for the endpoint's estimate.
+    CanNeverFit when not even an idle minute of any of the models, or its LargerThanDay when not even a
+    whole day of the plan, has room for the endpoint's estimate.
     """
     try:
         schemas.check(value, endpoint.input_schema)
@@ -102,6 +106,7 @@ def check_input(endpoint: Endpoint, value: Any, *, at: str = "/input") -> None:
         raise InputInvalid(f"{at}{unfit.pointer}: {unfit.wanted}.", field=at + unfit.pointer, found=_short(unfit.found)) from None
     estimate = check_estimate(endpoint, value)
     priority_class = endpoint.policy.priority_class
+    day.check_fits(Spending(tokens=estimate.tokens))
     check_can_fit(settings.MODEL_PROVIDER, set(providers.names().values()), priority_class, tokens=estimate.tokens)
 
 
@@ -111,7 +116,7 @@ def submit(submission: Submission, *, now: datetime) -> Accepted:
     Raises InputInvalid and its kin before anything is written, and IdempotencyConflict
     when the key came with another body. Joins the caller's transaction.
     """
-    check_input(submission.endpoint, submission.input)
+    check_input(submission.endpoint, submission.input, day=plans.day_limits_now(submission.tenant_id))
     if submission.ordering_key is not None:
         return _into_lane(submission, now=now)
     accepted = _insert(submission, now=now, is_behind=False)
@@ -141,7 +146,7 @@ def ready(submission: Submission, *, now: datetime) -> Ready:
 
     Raises InputInvalid and its kin, and whatever the endpoint's own estimate raises.
     """
-    check_input(submission.endpoint, submission.input)
+    check_input(submission.endpoint, submission.input, day=plans.day_limits_now(submission.tenant_id))
     return Ready(submission, _columns(submission, now=now))
 
 

@@ -27,7 +27,7 @@ from invocation.services import records
 from invocation.services.records import Finished
 from invocation.services.submission import check_input
 from quota.domain.ledger import LedgerLine
-from quota.services import ledger
+from quota.services import ledger, plans
 
 RETRY_SATURATED = timedelta(seconds=2)
 RETRY_HELD = timedelta(seconds=30)
@@ -91,7 +91,7 @@ def open_turn(opening: Opening, *, now: datetime) -> Opened:
     Raises InputInvalid and its kin, NotFound for an unknown session, SessionBusy, and at
     once, with Retry-After, TooManyTurns, Saturated or AdmissionHeld: a chat never waits for a slot.
     """
-    check_input(opening.endpoint, opening.input)
+    check_input(opening.endpoint, opening.input, day=plans.day_limits_now(opening.tenant_id))
     session_id = opening.session_id or uuid7()
     agent = canaries.agent_for(opening.endpoint, session_id)
     _must_be_free(opening, agent, now=now)

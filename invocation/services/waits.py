@@ -23,6 +23,7 @@ from invocation.services.claims import HeldJob
 from invocation.services.no_waits import unavailable
 from quota.domain.budgets import Budget, Hold, Spending
 from quota.domain.errors import BudgetSpent
+from quota.services import plans
 
 
 class JobWaits:
@@ -76,7 +77,7 @@ class JobWaits:
 
     async def _spawned(self, spawn: Spawn) -> list[UUID]:
         """Make the children; this attempt's own budget shrinks with them, so that no call of it spends what was lent."""
-        endpoint = await off_loop(spawning.endpoint_of, spawn)
+        endpoint = await off_loop(spawning.endpoint_of, spawn, day=await plans.day_limits(self._job.tenant_id))
         count = len(spawn.inputs)
         cap = cap_of_each(_wish(spawn), ceiling=endpoint.budgets.spending, left=self._budget.remaining, count=count)
         accounts.must_hold_room(LEAST_CAP, cap)

@@ -17,7 +17,7 @@ from django.conf import settings
 from invocation.gateways import dispatch
 from invocation.gateways.loop import runs
 from invocation.services import batches, deliveries, erasures, redrives, rescue, retention, schedules, slo, webhooks
-from quota.services import usage
+from quota.services import days, usage
 
 TICK_SCHEDULES = "invocation.tick_schedules"
 KEEP_SLO = "invocation.keep_slo"
@@ -29,6 +29,7 @@ LET_GO = "invocation.let_go"
 SEND_DELIVERIES = "invocation.send_deliveries"
 TIDY_DELIVERIES = "invocation.tidy_deliveries"
 SUM_USAGE = "invocation.sum_usage"
+RAISE_DAYS = "invocation.raise_days"
 
 
 @shared_task(name=TICK_SCHEDULES, send_events=False)
@@ -44,6 +45,11 @@ def sweep_batches() -> None:
 @shared_task(name=SUM_USAGE, send_events=False)
 def sum_usage() -> None:
     usage.sweep(now=datetime.now(UTC))
+
+
+@shared_task(name=RAISE_DAYS, send_events=False)
+def raise_days() -> None:
+    days.raise_to_ledger(now=datetime.now(UTC))
 
 
 @shared_task(name=SWEEP_ERASURES, send_events=False)

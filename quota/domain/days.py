@@ -9,7 +9,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from quota.domain.budgets import NONE, Spending
-from quota.domain.errors import DaySpent, DayTokensSpent
+from quota.domain.errors import DaySpent, DayTokensSpent, LargerThanDay
 from quota.domain.prices import MILLION
 from quota.domain.resources import Resource
 
@@ -35,6 +35,19 @@ class DayLimits:
             return Resource.TOKENS
         return None
 
+    def check_fits(self, amount: Spending) -> None:
+        """Raise LargerThanDay for what not even a whole day has room for."""
+        what = self.lacking(NONE, amount)
+        if what is Resource.MONEY:
+            raise LargerThanDay(what=what, limit=self.usd or Decimal(0), found=amount.usd)
+        if what is Resource.TOKENS:
+            raise LargerThanDay(what=what, limit=self.tokens or 0, found=amount.tokens)
+
+    def less(self, used: Spending) -> DayLimits:
+        """Return what is left of them."""
+        usd = None if self.usd is None else max(Decimal(0), self.usd - used.usd)
+        return DayLimits(usd, None if self.tokens is None else max(0, self.tokens - used.tokens))
+
     def is_spent(self, used: Spending) -> Resource | None:
         """Return what of the day is gone altogether, or nothing."""
         if self.usd is not None and used.usd >= self.usd:
@@ -43,9 +56,8 @@ class DayLimits:
 
     def quarter_of_rest(self, used: Spending) -> DayLimits:
         """Return what one process may spend while nobody counts for all: a share small enough for several of them."""
-        usd = None if self.usd is None else max(Decimal(0), self.usd - used.usd) / SHARERS
-        tokens = None if self.tokens is None else max(0, self.tokens - used.tokens) // SHARERS
-        return DayLimits(usd, tokens)
+        rest = self.less(used)
+        return DayLimits(None if rest.usd is None else rest.usd / SHARERS, None if rest.tokens is None else rest.tokens // SHARERS)
 
 
 SHARERS = 4

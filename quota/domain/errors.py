@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 from quota.domain.rates import Rate
@@ -82,6 +83,17 @@ class CanNeverFit(QuotaError):
     """The call is larger than its class may ever reserve at once: waiting cannot help."""
 
     code = "can_never_fit"
+
+
+class LargerThanDay(CanNeverFit):
+    """The call is larger than all that its tenant's plan allows a day: no day is long enough. `limit` is the plan's."""
+
+    code = "larger_than_day"
+
+    def __init__(self, *, what: Resource, limit: Decimal | int, found: Decimal | int) -> None:
+        unit = _UNITS[what]
+        super().__init__(f"This could take {found} {unit}; this tenant's plan allows {limit} {unit} a day (UTC).")
+        self.facts: Mapping[str, Any] = {"limit": _told(limit), "found": _told(found)}
 
 
 class ModelUnavailable(QuotaError):
@@ -164,6 +176,9 @@ class ReportInvalid(QuotaError):
         super().__init__(sentence)
         self.line = line
         self.field = field
+
+
+_UNITS: Mapping[Resource, str] = MappingProxyType({Resource.MONEY: "USD", Resource.TOKENS: "tokens"})
 
 
 def _told(amount: Decimal | int) -> int | str:

@@ -6,7 +6,7 @@ it anew from the ledger.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -24,7 +24,7 @@ UNDER_WAY_S = 90
 DAY_LIFE_S = 26 * 3600
 _HERE = Path(__file__).parent
 _DAY = (_HERE / "day.lua").read_text()
-_TAKE, _SETTLE, _FILL = (_DAY + (_HERE / f"day_{name}.lua").read_text() for name in ("take", "settle", "fill"))
+_TAKE, _SETTLE, _FILL, _RAISE = (_DAY + (_HERE / f"day_{name}.lua").read_text() for name in ("take", "settle", "fill", "raise"))
 _LACKING = {1: Resource.MONEY, 2: Resource.TOKENS}
 UNCOUNTED, BUSY = 3, 4
 
@@ -81,6 +81,16 @@ def fill_now(tenant_id: UUID, day: date, *, used: Spending, under_way: Spending)
     with connection.answering():
         script = connection.in_threads().register_script(_FILL)
         script(keys=_keys(tenant_id, day), args=_filling(used, under_way))
+
+
+def raise_to(day: date, booked: Mapping[UUID, Spending]) -> None:
+    """Raise what each tenant's day has settled to what is booked, where it is less, in one exchange. Raises QuotaStoreUnavailable."""
+    with connection.answering():
+        pipeline = connection.in_threads().pipeline(transaction=False)
+        script = pipeline.register_script(_RAISE)
+        for tenant_id, used in booked.items():
+            script(keys=_keys(tenant_id, day), args=[_millionths(used.usd), used.tokens], client=pipeline)
+        pipeline.execute()
 
 
 @dataclass(frozen=True, slots=True)

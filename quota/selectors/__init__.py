@@ -14,7 +14,7 @@ from quota.selectors.callers import (
     terms_of_tenants,
 )
 from quota.selectors.ledger import booked_by_class, ledgers
-from quota.selectors.usage import used_on
+from quota.selectors.usage import used_by_class, used_by_tenants, used_on
 
 __all__ = [
     "all_keys",
@@ -30,5 +30,7 @@ __all__ = [
     "tenant_names",
     "terms_of",
     "terms_of_tenants",
+    "used_by_class",
+    "used_by_tenants",
     "used_on",
 ]

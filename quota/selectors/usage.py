@@ -16,11 +16,13 @@ from uuid import UUID
 from django.db import connections
 
 from quota.domain.budgets import Spending
+from quota.domain.classes import PriorityClass
 from quota.domain.usage import FIGURES, Figures, Grouping, Selection, Used
 from quota.models import UsageMark
 from quota.selectors.ledger import ledgers
 
 DAY = timedelta(days=1)
+AHEAD = timedelta(days=7)
 COLUMNS: Mapping[Grouping, str] = MappingProxyType(
     {
         Grouping.DAY: "day",
@@ -86,6 +88,28 @@ def used_on(tenant_id: UUID, day: date) -> Spending:
     end = _midnight(day + DAY)
     found = total(Selection(since=_midnight(day), until=end, tenant_id=tenant_id), now=end)
     return Spending(found.cost_usd, found.tokens, found.calls)
+
+
+def used_by_tenants(day: date) -> Mapping[UUID, Spending]:
+    """Return what each tenant's calls of a UTC day have used."""
+    end = _midnight(day + DAY)
+    found = used(Selection(since=_midnight(day), until=end), (Grouping.TENANT,), now=end)
+    return {UUID(each.group[0]): Spending(each.figures.cost_usd, each.figures.tokens, each.figures.calls) for each in found}
+
+
+def used_by_class(provider: str, model: str, *, since: datetime) -> Mapping[PriorityClass, tuple[int, int]]:
+    """Return the tokens and requests of a model's calls since a moment of the last days.
+
+    From a UTC midnight it reads sums and what lies behind their mark; from another moment, as the midnight of
+    another zone, also the lines between it and the next UTC midnight.
+    """
+    found = used(model_since(provider, model, since=since), (Grouping.CLASS,), now=since)
+    return {PriorityClass(each.group[0]): (each.figures.tokens, each.figures.calls) for each in found}
+
+
+def model_since(provider: str, model: str, *, since: datetime) -> Selection:
+    """Select a model's calls since a moment: up to a midnight that is to come, so that no day's end is read line by line."""
+    return Selection(since=since, until=since + AHEAD, only={Grouping.PROVIDER: provider, Grouping.MODEL: model})
 
 
 def pages(selection: Selection, by: Sequence[Grouping], *, now: datetime, most: int) -> Iterator[list[Used]]:

@@ -11,8 +11,9 @@ import asyncio
 import math
 import random
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID, uuid4
 from weakref import WeakKeyDictionary
@@ -37,8 +38,9 @@ TRIES = 3
 
 _local: defaultdict[tuple[UUID, date], Spending] = defaultdict(Spending)
 _beginning: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
-_late: deque[tuple[DayHold, Spending]] = deque(maxlen=10_000)
-"""What was settled while the store was away."""
+_late: dict[UUID, tuple[DayHold, Spending]] = {}
+"""What was settled and the store may not have heard yet, oldest first: it was away, or whoever settled was cancelled."""
+MOST_LATE = 10_000
 
 
 async def take(
@@ -48,16 +50,17 @@ async def take(
 
     Where only calls under way stand in its way it waits for them, at most as long as `patience`, and then raises
     QuotaExceeded; a class that does not go on without the store waits for that, and then raises
-    QuotaStoreUnavailable. Raises DaySpent or DayTokensSpent at once.
+    QuotaStoreUnavailable. Raises DaySpent or DayTokensSpent at once, and LargerThanDay for what no day has room for.
     """
     limits = await plans.day_limits(tenant_id)
     if not limits.is_limited:
         return None
+    limits.check_fits(amount)
     end, pause_s, hold_id = time.monotonic() + patience.total_seconds(), LOOK_AGAIN_S, uuid4()
     while True:
         now = datetime.now(UTC)
         hold = DayHold(hold_id, tenant_id, day_of(now), amount)  # one id: an answer that was lost sets nothing aside twice
-        answer = await _asked(hold, limits, priority_class, under_way, now=now)
+        answer = await _asked_or_undone(hold, limits, priority_class, under_way, now=now)
         if isinstance(answer, DayHold):
             return answer
         await _wait(answer, pause_s=pause_s, left_s=end - time.monotonic())
@@ -65,7 +68,7 @@ async def take(
 
 
 async def settle(hold: DayHold | None, used: Spending) -> None:
-    """Count what was really used. What cannot be told while the store is away is told when it is back."""
+    """Count what was really used. What cannot be told, because the store is away or the caller is cancelled, is told later."""
     if hold is None:
         return
     if hold.is_local:
@@ -73,7 +76,10 @@ async def settle(hold: DayHold | None, used: Spending) -> None:
     try:
         await day_counts.settle(hold, used)
     except QuotaStoreUnavailable:
-        _late.append((hold, used))
+        _keep_late(hold, used)
+    except asyncio.CancelledError:
+        _keep_late(hold, used)
+        raise
 
 
 async def release(hold: DayHold | None) -> None:
@@ -111,16 +117,43 @@ def must_have_room(caller: Caller, *, now: datetime, under_way: Callable[[UUID],
         raise refusal(found.spent, found.limits, found.used, now=now)
 
 
-def is_spent(tenant_id: UUID, *, now: datetime) -> bool:
-    """Say whether nothing is left of a tenant's day; a day that nobody counts is not spent."""
+def left_of(tenant_id: UUID, *, now: datetime) -> DayLimits:
+    """Return what is not spent of a tenant's day, set aside or not; all of it while nobody counts the day."""
     limits = plans.day_limits_now(tenant_id)
     if not limits.is_limited:
-        return False
+        return limits
     try:
         [count] = day_counts.read([(tenant_id, day_of(now))])
     except QuotaStoreUnavailable:
-        return False
-    return count is not None and limits.is_spent(count.used - count.held) is not None
+        return limits
+    return limits if count is None else limits.less(count.used - count.held)
+
+
+def is_spent(tenant_id: UUID, *, now: datetime) -> bool:
+    """Say whether nothing is left of a tenant's day; a day that nobody counts is not spent."""
+    return left_of(tenant_id, now=now).is_spent(NONE) is not None
+
+
+def raise_to_ledger(*, now: datetime) -> None:
+    """Raise each tenant's day to what the ledger says and what is set aside on top, where it is less.
+
+    A wiped count begins from the ledger, where calls that are settled but not booked yet are missing. They come to it
+    later, and by this to the count: called more often than what may be under way is counted as set aside. It lowers nothing.
+    """
+    day = day_of(now)
+    with suppress(QuotaStoreUnavailable):
+        day_counts.raise_to(day, selectors.used_by_tenants(day))
+
+
+async def _asked_or_undone(
+    hold: DayHold, limits: DayLimits, priority_class: PriorityClass, under_way: UnderWay, *, now: datetime
+) -> DayHold | QuotaError:
+    """As `_asked`; where the caller is cancelled meanwhile, whatever the store has set aside is given back later."""
+    try:
+        return await _asked(hold, limits, priority_class, under_way, now=now)
+    except asyncio.CancelledError:
+        _keep_late(hold, NONE)
+        raise
 
 
 async def _asked(
@@ -176,14 +209,17 @@ def _used(tenant_id: UUID, day: date) -> Spending:
         db.connection.close()
 
 
+def _keep_late(hold: DayHold, used: Spending) -> None:
+    if len(_late) >= MOST_LATE:
+        _late.pop(next(iter(_late)))
+    _late[hold.id] = hold, used
+
+
 async def _tell_late() -> None:
-    while _late:
-        hold, used = _late.popleft()
-        try:
-            await day_counts.settle(hold, used)
-        except QuotaStoreUnavailable:
-            _late.append((hold, used))
-            raise
+    """Tell the store, which counts each once however often it is told; forgotten is only what it has heard."""
+    for hold, used in list(_late.values()):
+        await day_counts.settle(hold, used)
+        _late.pop(hold.id, None)
 
 
 async def _taken_here(hold: DayHold, limits: DayLimits, *, now: datetime) -> DayHold:

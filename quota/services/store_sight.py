@@ -12,7 +12,7 @@ from django import db
 from quota import selectors
 from quota.domain.classes import PriorityClass
 from quota.domain.limits import Limits, Pool, midnights, nested
-from quota.gateways import windows
+from quota.gateways import locks, windows
 from quota.gateways.windows import ByClass, ModelKey, Used
 from quota.models import ModelUse
 
@@ -30,7 +30,8 @@ def rebuild(key: ModelKey, limits: Limits, *, now: datetime) -> bool:
     it was; a model that nobody used for longer than a minute starts with an idle one.
     """
     try:
-        return windows.lock(key, "rebuild", for_s=REBUILD_S) and _rebuild(key, limits, now=now)
+        with locks.alone(f"rebuild:{key[0]}/{key[1]}", for_s=REBUILD_S) as is_ours:
+            return is_ours and _rebuild(key, limits, now=now)
     except (db.OperationalError, db.InterfaceError):
         return False
     finally:
@@ -45,7 +46,7 @@ def look_after(key: ModelKey, limits: Limits, *, now: datetime) -> None:
             _see(key, reading.minute, now=now)
         if limits.limits_day and windows.lock(key, "reconcile", for_s=RECONCILE_S):
             day = _day(limits, now=now)
-            windows.raise_day(key, day=day, today=_booked(key, since=day))
+            windows.raise_day(key, day=day, today=_booked_today(key, since=day))
     except (db.OperationalError, db.InterfaceError):
         return
     finally:
@@ -61,7 +62,7 @@ def _let_go() -> None:
 def _rebuild(key: ModelKey, limits: Limits, *, now: datetime) -> bool:
     day = _day(limits, now=now)
     minute = most_of_the_minute(key, limits, now=now)
-    today = most_of_the_day(nested(limits), _booked(key, since=day), minute)
+    today = most_of_the_day(nested(limits), _booked_today(key, since=day), minute)
     ModelUse.objects.update_or_create(provider=key[0], model=key[1], defaults={"seen_at": now, "used": _stored(minute)})
     windows.rebuild(key, generation=uuid4().hex, day=day, minute=minute, today=today)
     return True
@@ -118,7 +119,16 @@ def _total(each: Iterable[Used]) -> Used:
 
 
 def _booked(key: ModelKey, *, since: float) -> ByClass:
-    found = selectors.booked_by_class(*key, since=datetime.fromtimestamp(since, tz=UTC))
+    """Read the ledger itself: for moments that lie seconds behind."""
+    return _by_class(selectors.booked_by_class(*key, since=datetime.fromtimestamp(since, tz=UTC)))
+
+
+def _booked_today(key: ModelKey, *, since: float) -> ByClass:
+    """Read the sums by day, and of the ledger what they do not hold yet: what a day costs to read does not grow with its calls."""
+    return _by_class(selectors.used_by_class(*key, since=datetime.fromtimestamp(since, tz=UTC)))
+
+
+def _by_class(found: Mapping[PriorityClass, tuple[int, int]]) -> ByClass:
     return {word: Used(*found.get(word, (0, 0))) for word in PriorityClass}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agents.domain.errors import ProviderError, ProviderRateLimited, ProviderRefused, ProviderUnavailable, StreamCut
+from agents.domain.errors import ProviderDown, ProviderError, ProviderRateLimited, ProviderRefused, ProviderUnavailable, StreamCut
 from agents.domain.providers import Provider
 from agents.domain.values import Message, ModelRequest, Reply, Role, Usage
 from agents.gateways.providers.anthropic_messages import AnthropicMessages
@@ -108,7 +108,7 @@ async def test_a_stream_that_ends_before_the_model_is_done_is_cut(end: bytes) ->
 
 @pytest.mark.parametrize(
     ("kind", "error"),
-    [("overloaded_error", ProviderUnavailable), ("api_error", ProviderUnavailable), ("rate_limit_error", ProviderRateLimited)],
+    [("overloaded_error", ProviderDown), ("api_error", ProviderUnavailable), ("rate_limit_error", ProviderRateLimited)],
 )
 async def test_an_error_event_inside_the_stream_is_the_contracts_error(kind: str, error: type[ProviderError]) -> None:
     async with at(SSE + START + HELLO + event("error", error={"type": kind, "message": "Not now."})) as (provider, _):
@@ -124,7 +124,7 @@ async def test_an_error_event_inside_the_stream_is_the_contracts_error(kind: str
         ("413 Too Large", "request_too_large", ProviderRefused),
         ("429 Too Many Requests", "rate_limit_error", ProviderRateLimited),
         ("500 Internal Server Error", "api_error", ProviderUnavailable),
-        ("529 Overloaded", "overloaded_error", ProviderUnavailable),
+        ("529 Overloaded", "overloaded_error", ProviderDown),
     ],
 )
 async def test_a_status_is_the_contracts_error_in_the_providers_own_words(status: str, kind: str, error: type[ProviderError]) -> None:
@@ -145,6 +145,6 @@ async def test_a_server_that_hangs_up_without_an_answer_is_unavailable() -> None
 async def test_a_server_that_is_not_there_is_unavailable() -> None:
     provider = AnthropicMessages(base_url="http://127.0.0.1:1", api_key="any")
 
-    with pytest.raises(ProviderUnavailable, match="failed"):
+    with pytest.raises(ProviderDown, match="failed"):
         await parts(provider, ask())
     await provider.aclose()

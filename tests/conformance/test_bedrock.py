@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agents.domain.errors import ProviderError, ProviderRateLimited, ProviderRefused, ProviderUnavailable, StreamCut
+from agents.domain.errors import ProviderDown, ProviderError, ProviderRateLimited, ProviderRefused, ProviderUnavailable, StreamCut
 from agents.domain.providers import Provider
 from agents.domain.values import Message, ModelRequest, Reply, Role, Usage
 from agents.gateways.providers.bedrock import Bedrock
@@ -153,7 +153,7 @@ async def test_an_error_of_the_stream_itself_is_the_contracts_error() -> None:
         ("424 Failed Dependency", ProviderUnavailable),
         ("429 Too Many Requests", ProviderRateLimited),
         ("500 Internal Server Error", ProviderUnavailable),
-        ("503 Service Unavailable", ProviderUnavailable),
+        ("503 Service Unavailable", ProviderDown),
     ],
 )
 @pytest.mark.parametrize("body", [b'{"message":"Not now."}', b"Not now."], ids=["JSON", "plain"])
@@ -242,7 +242,7 @@ async def test_a_server_that_hangs_up_without_an_answer_is_unavailable() -> None
 async def test_a_server_that_is_not_there_is_unavailable() -> None:
     provider = Bedrock(base_url="http://127.0.0.1:1", region=REGION)
 
-    with pytest.raises(ProviderUnavailable, match="failed"):
+    with pytest.raises(ProviderDown, match="failed"):
         await parts(provider, ask())
     await provider.aclose()
 

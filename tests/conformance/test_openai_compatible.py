@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager
 
 import pytest
 
-from agents.domain.errors import ProviderRateLimited, ProviderUnavailable, StreamCut
+from agents.domain.errors import ProviderDown, ProviderRateLimited, ProviderUnavailable, StreamCut
 from agents.domain.providers import Provider
 from agents.domain.values import Reply
 from agents.gateways.providers.openai_compatible import OpenAICompatible
@@ -70,6 +70,6 @@ async def test_a_server_that_hangs_up_without_an_answer_is_unavailable() -> None
 async def test_a_server_that_is_not_there_is_unavailable() -> None:
     provider = OpenAICompatible(base_url="http://127.0.0.1:1/v1", api_key="any")
 
-    with pytest.raises(ProviderUnavailable, match="failed"):
+    with pytest.raises(ProviderDown, match="failed"):
         await parts(provider, ask())
     await provider.aclose()

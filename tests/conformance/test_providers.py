@@ -11,7 +11,15 @@ from datetime import timedelta
 
 import pytest
 
-from agents.domain.errors import ProviderError, ProviderRateLimited, ProviderRefused, ProviderStalled, ProviderUnavailable, StreamCut
+from agents.domain.errors import (
+    ProviderDown,
+    ProviderError,
+    ProviderRateLimited,
+    ProviderRefused,
+    ProviderStalled,
+    ProviderUnavailable,
+    StreamCut,
+)
 from agents.domain.providers import Provider
 from agents.domain.values import Message, ModelRequest, Piece, Reply, Role
 from agents.gateways.providers.faults import Faults
@@ -144,7 +152,7 @@ async def test_earlier_turns_are_part_of_the_conversation(subject: Subject) -> N
     [
         ("429", ProviderRateLimited),
         ("500", ProviderUnavailable),
-        ("529", ProviderUnavailable),
+        ("529", ProviderDown),
         ("stall", ProviderStalled),
         ("cut", StreamCut),
         ("break", ProviderUnavailable),

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import orjson
 
-from agents.domain.errors import ProviderError, ProviderStalled, ProviderUnavailable, StreamCut
+from agents.domain.errors import ProviderDown, ProviderError, ProviderStalled, ProviderUnavailable, StreamCut
 from agents.domain.values import ModelRequest, Piece, Reply, Usage
 from agents.gateways.providers import thinking
 from agents.gateways.providers.aws import AwsAccess
@@ -129,6 +129,8 @@ class Bedrock:
 
         if isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout):
             return ProviderStalled(f"Bedrock was silent for {self._silence_s:g} s.")
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+            return ProviderDown(f"The connection to Bedrock failed: {error!r}.")
         return lost(f"The connection to Bedrock failed: {error!r}.") if isinstance(error, httpx.TransportError) else error
 
 

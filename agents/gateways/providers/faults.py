@@ -10,7 +10,7 @@ from enum import StrEnum
 from random import Random
 from types import MappingProxyType
 
-from agents.domain.errors import ProviderUnavailable
+from agents.domain.errors import ProviderDown
 
 _MARKER = re.compile(r"\[\[fault:(\w+)\]\]")
 
@@ -27,7 +27,7 @@ class Fault(StrEnum):
     SLOW = "slow"
 
 
-class Overloaded(ProviderUnavailable):
+class Overloaded(ProviderDown):
     """The offline provider was told to be overloaded; over HTTP each protocol has its own status for it."""
 
 
@@ -39,6 +39,7 @@ class Faults:
     error: float = 0.0
     stall: float = 0.0
     cut: float = 0.0
+    overload: float = 0.0
     retry_after: timedelta = timedelta(seconds=1)
     markers: bool = False
     seed: int = 0
@@ -50,7 +51,15 @@ class Faults:
 
     @property
     def shares(self) -> Mapping[Fault, float]:
-        return MappingProxyType({Fault.RATE_LIMIT: self.rate_limit, Fault.ERROR: self.error, Fault.STALL: self.stall, Fault.CUT: self.cut})
+        return MappingProxyType(
+            {
+                Fault.RATE_LIMIT: self.rate_limit,
+                Fault.ERROR: self.error,
+                Fault.STALL: self.stall,
+                Fault.CUT: self.cut,
+                Fault.OVERLOAD: self.overload,
+            }
+        )
 
 
 class Draws:

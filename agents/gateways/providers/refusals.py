@@ -7,11 +7,14 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from agents.domain.errors import ProviderError, ProviderRateLimited, ProviderRefused, ProviderUnavailable
+from agents.domain.errors import ProviderDown, ProviderError, ProviderRateLimited, ProviderRefused, ProviderUnavailable
 
 # These say "again, later", although they are no 5xx; 424 is Bedrock's word for a model that failed behind it.
 _PASSING = frozenset({408, 409, 424, 425})
+# Said whatever was asked: no way to the provider, out of service, overloaded. A 500 or a 504 may be the request's own doing.
+_DOWN = frozenset({502, 503, 529})
 _LIMITS = ("rate_limit", "throttling", "429")
+_OUTAGES = ("overloaded", "unavailable", "503", "529")
 _REFUSALS = ("invalid_request", "validation", "authentication", "permission", "not_found")
 
 
@@ -20,6 +23,8 @@ def from_status(status: int, *, headers: Mapping[str, str], sentence: str) -> Pr
     later = retry_after(headers.get("retry-after"), now=datetime.now(UTC))
     if status == 429:
         return ProviderRateLimited(sentence, retry_after=later)
+    if status in _DOWN:
+        return ProviderDown(sentence, retry_after=later)
     if status >= 500 or status in _PASSING:
         return ProviderUnavailable(sentence, retry_after=later)
     return ProviderRefused(sentence)
@@ -36,6 +41,8 @@ def from_code(code: str, *, sentence: str) -> ProviderError:
     word = code.lower()
     if any(part in word for part in _LIMITS):
         return ProviderRateLimited(sentence)
+    if any(part in word for part in _OUTAGES):
+        return ProviderDown(sentence)
     return ProviderRefused(sentence) if any(part in word for part in _REFUSALS) else ProviderUnavailable(sentence)
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from importlib import import_module
 from typing import Any
 
-from agents.domain.errors import ProviderError, ProviderStalled, ProviderUnavailable, StreamCut
+from agents.domain.errors import ProviderDown, ProviderError, ProviderStalled, ProviderUnavailable, StreamCut
 from agents.gateways.providers.refusals import from_chunk, from_status
 
 CONNECT_TIMEOUT_S = 5.0
@@ -74,6 +74,8 @@ class Sdk:
             return from_status(error.status_code, headers=error.response.headers, sentence=_sentence(error))
         if _is_silence(error):
             return ProviderStalled(f"{self._at} was silent for {self._silence_s:g} s.")
+        if _is_unreachable(error):
+            return ProviderDown(f"The connection to {self._at} failed: {error.__cause__ or error}.")
         if isinstance(error, sdk.APIConnectionError) or "TransportError" in _kinds(error):
             return lost(f"The connection to {self._at} failed: {error.__cause__ or error}.")
         if isinstance(error, sdk.APIError):
@@ -84,6 +86,11 @@ class Sdk:
 def _sentence(error: Any) -> str:
     """Return the provider's own words, without the SDK's wrapping where it has both."""
     return getattr(error, "api_message", None) or str(error.message)
+
+
+def _is_unreachable(error: Exception) -> bool:
+    """Say whether there never was a connection: nothing of the request has arrived."""
+    return bool((_kinds(error) | _kinds(error.__cause__)) & {"ConnectError", "ConnectTimeout"})
 
 
 def _is_silence(error: Exception) -> bool:

@@ -26,8 +26,9 @@ class Command(BaseCommand):
         parser.add_argument("--jitter", type=float, default=0.2, help="share by which a single pause varies")
         parser.add_argument("--capacity", type=int, default=64, help="open calls beyond which all slow down")
         parser.add_argument("--tpm", type=int, default=None, help="tokens in any minute; 429 above it")
-        parser.add_argument("--fault-429", type=float, default=0.0, help="share of the calls, 0 to 1; so the next three")
+        parser.add_argument("--fault-429", type=float, default=0.0, help="share of the calls, 0 to 1; so the next four")
         parser.add_argument("--fault-500", type=float, default=0.0)
+        parser.add_argument("--fault-529", type=float, default=0.0)
         parser.add_argument("--fault-stall", type=float, default=0.0)
         parser.add_argument("--fault-cut", type=float, default=0.0)
         parser.add_argument("--retry-after-s", type=float, default=1.0, help="what a 429 says")
@@ -71,6 +72,7 @@ def _provider(given: dict[str, Any]) -> Any:
         error=given["fault_500"],
         stall=given["fault_stall"],
         cut=given["fault_cut"],
+        overload=given["fault_529"],
         retry_after=timedelta(seconds=given["retry_after_s"]),
         markers=True,
         seed=given["seed"],

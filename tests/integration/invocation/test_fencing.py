@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from agents.domain.errors import ProviderUnavailable
+from agents.domain.errors import ProviderDown, ProviderUnavailable
 from agents.domain.steps import Step, StepKey
 from agents.domain.waits import ForAnswers, ForMoment, Question
 from invocation.domain.errors import StaleMove
@@ -36,6 +36,7 @@ WRITES: dict[str, Write] = {
     "complete": lambda fence, job: complete(fence, {"text": "done"}, a_run(job)),
     "retry": lambda fence, job: attempts.fail(fence, ProviderUnavailable("gone"), failures=0, tries=3, run=a_run(job)),
     "bury": lambda fence, job: attempts.fail(fence, ProviderUnavailable("gone"), failures=2, tries=3, run=a_run(job)),
+    "put off": lambda fence, job: attempts.fail(fence, ProviderDown("gone"), failures=2, tries=3, run=a_run(job)),
     "ask": lambda fence, job: parking.park(fence, ForAnswers((QUESTION,)), [a_line(job)]),
     "wait": lambda fence, job: parking.park(fence, ForMoment(NOW), [a_line(job)]),
     "hand back": lambda fence, job: attempts.hand_back(fence, [a_line(job)]),
@@ -45,6 +46,7 @@ LEADS_TO = {
     "complete": "completed",
     "retry": "waiting",
     "bury": "failed",
+    "put off": "waiting",
     "ask": "input_required",
     "wait": "waiting",
     "hand back": "queued",

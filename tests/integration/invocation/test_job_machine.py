@@ -30,6 +30,7 @@ from invocation.services.claims import Claim
 from invocation.services.submission import submit
 from quota.domain.budgets import Spending
 from quota.domain.classes import PriorityClass
+from quota.domain.days import UNLIMITED
 from quota.models import LedgerEntry
 from quota.selectors import terms_of_tenants
 from tests.integration.invocation import shadow
@@ -286,7 +287,7 @@ class Machine(RuleBasedStateMachine):
     def spawn(self, n: int, many: int, cap: Decimal) -> None:
         fence, job = self.fence(n)
         spawn = Spawn(place=self.fresh(), endpoint="trial-job@1", inputs=({"text": "hello"},) * many)
-        endpoint = spawning.endpoint_of(spawn)
+        endpoint = spawning.endpoint_of(spawn, day=UNLIMITED)
         fits = job.depth < MOST_DEPTH and cap * many <= job.cap - job.spent - job.lent
         if not (job.is_held_by(fence) and fits):
             self.refused(lambda: spawning.spawn_children(fence, spawn, endpoint, cap=Spending(cap), now=now()))

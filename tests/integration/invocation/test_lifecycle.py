@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 
 from invocation.domain.errors import StaleMove
 from invocation.domain.jobs import EDGES, HELD_BY_A_WORKER, IN_FLIGHT, TERMINAL, JobState, Move
@@ -24,6 +25,7 @@ GIVEN: dict[Move, dict[str, Any]] = {
     Move.ASK: {"questions": dict(QUESTIONS)},
     Move.ANSWER: {"answers": {"agreed": True}},
     Move.WAIT: {"due_at": LATER, "awaiting": {"callback": "paid"}, "reason": "callback"},
+    Move.PUT_OFF: {"due_at": LATER, "reason": "provider_down"},
     Move.RESCUE: {"charged": 1},
     Move.CANCEL: {"reason": "asked"},
     Move.REQUEST_CANCEL: {"reason": "asked"},
@@ -89,7 +91,7 @@ def test_losses_and_failures_are_counted_apart_and_the_attempt_only_grows() -> N
     assert (job.attempt, job.failures, job.losses) == (3, 1, 1)
 
 
-RESTS = [Move.RETRY, Move.ASK, Move.WAIT]
+RESTS = [Move.RETRY, Move.ASK, Move.WAIT, Move.PUT_OFF]
 
 
 @pytest.mark.parametrize("move", RESTS)
@@ -208,3 +210,30 @@ def test_the_history_cannot_hold_a_place_twice() -> None:
 
 def test_what_is_in_flight_counts_against_a_plan_and_what_is_parked_does_not() -> None:
     assert {JobState.DISPATCHED, JobState.WORKING, JobState.CANCELLING} == IN_FLIGHT
+
+
+@pytest.mark.django_db(transaction=True)
+def test_groups_that_name_the_same_jobs_in_different_orders_do_not_wait_for_each_other_for_ever() -> None:
+    """Each pair of groups would lock the first of its jobs and wait for the other's, if they took them as they are named."""
+    ids = [a_job(JobState.WORKING, attempt=1).pk for _ in range(2)]
+    broke: list[Exception] = []
+
+    def move_often(order: list[UUID]) -> None:
+        try:
+            for number in range(60):
+                with transaction.atomic():
+                    kind = (Move.PUT_OFF, Move.WAKE, Move.ADMIT, Move.CLAIM)[number % 4]
+                    lifecycle.move(kind, [lifecycle.of(each, **{**GIVEN.get(kind, {}), "attempt": 1}) for each in order], now=LATER)
+                    lifecycle.move(Move.RESCUE, [lifecycle.of(each, charged=0) for each in order], now=LATER)
+        except Exception as error:  # noqa: BLE001  (a thread's error is the test's)
+            broke.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=move_often, args=(order,)) for order in (ids, ids[::-1], ids, ids[::-1])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert not broke

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import pytest
@@ -17,11 +15,11 @@ from quota.domain.asks import Ask, Grant, Source
 from quota.domain.classes import PriorityClass
 from quota.domain.errors import QuotaExceeded, QuotaStoreUnavailable
 from quota.domain.limits import Limits
-from quota.gateways import connection, windows
+from quota.gateways import connection, locks, windows
 from quota.models import LedgerEntry, ModelQuota, ModelUse
 from quota.services import admission
 from quota.services.store_sight import FORGOTTEN_AFTER, look_after
-from tests.proxy import Proxy, proxied
+from tests.proxy import Proxy
 
 pytestmark = pytest.mark.django_db(transaction=True)
 P0, P1, P2, P3 = PriorityClass
@@ -35,18 +33,6 @@ def model() -> str:
     terms = {"tokens_per_minute": 40_000, "requests_per_minute": 4000, "p0_reserved": 0.3, "p3_cap": 0.4, "tokens_per_day": 1_000_000}
     ModelQuota.objects.create(provider="test", model=name, **terms)
     return name
-
-
-@pytest.fixture
-def way(settings: Any) -> Iterator[Proxy]:
-    """The way to the store, which a test may cut or freeze."""
-    connection.in_threads()  # threads keep the straight way
-    real = urlsplit(settings.REDIS_URL)
-    with proxied(real.port or 6379) as proxy:
-        host = f"{real.netloc.rpartition('@')[0]}@" if "@" in real.netloc else ""
-        settings.REDIS_URL = real._replace(netloc=f"{host}127.0.0.1:{proxy.port}").geturl()
-        yield proxy
-        proxy.thaw()
 
 
 def ask(model: str, tokens: int, priority_class: PriorityClass) -> Ask:
@@ -212,3 +198,20 @@ async def test_whoever_looks_at_a_wiped_store_neither_notes_an_idle_minute_nor_s
     noted = await sync_to_async(ModelUse.objects.get)(model=model)
     assert noted.used["p3"] == [12_000, 1]
     assert not (await sync_to_async(reading)(model)).is_known
+
+
+async def test_a_rebuild_keeps_its_lock_for_as_long_as_it_works_and_lets_go_of_it(store: None, model: str) -> None:
+    def times_to_live() -> int:
+        return int(connection.in_threads().pttl(f"{{quota}}:rebuild:test/{model}"))
+
+    def work() -> bool:
+        with locks.alone(f"rebuild:test/{model}", for_s=3.0) as is_ours:
+            lives, end = [times_to_live()], time.monotonic() + 20
+            while lives == sorted(lives, reverse=True) and time.monotonic() < end:
+                time.sleep(0.05)
+                lives.append(times_to_live())
+            with locks.alone(f"rebuild:test/{model}", for_s=3.0) as is_anothers:
+                return is_ours and not is_anothers and lives != sorted(lives, reverse=True)
+
+    assert await asyncio.to_thread(work)
+    assert not connection.in_threads().exists(f"{{quota}}:rebuild:test/{model}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -22,6 +23,7 @@ from quota.gateways import connection, day_counts
 from quota.models import Plan, Tenant
 from quota.services import days, ledger, plans
 from tests.integration.quota.lines import a_line
+from tests.proxy import Proxy
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("store")]
 CENT = Decimal("0.01")
@@ -210,3 +212,95 @@ async def test_what_is_told_to_be_settled_twice_counts_once() -> None:
     await days.settle(hold, CALL)
 
     assert await sync_to_async(counted)(tenant) == replace(CALL, calls=0)
+
+
+async def test_what_was_settled_but_not_booked_at_a_wipe_counts_once_it_is_booked() -> None:
+    tenant = await sync_to_async(a_tenant)(daily_usd=Decimal("0.05"))
+    await days.settle(await take(tenant), CALL)
+    redis.Redis.from_url(configured.REDIS_URL).flushdb()
+    await take(tenant)
+    assert await sync_to_async(counted)(tenant) == replace(CALL, calls=0)
+
+    await sync_to_async(book)(tenant, "0.02")
+    await sync_to_async(days.raise_to_ledger)(now=datetime.now(UTC))
+    booked_tokens = a_line().input_tokens + a_line().output_tokens
+    assert await sync_to_async(counted)(tenant) == Spending(Decimal("0.023"), booked_tokens + CALL.tokens)
+
+
+async def test_a_raise_to_the_ledger_lowers_nothing_and_begins_no_count() -> None:
+    counts, uncounted = await sync_to_async(a_tenant)(daily_usd=CENT), await sync_to_async(a_tenant)(daily_usd=CENT)
+    await days.settle(await take(counts), Spending(Decimal("0.008"), 10_000))
+    for tenant in (counts, uncounted):
+        await sync_to_async(book)(tenant, "0.001")
+    for _ in range(2):
+        await sync_to_async(days.raise_to_ledger)(now=datetime.now(UTC))
+
+    assert await sync_to_async(counted)(counts) == Spending(Decimal("0.008"), 10_000)
+    assert await sync_to_async(counted)(uncounted) is None
+
+
+async def test_a_settlement_whose_caller_is_cancelled_is_told_later(way: Proxy) -> None:
+    tenant = await sync_to_async(a_tenant)(daily_usd=Decimal("0.05"))
+    hold = await take(tenant)
+    way.freeze()
+    settling = asyncio.create_task(days.settle(hold, Spending(Decimal("0.001"), 10)))
+    await asyncio.sleep(0)
+    settling.cancel()
+    await asyncio.wait([settling])
+    await _told_late(way, tenant)
+
+    assert await sync_to_async(counted)(tenant) == Spending(Decimal("0.001"), 10)
+
+
+async def test_what_is_told_late_is_not_lost_where_the_teller_is_cancelled(way: Proxy) -> None:
+    tenant = await sync_to_async(a_tenant)(daily_usd=Decimal("0.05"))
+    hold = await take(tenant)
+    way.refuse()
+    way.cut()
+    await days.settle(hold, Spending(Decimal("0.001"), 10))
+    way.accept()
+    way.freeze()
+    telling = asyncio.create_task(days._tell_late())
+    await asyncio.sleep(0)
+    telling.cancel()
+    await asyncio.wait([telling])
+    await _told_late(way, tenant)
+
+    assert await sync_to_async(counted)(tenant) == Spending(Decimal("0.001"), 10)
+
+
+async def test_what_was_set_aside_for_a_caller_that_was_cancelled_before_it_heard_of_it_is_given_back(way: Proxy) -> None:
+    tenant = await sync_to_async(a_tenant)(daily_usd=Decimal("0.05"))
+    await days.release(await take(tenant))
+    way.delay(0.4)
+    taking = asyncio.create_task(take(tenant))
+    while await sync_to_async(counted)(tenant) != replace(CALL, calls=0):  # noqa: ASYNC110  (the store does it)
+        await asyncio.sleep(0.02)
+    taking.cancel()
+    await asyncio.wait([taking])
+    way.delay(0.0)
+    assert taking.cancelled()
+    await _told_late(way, tenant)
+
+    assert await sync_to_async(counted)(tenant) == NONE
+
+
+async def test_a_cancellation_that_the_client_swallows_is_not_lost() -> None:
+    async def asks() -> None:
+        with connection.answering(), suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+
+    asking = asyncio.create_task(asks())
+    await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.wait([asking])
+
+    assert asking.cancelled()
+
+
+async def _told_late(way: Proxy, tenant: UUID) -> None:
+    """Let the store be heard again, and the next call of the tenant come and go."""
+    way.thaw()
+    way.cut()
+    await connection.aclose()
+    await days.release(await take(tenant))

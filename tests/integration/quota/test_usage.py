@@ -149,6 +149,36 @@ def test_what_a_question_costs_does_not_grow_with_the_ledger(tenant: UUID | None
     assert costs[0] < 100
 
 
+@pytest.mark.django_db
+def test_what_the_rebuild_of_a_wiped_models_day_reads_does_not_grow_with_the_days_calls() -> None:
+    costs = []
+    for _ in range(2):
+        ledger.append([a_line(at=MIDNIGHT + timedelta(seconds=second)) for second in range(10_000)])
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE quota_ledgerentry")
+        usage.sweep(now=NOW)
+        ledger.append([a_line(at=NOW) for _ in range(10)])
+        costs.append(_rows_read(read.model_since(a_line().provider, a_line().model, since=MIDNIGHT), by=Grouping.CLASS))
+        usage.sweep(now=NOW)
+    [(tokens, calls)] = read.used_by_class(a_line().provider, a_line().model, since=MIDNIGHT).values()
+
+    assert costs[0] == costs[1]
+    assert costs[0] < 100
+    assert (tokens, calls) == (20_020 * (a_line().input_tokens + a_line().output_tokens), 20_020)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("is_summed", [True, False])
+def test_a_models_day_in_another_zone_is_counted_from_its_own_midnight(*, is_summed: bool) -> None:
+    theirs = MIDNIGHT + timedelta(hours=8)
+    ledger.append([a_line(at=theirs - timedelta(seconds=1)), a_line(at=theirs), a_line(at=MIDNIGHT + DAY)])
+    if is_summed:
+        usage.sweep(now=NOW)
+    [(_, calls)] = read.used_by_class(a_line().provider, a_line().model, since=theirs).values()
+
+    assert calls == 2
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_line_that_commits_after_a_later_one_is_not_passed_over() -> None:
     early, may_commit = threading.Event(), threading.Event()
@@ -219,10 +249,10 @@ def _fill(lines: int) -> None:
         cursor.execute("ANALYZE quota_ledgerentry")
 
 
-def _rows_read(selection: Selection) -> int:
+def _rows_read(selection: Selection, *, by: Grouping = Grouping.DAY) -> int:
     """Return how many rows the statement takes from tables."""
     mark = UsageMark.objects.get().ledger_id
-    text, given = read.statement(selection, (Grouping.DAY,), now=LATER, known=mark)
+    text, given = read.statement(selection, (by,), now=min(LATER, selection.until), known=mark)
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {text}", given)
         plan = cursor.fetchone()[0]

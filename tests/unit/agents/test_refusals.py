@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agents.domain.errors import ProviderError, ProviderRateLimited, ProviderRefused, ProviderUnavailable
+from agents.domain.errors import ProviderDown, ProviderError, ProviderRateLimited, ProviderRefused, ProviderUnavailable
 from agents.gateways.providers.refusals import from_chunk, from_code, from_status, retry_after
 
 NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
@@ -22,7 +22,10 @@ NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
         (424, ProviderUnavailable),
         (429, ProviderRateLimited),
         (500, ProviderUnavailable),
-        (529, ProviderUnavailable),
+        (502, ProviderDown),
+        (503, ProviderDown),
+        (504, ProviderUnavailable),
+        (529, ProviderDown),
     ],
 )
 def test_a_status_has_one_error(status: int, error: type[ProviderError]) -> None:
@@ -59,7 +62,7 @@ def test_retry_after_is_seconds_or_a_date_or_unread(value: str | None, length: t
     [
         ({"code": "rate_limit_exceeded"}, ProviderRateLimited),
         ({"type": "server_error"}, ProviderUnavailable),
-        ({"type": "error", "error": {"type": "overloaded_error"}}, ProviderUnavailable),
+        ({"type": "error", "error": {"type": "overloaded_error"}}, ProviderDown),
         ({"type": "error", "error": {"type": "rate_limit_error"}}, ProviderRateLimited),
         ({"type": "error", "error": {"type": "invalid_request_error"}}, ProviderRefused),
         ("what", ProviderUnavailable),

@@ -10,21 +10,31 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.domain.errors import AgentError, BudgetExceeded, ProviderRateLimited, ProviderUnavailable, RunError
+from agents.domain.errors import (
+    AgentError,
+    BudgetExceeded,
+    ProviderDown,
+    ProviderRateLimited,
+    ProviderRefused,
+    ProviderUnavailable,
+    RunError,
+)
 from invocation.domain.batches import BATCH_EDGES, BATCH_ENDED, SHARD_EDGES, BatchMove, BatchState, ShardMove, ShardState
 from invocation.domain.jobs import (
     EDGES,
     FIRST_WAIT,
     IDLE,
     IN_FLIGHT,
+    LONGEST_PUT_OFF,
     LONGEST_WAIT,
-    MOST_PARKED,
+    NEVER_PUT_OFF,
     PARKED,
     TERMINAL,
     Fault,
     JobState,
     Move,
     Next,
+    PutOffs,
     Verdict,
     is_poison,
     judge,
@@ -77,7 +87,7 @@ def test_the_groups_of_states_fit_together() -> None:
 
 def judged(error: RunError, *, failures: int = 1, tries: int = 3, luck: float = 0.0) -> timedelta | None:
     """Return how long a retry waits, None where the job is given up."""
-    verdict = judge(error, failures=failures, tries=tries, attempt=1, now=NOW, luck=luck)
+    verdict = judge(error, failures=failures, tries=tries, before=NEVER_PUT_OFF, now=NOW, luck=luck)
     assert (verdict.due_at is None) is (verdict.next is Next.GIVE_UP)
     return None if verdict.due_at is None else verdict.due_at - NOW
 
@@ -113,19 +123,42 @@ def test_what_trying_again_cannot_cure_is_given_up_at_once() -> None:
     assert judged(BudgetExceeded("spent")) is None
 
 
-def test_an_outage_parks_a_job_longer_and_longer_and_charges_nobody_for_most_of_a_day() -> None:
-    def parked(attempt: int) -> Verdict:
-        return judge(ModelOut("out"), failures=3, tries=3, attempt=attempt, now=NOW, luck=0.0)
-
-    assert parked(1) == Verdict(Next.PARK, NOW + FIRST_WAIT / 2)
-    assert parked(99) == Verdict(Next.PARK, NOW + LONGEST_WAIT / 2)
-    assert parked(MOST_PARKED).next is Next.GIVE_UP
+def outage(times: int, *, since: datetime | None = None, error: RunError | None = None) -> Verdict:
+    before = PutOffs(times, since or NOW)
+    return judge(error or ModelOut("out"), failures=3, tries=3, before=before, now=NOW, luck=0.0)
 
 
-def test_a_parked_job_waits_at_least_as_long_as_the_provider_asked() -> None:
-    verdict = judge(ModelOut("out", retry_after=timedelta(minutes=20)), failures=1, tries=3, attempt=1, now=NOW, luck=0.0)
+def test_an_outage_puts_a_job_off_longer_and_longer_and_charges_nobody() -> None:
+    assert outage(0) == Verdict(Next.PUT_OFF, NOW + FIRST_WAIT / 2)
+    assert outage(1) == Verdict(Next.PUT_OFF, NOW + FIRST_WAIT)
+    assert outage(99) == Verdict(Next.PUT_OFF, NOW + LONGEST_WAIT / 2)
 
-    assert verdict == Verdict(Next.PARK, NOW + timedelta(minutes=20))
+
+def test_a_job_that_was_put_off_for_a_day_is_given_up_however_many_tries_remain() -> None:
+    almost = NOW - LONGEST_PUT_OFF + timedelta(seconds=1)
+
+    assert outage(300, since=almost).next is Next.PUT_OFF
+    assert outage(2, since=NOW - LONGEST_PUT_OFF).next is Next.GIVE_UP
+
+
+def test_a_provider_that_is_down_and_a_probe_of_it_charge_nobody() -> None:
+    probe = ProviderUnavailable("still out")
+    probe.is_of_probe = True
+
+    assert outage(0, error=ProviderDown("refused")).next is Next.PUT_OFF
+    assert outage(0, error=probe).next is Next.PUT_OFF
+    assert outage(0, error=ProviderUnavailable("broke")).next is Next.GIVE_UP
+
+
+def test_a_probe_whose_request_is_refused_is_given_up() -> None:
+    refused = ProviderRefused("too long")
+    refused.is_of_probe = True
+
+    assert outage(0, error=refused).next is Next.GIVE_UP
+
+
+def test_a_job_that_is_put_off_waits_at_least_as_long_as_the_provider_asked() -> None:
+    assert outage(0, error=ModelOut("out", retry_after=timedelta(minutes=20))) == Verdict(Next.PUT_OFF, NOW + timedelta(minutes=20))
 
 
 def test_three_lost_workers_make_a_poison_job() -> None:

@@ -16,6 +16,7 @@ from invocation.domain.errors import InvocationError, ManifestInvalid, TooManyIt
 from invocation.gateways import declared, objects, parquet
 from invocation.models import Batch, Shard
 from invocation.services import manifests
+from quota.domain.days import UNLIMITED
 from tests.integration.invocation.batches.planned import TENANT, manifest, opened, waiting
 
 pytestmark = [pytest.mark.usefixtures("tried"), pytest.mark.django_db(transaction=True)]
@@ -108,7 +109,7 @@ def test_rows_that_come_with_a_request_are_a_manifest_of_the_tenants() -> None:
     path = manifests.stage(TENANT, rows)
 
     assert [json.loads(line) for line in path.read_bytes().splitlines()] == rows
-    assert len(manifests.check(path, declared.book().find("trial-batch@1")).offsets) == 2
+    assert len(manifests.check(path, declared.book().find("trial-batch@1"), day=UNLIMITED).offsets) == 2
 
 
 def test_a_part_written_again_replaces_itself(store: Path) -> None:

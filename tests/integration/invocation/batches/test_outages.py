@@ -14,8 +14,8 @@ from uuid import UUID
 
 import pytest
 
-from invocation.models import Job
-from invocation.services import jobs
+from invocation.models import Batch, Job
+from invocation.services import batches, jobs
 from quota.domain.limits import UNKNOWN_MODEL
 from quota.gateways import windows
 from tests.installation import ROOT, free_port
@@ -100,6 +100,32 @@ def test_jobs_of_a_provider_that_is_out_park_charged_to_nobody_and_complete_when
     assert breaker() == "closed"
 
 
+@pytest.mark.parametrize("outage", ["unreachable", "overloaded"])
+def test_an_outage_on_a_quiet_installation_takes_none_of_a_jobs_tries(provider: Served, on_loop: OnLoop[Any], outage: str) -> None:
+    """A single job meets it more often than it has tries, and less often in a row than opens the breaker."""
+    if outage == "overloaded":
+        provider.become("--fault-529", "1.0")
+    job_id = queued(QUESTION)
+    for attempt in (1, 2, 3, 4):
+        assert breaker() == "closed"
+        job = job_played(on_loop, job_id)
+        assert (job.state, job.failures, job.attempt, job.reason) == ("waiting", 0, attempt, "provider_down")
+        jobs.wake_due(now=datetime.now(UTC) + timedelta(hours=1))
+
+    provider.become()
+    assert play_until(on_loop, job_id, "completed").failures == 0
+
+
+def test_a_probe_that_fails_is_not_charged_to_the_job_that_carried_it(provider: Served, on_loop: OnLoop[Any]) -> None:
+    break_it(provider, on_loop)
+    job_id, end = queued(QUESTION), time.monotonic() + WITHIN_S
+    while (job := job_played(on_loop, job_id)).reason == "model_unavailable":
+        assert time.monotonic() < end
+        jobs.wake_due(now=datetime.now(UTC) + timedelta(hours=1))
+
+    assert (job.state, job.failures, job.reason) == ("waiting", 0, "provider_unavailable")
+
+
 def test_chat_of_a_provider_that_is_out_gets_its_escape_hatch_without_a_call(provider: Served, on_loop: OnLoop[Any]) -> None:
     break_it(provider, on_loop)
     provider.end()
@@ -119,6 +145,22 @@ def test_rows_wait_for_a_provider_that_is_out_and_none_ends_as_an_error(provider
     batch = workers.finish(opened(lines, shards=1))
     mending.join()
 
+    assert not errors(batch)
+    assert len(results(batch)) == 40
+
+
+def test_rows_that_waited_as_long_as_a_row_may_are_put_off_and_run_when_the_provider_is_back(provider: Served, workers: Workers) -> None:
+    lines = [{"row_id": f"row-{number}", **QUESTION, "says": []} for number in range(40)]
+    batch = opened(lines, shards=1)
+    Batch.objects.update(row_latency_ms=300)
+    [shard] = batch.shards.all()
+
+    assert workers.run(shard.pk) == [batches.HELD]
+    shard.refresh_from_db()
+    assert (shard.state, shard.position, shard.failed_rows, shard.failures) == ("queued", 0, 0, 0)
+
+    provider.become()
+    batch = workers.finish(batch)
     assert not errors(batch)
     assert len(results(batch)) == 40
 

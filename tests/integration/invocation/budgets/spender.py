@@ -25,7 +25,7 @@ GATES: dict[str, asyncio.Event] = {}
 class Spender:
     """`calls` at once, each of at most `most` tokens and of `tiers`; `children` inputs are spawned and joined before.
 
-    What the run's budget refuses is counted, not raised; so is what the day refuses, if it `copes`.
+    What the run's budget refuses is counted unless it `raises`; so is what the day refuses, if it `copes`.
     """
 
     async def plan(self, run: Run, request: Request) -> Plan:
@@ -57,6 +57,8 @@ class Spender:
                 max_tokens=given.get("most", 64),
             )
         except BudgetExceeded as spent:
+            if given.get("raises"):
+                raise
             return spent.code
         except DayExceeded as spent:
             if not given.get("copes"):
@@ -78,8 +80,7 @@ def spender(name: str, mode: Mode, **terms: Any) -> Endpoint:
         mode=mode,
         input_schema=dict(INPUT),
         output_schema=dict(OUTPUT),
-        estimate=lambda _: Estimate(duration=timedelta(seconds=1), tokens=1),
-        **{"limits": Limits(items=1_000, tokens=1_000), **terms},
+        **{"limits": Limits(items=1_000, tokens=1_000), "estimate": lambda _: Estimate(duration=timedelta(seconds=1), tokens=1), **terms},
     )
 
 
@@ -87,6 +88,7 @@ ENDPOINTS = (
     spender("spender-job", Mode.ASYNC_QUEUE, may_wait=frozenset(EVERY_WAIT)),
     spender("spender-narrow", Mode.ASYNC_QUEUE, tokens=1_000, model_calls=3),
     spender("spender-hasty", Mode.ASYNC_QUEUE, whole=timedelta(milliseconds=500)),
+    spender("spender-long", Mode.ASYNC_QUEUE, estimate=lambda _: Estimate(duration=timedelta(seconds=1), tokens=100)),
     spender("spender-chat", Mode.STREAMING_SYNC, escape=EscapeHatch(text="Later, then.")),
     spender("spender-batch", Mode.BATCH_WINDOW),
 )

@@ -14,7 +14,7 @@ import pytest
 
 from invocation.domain.batches import ShardState
 from invocation.domain.budgets import Wish
-from invocation.domain.errors import TooManyTurns
+from invocation.domain.errors import ManifestInvalid, TooManyTurns
 from invocation.domain.jobs import JobState
 from invocation.gateways import declared, objects
 from invocation.gateways.database import off_loop
@@ -25,6 +25,7 @@ from invocation.services.batches import BatchOpening
 from invocation.services.turns import Opening, open_turn
 from quota.domain.budgets import Spending
 from quota.domain.days import day_of, ends_in
+from quota.domain.errors import LargerThanDay
 from quota.gateways import day_counts
 from quota.models import LedgerEntry, Plan
 from quota.services import plans
@@ -43,6 +44,13 @@ def a_day_of(usd: str | None = None, tokens: int | None = None, **terms: Any) ->
     return a_tenant(f"daily-{usd}-{tokens}".replace(".", "-"), requests_per_minute=10_000, **limits, **terms)
 
 
+def a_spent_day(**terms: Any) -> UUID:
+    """A tenant whose day had room for its calls and has none left."""
+    tenant = a_day_of("1.00", 100_000, **terms)
+    day_counts.fill_now(tenant, day_of(datetime.now(UTC)), used=Spending(Decimal(1), 90_000), under_way=Spending())
+    return tenant
+
+
 def test_two_hundred_calls_at_once_spend_at_most_the_last_cent_of_the_day(on_loop: OnLoop[Any]) -> None:
     job = played(on_loop, spending({"calls": 200, "copes": True}, tenant_id=a_day_of("0.01")))
     made = output(job)["made"]
@@ -53,7 +61,7 @@ def test_two_hundred_calls_at_once_spend_at_most_the_last_cent_of_the_day(on_loo
 
 
 def test_a_job_whose_tenants_day_is_spent_waits_for_the_next_charged_to_nobody(on_loop: OnLoop[Any]) -> None:
-    tenant = a_day_of("0.00")
+    tenant = a_spent_day()
     before = datetime.now(UTC)
     job = played(on_loop, spending({"calls": 1, "most": 500}, tenant_id=tenant))
 
@@ -62,7 +70,7 @@ def test_a_job_whose_tenants_day_is_spent_waits_for_the_next_charged_to_nobody(o
     assert before + ends_in(before) <= job.due_at <= before + ends_in(before) + timedelta(minutes=1)
     assert told(job)[-1][1] == "job.waiting"
 
-    Plan.objects.filter(tenants=tenant).update(daily_usd=1)
+    Plan.objects.filter(tenants=tenant).update(daily_usd=2)
     plans.forget()
     assert jobs.wake_due(now=job.due_at) == 1
     assert played(on_loop, job.pk).state == "completed"
@@ -70,7 +78,9 @@ def test_a_job_whose_tenants_day_is_spent_waits_for_the_next_charged_to_nobody(o
 
 def test_a_job_that_waits_for_the_next_day_still_expires(on_loop: OnLoop[Any]) -> None:
     until = datetime.now(UTC) + timedelta(seconds=30)
-    job = played(on_loop, spending({"calls": 1, "most": 500}, tenant_id=a_day_of(tokens=10), expires_at=until))
+    tenant = a_day_of(tokens=10_000)
+    day_counts.fill_now(tenant, day_of(datetime.now(UTC)), used=Spending(tokens=10_000), under_way=Spending())
+    job = played(on_loop, spending({"calls": 1, "most": 500}, tenant_id=tenant, expires_at=until))
     assert (job.state, job.reason) == ("waiting", "daily_tokens_spent")
 
     assert jobs.expire_due(now=until + timedelta(seconds=1)) == 1
@@ -79,10 +89,44 @@ def test_a_job_that_waits_for_the_next_day_still_expires(on_loop: OnLoop[Any]) -
 
 
 def test_one_tenants_spent_day_is_nobody_elses(on_loop: OnLoop[Any]) -> None:
-    poor, rich = spending({"calls": 1}, tenant_id=a_day_of("0")), spending({"calls": 1}, tenant_id=a_day_of("1"))
+    poor, rich = spending({"calls": 1}, tenant_id=a_spent_day()), spending({"calls": 1}, tenant_id=a_day_of("2"))
     played(on_loop, poor, rich)
 
     assert [Job.objects.get(pk=each).state for each in (poor, rich)] == ["waiting", "completed"]
+
+
+@pytest.mark.parametrize(("usd", "tokens"), [("0.01", None), (None, 100)])
+def test_a_job_whose_call_no_day_has_room_for_ends_at_once_and_says_what_the_plan_allows(
+    on_loop: OnLoop[Any], usd: str | None, tokens: int | None
+) -> None:
+    job = played(on_loop, spending({"calls": 1, "most": 8_000, "raises": True}, tenant_id=a_day_of(usd, tokens)))
+
+    assert (job.state, job.failures, job.cause, job.reason) == ("failed", 1, "budget", "larger_than_day")
+    assert job.error is not None
+    assert f"allows {usd or tokens} " in job.error["sentence"]
+    assert not LedgerEntry.objects.exists()
+
+
+def test_a_call_that_no_day_has_room_for_gives_way_to_a_cheaper_one(on_loop: OnLoop[Any]) -> None:
+    asked = {"calls": 1, "most": 8_000, "tiers": ["standard", "economy"]}
+    job = played(on_loop, spending(asked, tenant_id=a_day_of("0.01")))
+
+    assert output(job)["made"] == {"economy cost": 1}
+
+
+def test_an_input_whose_estimate_no_day_has_room_for_is_refused_and_nothing_is_written() -> None:
+    tenant = a_day_of(tokens=99)
+
+    with pytest.raises(LargerThanDay, match="plan allows 99 tokens a day") as refusal:
+        spending({"text": "x"}, tenant_id=tenant, endpoint="spender-long@1")
+    assert refusal.value.facts == {"limit": 99, "found": 100}
+    assert not Job.objects.exists()
+
+
+def test_a_manifest_names_the_line_that_no_day_has_room_for() -> None:
+    with pytest.raises(ManifestInvalid, match=r"Line 1: .* plan allows 0 tokens a day") as refusal:
+        a_batch(a_day_of(tokens=0), 2)
+    assert refusal.value.facts["reason"] == "larger_than_day"
 
 
 def test_what_may_be_under_way_is_counted_when_a_day_begins_anew() -> None:
@@ -129,6 +173,33 @@ def test_a_batch_pauses_when_the_day_is_spent_and_finishes_each_row_once_the_nex
     assert Counter(done.values_list("row_id", flat=True)) == Counter(line["row_id"] for line in lines_of(100))
     assert LedgerEntry.objects.count() == 100
     assert done.filter(outcome="completed").count() == 100
+
+
+def test_a_batch_whose_next_row_the_rest_of_the_day_does_not_hold_sends_no_wave_until_the_next(on_loop: OnLoop[Any]) -> None:
+    """The day is not spent: a little is left, less than the row could take."""
+    tenant, workers, now = a_day_of("1.00"), Workers(on_loop), datetime.now(UTC)
+    day_counts.fill_now(tenant, day_of(now), used=Spending(Decimal("0.99999"), 0), under_way=Spending())
+    batch = a_batch(tenant, 4)
+    assert batches.next_wave(batch.pk, now=now) == 1
+    [shard] = batch.shards.all()
+    assert workers.run(shard.pk) == ["held"]
+
+    assert not batches.is_held(batch)
+    assert batches.next_wave(batch.pk, now=now) == 0
+    assert batches.sweep(now=now + timedelta(minutes=5)) == 0
+    assert batches.next_wave(batch.pk, now=now + timedelta(days=1)) == 1
+
+
+def test_a_shard_whose_next_row_fits_goes_on_beside_one_whose_does_not(on_loop: OnLoop[Any]) -> None:
+    tenant, now = a_day_of("1.00"), datetime.now(UTC)
+    day_counts.fill_now(tenant, day_of(now), used=Spending(Decimal("0.99"), 0), under_way=Spending())
+    batch = a_batch(tenant, 4, shards=2)
+    batch.shards.filter(index=0).update(short_usd=Decimal("0.02"))
+
+    assert batches.next_wave(batch.pk, now=now) == 1
+    Plan.objects.filter(tenants=tenant).update(daily_usd=5)
+    plans.forget()
+    assert batches.next_wave(batch.pk, now=now) == 2
 
 
 def test_a_batch_of_a_tenant_whose_day_is_gone_sends_no_wave_and_claims_no_shard(on_loop: OnLoop[Any]) -> None:
