@@ -125,12 +125,10 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     async def _accept(self, frame: Frame) -> None:
         """Answer with the job as which the turn goes on; whoever reads the session again finds it in the turn."""
         turn_id = _uuid(frame.turn, what="turn")
-        if self.session_id is None:
-            raise NotFound(f"There is no turn {turn_id} here: nothing was asked yet.", field="/turn", found=str(turn_id))
         await rates.atake(self.caller, now=timezone.now())
         if self.caller.plan.day.is_limited:
             await off_loop(days.must_have_room, self.caller, now=timezone.now(), under_way=outstanding.under_way)
-        found = await off_loop(offers.accept, self.caller, self.session_id, turn_id, now=timezone.now())
+        found = await off_loop(offers.accept, self.caller, turn_id, now=timezone.now())
         told = {"turn": str(turn_id), "job": str(found.accepted.job_id), "endpoint": found.endpoint.label}
         await self._tell(EventType.OFFER_ACCEPTED, told)
 

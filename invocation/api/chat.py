@@ -77,14 +77,14 @@ class AcceptOffer(Call):
         refuses=(404, 409, 410, 413, 422),
         request=None,
     )
-    def post(self, request: Request, session_id: UUID, turn_id: UUID) -> Response:
+    def post(self, request: Request, turn_id: UUID) -> Response:
         """Accept the escape hatch's offer: the turn's input becomes a job of the endpoint that `turn.failed` named in `escape.offer`.
 
         An offer is accepted once: the same call again answers with the same job. Without an offer: 409 `nothing_offered`.
         """
         now = timezone.now()
         must_have_room(caller_of(request))
-        found = offers.accept(caller_of(request), session_id, turn_id, now=now)
+        found = offers.accept(caller_of(request), turn_id, now=now)
         told = told_of_accepted(found.accepted, found.endpoint, caller_of(request).tenant_id, now=now)
         return Response(told, status=202, headers={"Location": told["links"]["self"]})
 

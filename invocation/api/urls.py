@@ -48,7 +48,7 @@ urlpatterns = [
     path("sessions/<uuid:session_id>", chat.OneSession.as_view()),
     path("sessions/<uuid:session_id>/events", streams.SessionEvents.as_view()),
     path("sessions/<uuid:session_id>/cancel", chat.CancelTurn.as_view()),
-    path("sessions/<uuid:session_id>/turns/<uuid:turn_id>/accept", chat.AcceptOffer.as_view()),
+    path("turns/<uuid:turn_id>/accept", chat.AcceptOffer.as_view()),
     path("tickets", chat.Tickets.as_view()),
     path("batches", batches.Batches.as_view()),
     path("batches/<uuid:batch_id>", batches.OneBatch.as_view()),

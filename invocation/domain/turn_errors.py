@@ -18,8 +18,8 @@ class LatencyBudget(StrEnum):
 
 
 SAID_TOO_LATE = {
-    LatencyBudget.FIRST_DELTA: "No word of the answer came within {ms} ms.",
-    LatencyBudget.WHOLE: "The answer was not finished within {ms} ms.",
+    LatencyBudget.FIRST_DELTA: "No word of the answer came within {s:g} s.",
+    LatencyBudget.WHOLE: "The answer was not finished within {s:g} s.",
 }
 
 
@@ -30,7 +30,7 @@ class LatencyBudgetExceeded(PlatformError):
     remedy = "Ask something shorter, or continue as the job that is offered."
 
     def __init__(self, budget: LatencyBudget, ms: int) -> None:
-        super().__init__(SAID_TOO_LATE[budget].format(ms=ms))
+        super().__init__(SAID_TOO_LATE[budget].format(s=ms / 1000))
         self.facts: dict[str, Json] = {"budget": str(budget), "limit_ms": ms}
 
 

@@ -54,7 +54,7 @@ def sessions_of(tenant_id: UUID, filters: Mapping[str, str]) -> QuerySet[Session
     turns = Turn.objects.filter(session_id=OuterRef("pk"))
     newest = turns.order_by("-number")
     return found.annotate(
-        asked=Subquery(turns.filter(number=1).values(text=KeyTextTransform("text", "input"))[:1]),
+        asked=Subquery(turns.filter(number=1).values(words=KeyTextTransform("text", "input"))[:1]),
         turn_count=Coalesce(Subquery(newest.values("number")[:1]), 0),
         asked_at=Subquery(newest.values("received_at")[:1]),
     )

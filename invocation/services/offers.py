@@ -22,35 +22,34 @@ class Continued:
     """A turn that goes on as a job; `accepted` says whether an earlier call made it."""
 
     turn_id: UUID
-    session_id: UUID
     endpoint: Endpoint
     accepted: Accepted
 
 
-def accept(caller: Caller, session_id: UUID, turn_id: UUID, *, now: datetime) -> Continued:
+def accept(caller: Caller, turn_id: UUID, *, now: datetime) -> Continued:
     """Go on with a turn as the job that was offered for it. Called again, by whomever, it returns the same job.
 
     The job gets the turn's input, subject, locale, metadata and trace, and the offered endpoint's own budgets.
     Raises NotFound, NothingOffered, what submit raises, and ClassNotAllowed; nothing is kept then.
     """
     with transaction.atomic():
-        turn = _locked(caller.tenant_id, session_id, turn_id)
+        turn = _locked(caller.tenant_id, turn_id)
         label = _offered(turn)
         earlier = Continuation.objects.filter(turn=turn).first()
         if earlier is not None:
-            return Continued(turn.pk, session_id, endpoints.named(label), Accepted(earlier.job_id, is_replay=True))
+            return Continued(turn.pk, endpoints.named(label), Accepted(earlier.job_id, is_replay=True))
         endpoint = endpoints.callable_as(label, Transport.JOB)
         caller.require_class(endpoint.policy.priority_class)
         accepted = submit(_submission(turn, endpoint), now=now)
         Continuation.objects.create(turn=turn, job_id=accepted.job_id, accepted_at=now)
-    return Continued(turn.pk, session_id, endpoint, accepted)
+    return Continued(turn.pk, endpoint, accepted)
 
 
-def _locked(tenant_id: UUID, session_id: UUID, turn_id: UUID) -> Turn:
+def _locked(tenant_id: UUID, turn_id: UUID) -> Turn:
     """Return the turn, held until the transaction's end: of two who accept at once the second finds the first's job."""
-    found = Turn.objects.select_for_update().filter(pk=turn_id, session_id=session_id, tenant_id=tenant_id).first()
+    found = Turn.objects.select_for_update().filter(pk=turn_id, tenant_id=tenant_id).first()
     if found is None:
-        raise NotFound(f"Session {session_id} has no turn {turn_id}.", field="turn", found=str(turn_id))
+        raise NotFound(f"There is no turn {turn_id}.", field="turn", found=str(turn_id))
     return found
 
 

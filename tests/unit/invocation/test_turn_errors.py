@@ -67,4 +67,4 @@ def test_a_deadline_names_its_budget_and_its_limit(budget: LatencyBudget, said: 
 
     assert error.facts == {"budget": str(budget), "limit_ms": 1_400}
     assert said in error.sentence
-    assert "1400 ms" in error.sentence
+    assert "1.4 s" in error.sentence
