@@ -137,6 +137,23 @@ async def test_a_finding_ends_a_generation_that_says_nothing_any_more() -> None:
     assert audience.seen == [DRAFT, *SENTENCES[:2], OBJECTION]
 
 
+async def test_nothing_is_shown_after_what_was_taken_back() -> None:
+    class Fluent(Sentences):
+        words = ("A secret. ", *("word " for _ in range(30)))
+
+    class SlowToRetract(Audience):
+        async def retracted(self, finding: Finding) -> None:
+            await super().retracted(finding)
+            for _ in range(5):
+                await asyncio.sleep(0)
+
+    audience = SlowToRetract()
+    with pytest.raises(PrivateDataShown):
+        await shown(Fluent, audience, Reading(turns=3))
+
+    assert audience.seen[-1] == OBJECTION
+
+
 async def test_what_was_not_shown_yet_is_not_retracted_but_fails() -> None:
     class AtOnce(Sentences):
         words = ("A secret. ",)
