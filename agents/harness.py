@@ -26,6 +26,7 @@ from agents.domain.values import (
     Request,
     Terms,
     Tier,
+    VerdictLimits,
     Verification,
 )
 from agents.domain.waits import Child, Outcome, Question, Spawn
@@ -101,7 +102,7 @@ class Harness:
         )
         run.cast = self._cast
         request = Request(input=given, history=tuple(history))
-        performance = await perform(self._spec, run, request, floor=floor, output_check=_accept, sink=audience)
+        performance = await perform(self._spec, run, request, floor=floor, limits=VerdictLimits(), output_check=_accept, sink=audience)
         return Rehearsal(
             plan=performance.plan,
             verification=audience.verification,

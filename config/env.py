@@ -52,6 +52,7 @@ class Env:
     model_api_key: str
     model_region: str
     model_tiers: Mapping[str, str]
+    first_delta_grace_ms: int
     offline_first_token_ms: int
     offline_token_ms: int
     offline_fault_markers: bool
@@ -109,6 +110,7 @@ def read(given: Mapping[str, str]) -> Env:
         model_api_key=given.get("MODEL_API_KEY") or "",
         model_region=_region(given, "MODEL_REGION"),
         model_tiers=_pairs(given, "MODEL_TIERS"),
+        first_delta_grace_ms=_count(given, "FIRST_DELTA_GRACE_MS", 0, least=0),
         offline_first_token_ms=_count(given, "OFFLINE_FIRST_TOKEN_MS", 200),
         offline_token_ms=_count(given, "OFFLINE_TOKEN_MS", 20),
         offline_fault_markers=_switch(given, "OFFLINE_FAULT_MARKERS"),
@@ -170,10 +172,10 @@ def _switch(given: Mapping[str, str], name: str) -> bool:
     return raw in {"1", "true"}
 
 
-def _count(given: Mapping[str, str], name: str, default: int) -> int:
+def _count(given: Mapping[str, str], name: str, default: int, *, least: int = 1) -> int:
     raw = given.get(name) or str(default)
-    if not raw.isdecimal() or not 0 < int(raw) < 1_000_000:
-        raise BadSetting(name, raw, "say a whole number above 0")
+    if not raw.isdecimal() or not least <= int(raw) < 1_000_000:
+        raise BadSetting(name, raw, f"say a whole number, {least} or more")
     return int(raw)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from config import addresses, logs
 from config.env import ROOT, env
 
@@ -113,6 +115,7 @@ MODEL_BASE_URL = env.model_base_url
 MODEL_API_KEY = env.model_api_key
 MODEL_REGION = env.model_region
 MODEL_TIERS = env.model_tiers
+FIRST_DELTA_GRACE = timedelta(milliseconds=env.first_delta_grace_ms)
 OFFLINE_FIRST_TOKEN_MS = env.offline_first_token_ms
 OFFLINE_TOKEN_MS = env.offline_token_ms
 OFFLINE_FAULT_MARKERS = env.offline_fault_markers

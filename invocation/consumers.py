@@ -26,7 +26,7 @@ from invocation.gateways.database import off_loop
 from invocation.gateways.streams import Event
 from invocation.selectors import endpoints, outstanding
 from invocation.selectors.chat import owned_session
-from invocation.services import chatting, tickets
+from invocation.services import chatting, offers, tickets
 from invocation.services.following import follow_turn
 from invocation.services.resuming import follow_to_rest
 from invocation.services.turns import Opening
@@ -122,6 +122,16 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             raise StaleMove("Nothing was asked yet, so there is nothing to stop.")
         await off_loop(chatting.stop, self.caller.tenant_id, self.session_id, now=timezone.now())
 
+    async def _accept(self, frame: Frame) -> None:
+        """Answer with the job as which the turn goes on; whoever reads the session again finds it in the turn."""
+        turn_id = _uuid(frame.turn, what="turn")
+        await rates.atake(self.caller, now=timezone.now())
+        if self.caller.plan.day.is_limited:
+            await off_loop(days.must_have_room, self.caller, now=timezone.now(), under_way=outstanding.under_way)
+        found = await off_loop(offers.accept, self.caller, turn_id, now=timezone.now())
+        told = {"turn": str(turn_id), "job": str(found.accepted.job_id), "endpoint": found.endpoint.label}
+        await self._tell(EventType.OFFER_ACCEPTED, told)
+
     def _opening(self, frame: Frame) -> Opening:
         return Opening(
             tenant_id=self.caller.tenant_id,
@@ -137,7 +147,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     @property
     def _acts(self) -> Mapping[FrameType, Callable[[Frame], Awaitable[None]]]:
-        return {FrameType.TURN: self._turn, FrameType.CANCEL: self._cancel}
+        return {FrameType.TURN: self._turn, FrameType.CANCEL: self._cancel, FrameType.ACCEPT: self._accept}
 
     def _follow(self, events: AsyncIterator[Event]) -> None:
         self.follower = asyncio.create_task(self._send_all(events))
@@ -183,11 +193,11 @@ def _header(scope: Mapping[str, Any]) -> str | None:
     return cast(bytes, found).decode("latin1") if found is not None else None
 
 
-def _uuid(text: str) -> UUID:
+def _uuid(text: str, *, what: str = "session") -> UUID:
     try:
         return UUID(text)
     except ValueError:
-        raise NotFound(f"There is no session {text[:80]!r}.", field="session", found=text[:80]) from None
+        raise NotFound(f"There is no {what} {text[:80]!r}.", field=what, found=text[:80]) from None
 
 
 def _seq(text: str) -> int:

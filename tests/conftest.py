@@ -16,6 +16,8 @@ from tests.installation import Installation, start
 django_stubs_ext.monkeypatch()  # tests import forms and admins without config.urls
 emptying.install()
 
+DECLARED = "config.endpoints,tests.browser.staged"
+
 
 @pytest.fixture
 def now() -> datetime:
@@ -25,7 +27,7 @@ def now() -> datetime:
 @pytest.fixture(scope="session")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """One installation for all tests of the session that do it no lasting harm: a model that is made to fail stays in use."""
-    installation = start(tmp_path_factory.mktemp("up"), OFFLINE_FAULT_MARKERS="1", BREAKER_FAILURES="100000")
+    installation = start(tmp_path_factory.mktemp("up"), OFFLINE_FAULT_MARKERS="1", BREAKER_FAILURES="100000", ENDPOINT_MODULES=DECLARED)
     yield installation
     installation.manage("down")
 

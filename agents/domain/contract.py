@@ -30,11 +30,15 @@ class Finding:
 
 
 class Verifier(Protocol):
-    """Reads a growing prefix of an answer and objects, or not. Pure; called again with each longer prefix."""
+    """Reads a growing prefix of an answer and objects, or not; called again with longer prefixes.
+
+    A plain function is pure and quick: it runs between two pieces. One that asks a model or a service
+    is `async def`: it reads beside the generation, within its mode's limits, and may be cancelled.
+    """
 
     __name__: str
 
-    def __call__(self, text: str, plan: Plan) -> Finding | None: ...
+    def __call__(self, text: str, plan: Plan) -> Finding | Awaitable[Finding | None] | None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,11 +109,6 @@ class AgentSpec:
     @property
     def label(self) -> str:
         return f"{self.name}@{self.version}"
-
-    def find(self, text: str, plan: Plan) -> Finding | None:
-        """Return the first verifier's objection to this prefix, if any."""
-        findings = (verifier(text, plan) for verifier in self.verifiers)
-        return next((finding for finding in findings if finding), None)
 
 
 A = TypeVar("A", bound=Agent)

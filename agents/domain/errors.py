@@ -77,12 +77,36 @@ class OutputInvalid(PlatformError):
     remedy = "End compose() with exactly one Output that the endpoint's schema accepts."
 
 
-class PrivateDataShown(PlatformError):
+class AnswerWithdrawn(PlatformError):
+    """The base of what ends an answer that may not stand: whatever was shown of it has been taken back."""
+
+    def __init__(self, sentence: str, *, verifier: str = "") -> None:
+        super().__init__(sentence)
+        self.verifier = verifier
+
+
+class PrivateDataShown(AnswerWithdrawn):
     """A verifier found what must not be shown."""
 
     code = "verification_failed"
     cause = Cause.BAD_OUTPUT
     remedy = "Read the verifier's finding; narrow the facts that the plan hands on."
+
+
+class VerifierFailed(AnswerWithdrawn):
+    """A verifier raised: nobody vouches for the answer, so it does not stand."""
+
+    code = "verifier_failed"
+    remedy = "Mend the verifier: it returns a Finding or None, whatever the text."
+
+
+class VerifierStalled(AnswerWithdrawn):
+    """A verifier took longer than its mode allows: nobody vouches for the answer, so it does not stand."""
+
+    code = "verifier_stalled"
+    cause = Cause.PROVIDER
+    retryable = True
+    remedy = "Try again; if it happens often, make the verifier faster or read shorter prefixes."
 
 
 class WaitUnavailable(PlatformError):

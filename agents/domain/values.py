@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
@@ -20,6 +21,14 @@ class Verification(StrEnum):
 
     def at_least(self, wish: Verification | None) -> Verification:
         return Verification.BUFFER if Verification.BUFFER in {self, wish} else Verification.DRAFT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerdictLimits:
+    """How long verifiers may take: one reading beside the generation, and all of a buffered answer once the model has ended."""
+
+    reading: timedelta = timedelta(seconds=30)
+    held_back: timedelta = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,7 @@ RULES: Mapping[type[Exception], Rule] = MappingProxyType(
         invocation.StreamUnavailable: Rule(503, WAIT),
         invocation.SessionBusy: Rule(409, "Wait for the open turn's last event, or cancel it."),
         invocation.StaleMove: Rule(409, "Read it again: it has moved on."),
+        invocation.NothingOffered: Rule(409, "Read the turn's last event: `escape` says whether a job is offered; or submit one."),
         invocation.NotWaiting: Rule(409, "Read the job: `questions` says what it asks."),
         invocation.ResultNotReady: Rule(404, "Follow the job's events, or ask again later."),
         invocation.NoResult: Rule(410, "Read `error`; a failed job can be redriven."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -44,10 +44,14 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EscapeHatch:
-    """What a person gets when the turn cannot be finished: a stored text, and maybe the offer of an async endpoint."""
+    """What a person gets when the turn cannot be finished: a stored text, and maybe the offer of an async endpoint.
+
+    `withdrawn` stands in the place of an answer that was taken back; no job is offered then.
+    """
 
     text: str
     offer: str | None = None
+    withdrawn: str = "I had to take this answer back. Ask me in other words, and leave out names and contact details."
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,12 @@ class Endpoint:
             tokens=narrowed(self.tokens, terms.token_cap),
             model_calls=narrowed(self.model_calls, terms.call_cap),
         )
+
+    def speaks_by(self, received_at: datetime, budgets: Budgets, *, grace: timedelta) -> datetime | None:
+        """Return when the first words are due, no later than the whole; None where each answer is verified before it is shown."""
+        if self.floor is Verification.BUFFER:
+            return None
+        return received_at + min(budgets.first_delta + grace, budgets.whole)
 
 
 @dataclass(frozen=True, slots=True)

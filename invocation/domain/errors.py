@@ -147,6 +147,13 @@ class StaleMove(InvocationError):
     title = "Too late for this move"
 
 
+class NothingOffered(InvocationError):
+    """The turn has not ended with the offer of a job, so there is nothing to accept. Nothing was started."""
+
+    code = "nothing_offered"
+    title = "Nothing is offered here"
+
+
 class NotWaiting(InvocationError):
     """The job asks no question of this key. The answer was not stored."""
 

@@ -11,24 +11,26 @@ from typing import Any
 from invocation.domain.errors import BodyTooLarge, InputInvalid
 
 MOST_BYTES = 65_536
-FIELDS = ("type", "input", "subject", "locale", "metadata")
-LENGTHS = {"subject": 200, "locale": 16}
+FIELDS = ("type", "input", "subject", "locale", "metadata", "turn")
+LENGTHS = {"subject": 200, "locale": 16, "turn": 36}
 
 
 class FrameType(StrEnum):
     TURN = "turn"
     CANCEL = "cancel"
+    ACCEPT = "accept"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """One frame. Only a turn has more than its type."""
+    """One frame. A turn has an input and its like, an acceptance names the turn whose offer it accepts; the rest is empty."""
 
     type: FrameType
     input: Mapping[str, Any]
     subject: str
     locale: str
     metadata: Mapping[str, str]
+    turn: str
     bytes: int
 
 
@@ -44,6 +46,7 @@ def parse_frame(raw: str | bytes) -> Frame:
         subject=_text(told, "subject", ""),
         locale=_text(told, "locale", "en"),
         metadata=_texts(told, "metadata"),
+        turn=_text(told, "turn", ""),
         bytes=size,
     )
 

@@ -9,6 +9,7 @@ from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
 
+from agents.domain.values import VerdictLimits
 from quota.domain.classes import PriorityClass
 
 
@@ -111,6 +112,8 @@ class ModePolicy:
     eval_share: float
     idempotency: IdempotencyScope
     journal: JournalKind
+    verdict: VerdictLimits
+    """How long verifiers may take: a person who waits is not made to wait for them."""
     may_wait: frozenset[WaitKind]
     pause: Pause
     oldest_wait: timedelta
@@ -142,6 +145,7 @@ POLICIES: Mapping[Mode, ModePolicy] = MappingProxyType(
             eval_share=0.01,
             idempotency=IdempotencyScope.SESSION,
             journal=JournalKind.ATTEMPT,
+            verdict=VerdictLimits(reading=timedelta(seconds=1), held_back=timedelta(milliseconds=400)),
             may_wait=NO_WAIT,
             pause=Pause.WORKER_RESTART,
             oldest_wait=timedelta(seconds=2),
@@ -165,6 +169,7 @@ POLICIES: Mapping[Mode, ModePolicy] = MappingProxyType(
             eval_share=0.05,
             idempotency=IdempotencyScope.JOB,
             journal=JournalKind.JOB,
+            verdict=VerdictLimits(),
             may_wait=EVERY_WAIT,
             pause=Pause.FULL_WAIT,
             oldest_wait=timedelta(minutes=1),
@@ -188,6 +193,7 @@ POLICIES: Mapping[Mode, ModePolicy] = MappingProxyType(
             eval_share=1.0,
             idempotency=IdempotencyScope.RUN,
             journal=JournalKind.JOB,
+            verdict=VerdictLimits(),
             may_wait=EVERY_WAIT,
             pause=Pause.FIRES_AGAIN,
             oldest_wait=timedelta(minutes=5),
@@ -211,6 +217,7 @@ POLICIES: Mapping[Mode, ModePolicy] = MappingProxyType(
             eval_share=1.0,
             idempotency=IdempotencyScope.ROW,
             journal=JournalKind.ATTEMPT,
+            verdict=VerdictLimits(),
             may_wait=NO_WAIT,
             pause=Pause.CHECKPOINT,
             oldest_wait=timedelta(hours=1),

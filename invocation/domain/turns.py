@@ -54,6 +54,7 @@ class EventType(StrEnum):
     RETRACTED = "retracted"
     GAP = "gap"
     PROGRESS = "progress"
+    OFFER_ACCEPTED = "offer.accepted"
     TURN_COMPLETED = "turn.completed"
     TURN_FAILED = "turn.failed"
     INPUT_REQUESTED = "input.requested"

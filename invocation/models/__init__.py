@@ -3,7 +3,7 @@
 from invocation.models.admission import Hold, Process
 from invocation.models.batches import Batch, BatchRow, Shard
 from invocation.models.canaries import CanaryChange
-from invocation.models.chat import Session, Turn
+from invocation.models.chat import Continuation, Session, Turn
 from invocation.models.contexts import ContextRecord
 from invocation.models.dead_letters import DeadLetter
 from invocation.models.erasures import Erasure
@@ -22,6 +22,7 @@ __all__ = [
     "Callback",
     "CanaryChange",
     "ContextRecord",
+    "Continuation",
     "DeadLetter",
     "Delivery",
     "DeliveryTry",

@@ -54,6 +54,7 @@ class Turn(Invoked, Held):
     last_event = models.JSONField(null=True, blank=True)
     received_at = models.DateTimeField()
     deadline = models.DateTimeField()
+    first_delta_deadline = models.DateTimeField(null=True, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
     stop_requested_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
@@ -68,6 +69,10 @@ class Turn(Invoked, Held):
                 | Q(finished_at__isnull=True) & ~Q(state__in=ENDED),
                 name="turn_keeps_its_last_event",
             ),
+            models.CheckConstraint(
+                condition=Q(first_delta_deadline__isnull=True) | Q(first_delta_deadline__lte=F("deadline")),
+                name="turn_speaks_before_its_deadline",
+            ),
         ]
         indexes: ClassVar[list[models.Index]] = [
             models.Index(F("deadline"), condition=Q(state__in=OPEN), name="turn_open"),
@@ -77,3 +82,15 @@ class Turn(Invoked, Held):
 
     def __str__(self) -> str:
         return f"{self.endpoint} {self.session_id}/{self.number}"
+
+
+class Continuation(models.Model):
+    """An escape hatch's offer that was accepted: the turn goes on as this job, and as no other."""
+
+    turn = models.OneToOneField(Turn, on_delete=models.CASCADE, primary_key=True, related_name="continuation")
+    job_id = models.UUIDField(unique=True)
+    """No foreign key: a job goes when its retention is over, and the turn still says that it went on."""
+    accepted_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.turn_id} as {self.job_id}"

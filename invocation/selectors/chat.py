@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from uuid import UUID
+
+from django.db.models import Exists, OuterRef, QuerySet, Subquery
+from django.db.models.fields.json import KeyTextTransform
+from django.db.models.functions import Coalesce
 
 from agents.domain.values import Exchange
 from invocation.domain.errors import NotFound
@@ -38,6 +43,23 @@ def owned_session(tenant_id: UUID, session_id: UUID) -> Session:
     return found
 
 
+def sessions_of(tenant_id: UUID, filters: Mapping[str, str]) -> QuerySet[Session]:
+    """Return the tenant's sessions, each with its first question as `asked`; `filters` may name an endpoint and a subject."""
+    found = Session.objects.filter(tenant_id=tenant_id)
+    if "endpoint" in filters:
+        found = found.filter(endpoint=filters["endpoint"])
+    if "subject" in filters:
+        theirs = Turn.objects.filter(tenant_id=tenant_id, subject=filters["subject"])
+        found = found.filter(Exists(theirs.filter(session_id=OuterRef("pk"))))
+    turns = Turn.objects.filter(session_id=OuterRef("pk"))
+    newest = turns.order_by("-number")
+    return found.annotate(
+        asked=Subquery(turns.filter(number=1).values(words=KeyTextTransform("text", "input"))[:1]),
+        turn_count=Coalesce(Subquery(newest.values("number")[:1]), 0),
+        asked_at=Subquery(newest.values("received_at")[:1]),
+    )
+
+
 def ended_after(session_id: UUID, seq: int) -> list[Turn]:
     """Return the ended turns whose last event lies after `seq`, in order."""
     return list(Turn.objects.filter(session_id=session_id, last_event__seq__gt=seq).order_by("number"))
@@ -55,4 +77,4 @@ def is_at_rest(session_id: UUID, seq: int) -> bool:
 
 def turns_of(session: Session) -> list[Turn]:
     """Return the session's turns, oldest first, the newest hundred."""
-    return list(reversed(session.turns.order_by("-number")[:100]))
+    return list(reversed(session.turns.select_related("continuation").order_by("-number")[:100]))

@@ -183,6 +183,7 @@ async def _perform(assignment: Assignment, around: Surroundings) -> Performance:
         run,
         assignment.request,
         floor=assignment.endpoint.floor,
+        limits=assignment.endpoint.policy.verdict,
         output_check=lambda value: _check_output(assignment.endpoint, value),
         sink=_Timed(around.sink, around.clock),
     )

@@ -12,11 +12,12 @@ import structlog
 from redis import RedisError
 
 from agents.domain.contract import Finding
-from agents.domain.errors import PlatformError, RunError
+from agents.domain.errors import RunError
 from agents.domain.values import Json, Plan, Progress, Request, Terms, Verification
 from invocation.domain.errors import StaleMove
 from invocation.domain.jobs import Fault
 from invocation.domain.outcomes import RunOutcome, outcome_of
+from invocation.domain.turn_errors import LatencyBudgetExceeded, TurnCancelled, WorkerLost, escape_after, may_try_again
 from invocation.domain.turns import EventType, TurnMove
 from invocation.gateways import declared
 from invocation.gateways.announcing import Announcer
@@ -30,34 +31,14 @@ from invocation.services.no_waits import NoWaits
 from invocation.services.pens import Pen
 from invocation.services.records import Finished
 from invocation.services.running import Running, uncancel
-from invocation.services.runs import Assignment, AttemptJournal, Carried, Clock, Surroundings, carry_out, is_retryable
-from invocation.services.turns import Ending, TurnClaimed, escape_of, failure_event
+from invocation.services.runs import Assignment, AttemptJournal, Carried, Clock, Surroundings, carry_out
+from invocation.services.turn_limits import TurnLimits
+from invocation.services.turns import Ending, TurnClaimed, failure_event
 from quota.domain.budgets import Budget, Spending
 from quota.domain.ledger import ParentKind
 
 log = structlog.get_logger()
 SOURCE = "turn"
-
-
-class LatencyBudgetExceeded(PlatformError):
-    """The turn's deadline passed. What was shown stays, marked truncated."""
-
-    code = "latency_budget_exceeded"
-    remedy = "Ask something shorter, or continue as the job that is offered."
-
-
-class TurnCancelled(PlatformError):
-    """The person stopped the turn. What was shown stays, marked truncated."""
-
-    code = "cancelled"
-    remedy = "Ask again."
-
-
-class WorkerLost(PlatformError):
-    """The worker vanished after it had shown a part of the answer: no second voice goes on with it."""
-
-    code = "worker_lost"
-    remedy = "Ask again."
 
 
 def _word(error: RunError | None) -> RunOutcome:
@@ -127,7 +108,8 @@ class _Performance:
         self.bill = Bill()
         self.budget = Budget(Spending(claimed.turn.cost_cap_usd, claimed.turn.token_cap, claimed.turn.call_cap))
         self.clock = Clock()
-        self.sink = StreamSink(pen)
+        self.limits = TurnLimits(claimed.turn)
+        self.sink = StreamSink(pen, self.limits)
 
     async def to_its_end(self) -> str:
         """Return the word that Flower shows."""
@@ -160,18 +142,19 @@ class _Performance:
     async def _carried(self) -> Carried:
         if self.turn.attempt > 1 and await self._was_heard():
             return self._ended_by(WorkerLost("The worker was lost in the middle of the answer."))
-        left = (self.turn.deadline - datetime.now(UTC)).total_seconds()
         try:
-            async with asyncio.timeout(left):
-                return await self._tries()
-        except TimeoutError:
-            return self._ended_by(LatencyBudgetExceeded(f"The answer was not finished within {self.turn.latency_budget_ms} ms."))
+            return await self.limits.keep(self._tries)
+        except LatencyBudgetExceeded as late:
+            return self._ended_by(late)
 
     async def _tries(self) -> Carried:
+        most, tries = self.endpoint.policy.tries, 1
         carried = await carry_out(self._assignment(), self._surroundings())
-        tries = 1
-        while carried.error and is_retryable(carried.error) and not self.sink.text and tries < self.endpoint.policy.tries:
+        while carried.error and may_try_again(
+            carried.error, tries=tries, most=most, has_spoken=bool(self.sink.text), left=self.limits.left
+        ):
             tries += 1
+            await asyncio.sleep((carried.error.retry_after or timedelta()).total_seconds())
             carried = await carry_out(self._assignment(), self._surroundings())
         return carried
 
@@ -207,19 +190,21 @@ class _Performance:
         error = carried.error
         if error is None:
             raise AssertionError("a failed turn has an error")
+        fault = Fault.of(error)
         told = failure_event(
-            code=error.code,
-            sentence=error.sentence,
-            remedy=error.remedy,
+            code=fault.code,
+            sentence=fault.sentence,
+            remedy=fault.remedy,
             truncated=bool(self.sink.text) and not self.sink.retracted_by,
-            escape=escape_of(self.endpoint),
+            escape=escape_after(error, self.endpoint.escape),
         )
-        event = self.pen.last(EventType.TURN_FAILED, self._shown(carried) | told)
+        facts = error.facts if isinstance(error, LatencyBudgetExceeded) else {}
+        event = self.pen.last(EventType.TURN_FAILED, self._shown(carried) | told | facts)
         return Ending(
             move=TurnMove.CANCEL if isinstance(error, TurnCancelled) else TurnMove.FAIL,
             event=event,
             text=self.sink.text,
-            error=Fault.of(error).as_json(),
+            error=fault.as_json(),
             truncated=told["truncated"],
             retracted=bool(self.sink.retracted_by),
             last_seq=event["seq"],
@@ -274,6 +259,7 @@ class StreamSink:
     """What the agent streams, on its way to the session's log."""
 
     pen: Pen
+    limits: TurnLimits
     text: str = ""
     retracted_by: str = ""
 
@@ -283,11 +269,14 @@ class StreamSink:
             for title in plan.facts.get("titles", ())
             if isinstance(title, dict)
         ]
+        if verification is Verification.BUFFER:
+            self.limits.has_spoken()
         self.pen.write(EventType.PLAN_READY, {"summary": plan.summary, "verification": str(verification), "sources": sources})
 
     async def delta(self, text: str) -> None:
         self.text += text
         self.pen.delta(text)
+        self.limits.has_spoken()
 
     async def retracted(self, finding: Finding) -> None:
         self.retracted_by = finding.verifier

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 from django.db.models import F
 from django.db.models.functions import Greatest
@@ -164,6 +165,7 @@ def _insert(opening: Opening, session: Session, agent: str, *, now: datetime) ->
         call_cap=budgets.model_calls,
         received_at=now,
         deadline=now + budgets.whole,
+        first_delta_deadline=endpoint.speaks_by(now, budgets, grace=settings.FIRST_DELTA_GRACE),
     )
 
 
@@ -248,8 +250,3 @@ def _end(turn: Turn, ending: Ending, *, now: datetime, right: Mapping[str, Any])
 def failure_event(*, code: str, sentence: str, remedy: str, truncated: bool, escape: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the data of `turn.failed`: a typed error, whether text stays truncated, and the endpoint's escape hatch."""
     return {"code": code, "sentence": sentence, "remedy": remedy, "truncated": truncated, "escape": escape}
-
-
-def escape_of(endpoint: Endpoint) -> dict[str, Any] | None:
-    hatch = endpoint.escape
-    return {"text": hatch.text, "offer": hatch.offer} if hatch else None

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.acceptance.speaking import Consumer
+from tests.browser.chatting import Chat, Live
 from tests.installation import Installation
 
 ARGUMENTS = (
@@ -62,3 +64,33 @@ def admin(chromium: Browser, live: Installation) -> Iterator[Page]:
     page.wait_for_url(f"{live.base_url}/admin/")
     yield page
     context.close()
+
+
+@pytest.fixture
+def open_chat(chromium: Browser, live: Live) -> Iterator[Callable[..., Chat]]:
+    contexts: list[BrowserContext] = []
+
+    def opened(*, key: str | None = None, endpoint: str = "chat@1", **look: Any) -> Chat:
+        contexts.append(chromium.new_context(**look))
+        chat = Chat(contexts[-1].new_page())
+        chat.page.goto(f"{live.base_url}/?endpoint={endpoint}#key={key or live.key}")
+        return chat
+
+    yield opened
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def chat(open_chat: Callable[..., Chat]) -> Chat:
+    chat = open_chat()
+    chat.wait_for_link("live")
+    return chat
+
+
+@pytest.fixture
+def stage(open_chat: Callable[..., Chat]) -> Chat:
+    """A chat with the agent that plays what its question says."""
+    chat = open_chat(endpoint="staged-chat@1")
+    chat.wait_for_link("live")
+    return chat

@@ -2,106 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, WebSocket, expect
+from playwright.sync_api import Page, expect
 
-QUESTION = "Where should I start with Naoki Urasawa?"
-LIMIT_MS = 20_000
-KEEP_SOCKETS = """
-    window.sockets = [];
-    window.WebSocket = class extends WebSocket {
-        constructor(...address) { super(...address); window.sockets.push(this); }
-    };
-"""
-CUT_WHILE_STREAMING = """() => {
-    const wasStreaming = document.querySelector('.turn[data-state="streaming"]') !== null;
-    window.sockets.at(-1).close();
-    return wasStreaming;
-}"""
-
-
-class Live(Protocol):
-    """A running Gearbox: where it answers, and a key that may chat."""
-
-    base_url: str
-    key: str
-
-
-@dataclass
-class Chat:
-    """A page of its own browser context, with every event that reached it and every error it wrote."""
-
-    page: Page
-    events: list[dict[str, Any]] = field(default_factory=list)
-    sockets: list[WebSocket] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.page.set_default_timeout(LIMIT_MS)
-        self.page.add_init_script(KEEP_SOCKETS)
-        self.page.on("websocket", self._followed)
-        self.page.on("console", self._wrote)
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-
-    def _followed(self, socket: WebSocket) -> None:
-        self.sockets.append(socket)
-        socket.on("framereceived", lambda frame: self.events.append(json.loads(frame)))
-
-    def _wrote(self, message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"}:
-            self.errors.append(message.text)
-
-    def ask(self, text: str) -> None:
-        self.page.get_by_role("textbox", name="Your question").fill(text)
-        self.page.keyboard.press("Enter")
-
-    def wait_for_words(self) -> None:
-        self.page.locator(".turn[data-state='streaming'] .prose p").first.wait_for()
-
-    def wait_for_end(self, turns: int = 1) -> None:
-        expect(self.page.locator(".answer[aria-busy='false']")).to_have_count(turns, timeout=LIMIT_MS)
-
-    def wait_for_link(self, state: str) -> None:
-        self.page.locator(f"body[data-link='{state}']").wait_for()
-
-    def of_type(self, name: str) -> list[dict[str, Any]]:
-        return [event["data"] for event in self.events if event["type"] == name]
-
-    @property
-    def shown(self) -> str:
-        """The last answer without its spaces: paragraphs have no line ends on the page."""
-        return squeezed(self.page.locator(".turn:last-child .prose").first.text_content() or "")
-
-
-@pytest.fixture
-def open_chat(chromium: Browser, live: Live) -> Iterator[Callable[..., Chat]]:
-    contexts: list[BrowserContext] = []
-
-    def opened(*, key: str | None = None, **look: Any) -> Chat:
-        contexts.append(chromium.new_context(**look))
-        chat = Chat(contexts[-1].new_page())
-        chat.page.goto(f"{live.base_url}/#key={key or live.key}")
-        return chat
-
-    yield opened
-    for context in contexts:
-        context.close()
-
-
-@pytest.fixture
-def chat(open_chat: Callable[..., Chat]) -> Chat:
-    chat = open_chat()
-    chat.wait_for_link("live")
-    return chat
-
-
-def squeezed(text: str) -> str:
-    return "".join(text.split())
+from tests.browser.chatting import CUT_WHILE_STREAMING, QUESTION, Chat, Live, squeezed
 
 
 def test_an_answer_streams_and_says_what_it_was_written_from_and_what_it_took(chat: Chat) -> None:
@@ -213,16 +119,6 @@ def test_markup_in_a_conversation_is_shown_as_text(chat: Chat) -> None:
     assert chat.errors == []
 
 
-def test_a_screen_reader_meets_a_polite_log_that_is_busy_while_an_answer_streams(chat: Chat) -> None:
-    log = chat.page.get_by_role("log", name="Conversation")
-    assert log.get_attribute("aria-live") == "polite"
-    chat.ask(QUESTION)
-    chat.wait_for_words()
-
-    assert log.locator(".answer[aria-busy='true']").count() == 1
-    chat.wait_for_end()
-
-
 def test_dark_follows_the_system_and_the_choice_outlives_a_reload(open_chat: Callable[..., Chat]) -> None:
     page = open_chat(color_scheme="dark").page
     assert lightness(page) < 0.2
@@ -241,14 +137,17 @@ def lightness(page: Page) -> float:
 
 
 def test_a_phone_shows_everything_without_scrolling_sideways(open_chat: Callable[..., Chat]) -> None:
-    chat = open_chat(viewport={"width": 390, "height": 844}, has_touch=True)
+    chat = open_chat(viewport={"width": 360, "height": 720}, has_touch=True)
     chat.wait_for_link("live")
-    assert width_of_content(chat.page) <= 390
+    assert width_of_content(chat.page) <= 360
     chat.ask(QUESTION)
     chat.wait_for_end()
 
-    assert width_of_content(chat.page) <= 390
+    assert width_of_content(chat.page) <= 360
     expect(chat.page.get_by_role("button", name="Send")).to_be_in_viewport()
+    chat.page.get_by_role("button", name="Earlier conversations").click()
+    expect(chat.page.get_by_role("button", name="Close")).to_be_in_viewport()
+    assert width_of_content(chat.page) <= 360
 
 
 def width_of_content(page: Page) -> int:

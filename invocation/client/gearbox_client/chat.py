@@ -1,23 +1,39 @@
-"""Chat: one question, its answer as a stream."""
+"""Chat: one question, its answer as a stream, and the offer that may stand in an answer's place."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from gearbox_client.calls import Streaming, budget_of, get, given, place, post
-from gearbox_client.groups import Group, W, stream
+from gearbox_client.calls import MOST_OF_A_PAGE, Call, Page, Streaming, budget_of, get, given, page_of, place, post
+from gearbox_client.groups import Group, W, exchange, pages, stream
 from gearbox_client.problems import UnreadableAnswer
-from gearbox_client.reading import nothing
+from gearbox_client.reading import nothing, reader
+from gearbox_client.values.chat import SessionLine
 from gearbox_client.values.events import ENDED, LAST_OF_A_TURN
+from gearbox_client.values.jobs import AcceptedJob
 
 SESSION = "x-gearbox-session"
 TURN = "x-gearbox-turn"
 
 
 class Chat(Group[W]):
-    """Ask."""
+    """Ask; accept what is offered; look back."""
+
+    @pages
+    def sessions(self, *, endpoint: str | None = None, subject: str | None = None) -> Call[Page[SessionLine]]:
+        """Yield sessions, newest first, each with its first question."""
+        return page_of(SessionLine, place("sessions"), endpoint=endpoint, subject=subject, limit=MOST_OF_A_PAGE)
+
+    @exchange
+    def accept(self, turn_id: str) -> Call[AcceptedJob]:
+        """Go on with a turn as the job that its `turn.failed` offered in `escape["offer"]`, and return as soon as that is durable.
+
+        An offer is accepted once: called again, it returns the same job. Raises Conflict (`nothing_offered`) where there is none.
+        """
+        return replace(post(place("turns", turn_id, "accept"), reader(AcceptedJob)), is_repeatable=True)
 
     @stream
     def send(

@@ -1,20 +1,30 @@
-/** A turn continued as a job of an async endpoint: submitted once, then polled until it ends. */
+/** A turn that goes on as the job that it offered: accepted by its reader, then asked after until it ends. */
 
-import { Problem, readJob, readResult, submitJob } from "./wire.js";
+import { Problem, acceptOffer, cancelJob, readJob, readResult } from "./wire.js";
 
 const POLL_MS = 1000;
 const ENDED = new Set(["completed", "failed", "cancelled"]);
 
-/** What a turn keeps of its job; `id` is null until the server accepted it. */
-export const blankJob = (endpoint) => ({ endpoint, id: null, state: "submitting", progress: null, text: "", trouble: null });
+/** What a turn keeps of its job; `id` is null until the server accepted the offer. */
+export const blankJob = (endpoint, id = null) => ({
+  endpoint,
+  id,
+  state: id ? "queued" : "accepting",
+  etaS: null,
+  startedAt: Date.now(),
+  tookS: null,
+  progress: null,
+  text: "",
+  trouble: null,
+});
 
 export const isOver = (job) => ENDED.has(job.state) || job.trouble !== null;
 
-/** Submit the turn's question as `turn.job`, or go on with the job that it has; `changed()` follows each change. */
+/** Accept the offer as `turn.job`, or go on with the job that it has; `changed()` follows each change. */
 export async function continueAsJob(turn, { key, changed }) {
   const { job } = turn;
   try {
-    if (!job.id) await submit(turn, key);
+    if (!job.id) await accept(turn, key);
     changed();
     await poll(job, { key, changed });
     if (job.state === "completed") job.text = textOf(await patiently(() => readResult(key(), job.id)));
@@ -24,19 +34,23 @@ export async function continueAsJob(turn, { key, changed }) {
   changed();
 }
 
-/** The turn's own name is the idempotency key: a second click, or a lost answer, is the same job. */
-async function submit({ job, asked, local }, key) {
-  const body = { endpoint: job.endpoint, input: { text: asked }, once: `${local}-${job.endpoint}` };
-  const { id, state } = await patiently(() => submitJob(key(), body));
-  Object.assign(job, { id, state: state ?? "queued" });
+/** Ask that the job ends; the poll says when it has. */
+export const stopJob = (job, key) => cancelJob(key(), job.id).catch(() => {});
+
+/** A second click, or a lost answer, is the same job: an offer is accepted once. */
+async function accept({ job, id: turn }, key) {
+  const { id, state, endpoint, eta_s: etaS } = await patiently(() => acceptOffer(key(), turn));
+  Object.assign(job, { id, state, endpoint, etaS });
 }
 
 async function poll(job, { key, changed }) {
-  while (!ENDED.has(job.state)) {
-    await later(POLL_MS);
-    const { state, progress, error } = await patiently(() => readJob(key(), job.id));
-    Object.assign(job, { state, progress: progress ?? null, trouble: troubleOf(state, error) });
+  for (;;) {
+    const { state, progress, error, created_at: from, finished_at: to } = await patiently(() => readJob(key(), job.id));
+    const tookS = from && to ? (Date.parse(to) - Date.parse(from)) / 1000 : null;
+    Object.assign(job, { state, tookS, progress: progress ?? null, trouble: troubleOf(state, error) });
     changed();
+    if (ENDED.has(state)) return;
+    await later(POLL_MS);
   }
 }
 
@@ -53,8 +67,9 @@ async function patiently(act) {
 }
 
 function troubleOf(state, error) {
-  if (state !== "failed" && state !== "cancelled") return null;
-  return { sentence: error?.sentence ?? error?.detail ?? `The job was ${state === "failed" ? "not finished" : state}.`, remedy: error?.remedy ?? "" };
+  if (state === "cancelled") return { sentence: "Stopped.", remedy: "" };
+  if (state !== "failed") return null;
+  return { sentence: error?.sentence ?? error?.detail ?? "The job was not finished.", remedy: error?.remedy ?? "" };
 }
 
 const textOf = (result) => result.output?.text ?? JSON.stringify(result.output ?? result, null, 2);

@@ -1,15 +1,17 @@
 /** The chat page's composition: the key opens the link, events fold into the transcript, and the log shows it. */
 
 import { keepKey, keyOfThisTab } from "./access.js";
+import { Announcer } from "./announcer.js";
 import { Composer } from "./composer.js";
 import { Follow } from "./follow.js";
 import { Gate } from "./gate.js";
-import { blankJob, continueAsJob, isOver } from "./job.js";
+import { History } from "./history.js";
+import { blankJob, continueAsJob, isOver, stopJob } from "./job.js";
 import { LogView } from "./log.js";
 import { Status } from "./status.js";
 import { Link, LinkState } from "./stream.js";
 import { Change, Transcript, TurnState, UNHEARD } from "./transcript.js";
-import { ticket } from "./wire.js";
+import { listSessions, readSession, ticket } from "./wire.js";
 
 const KEEP_EVERY_MS = 400;
 /** A question put on a socket that then dropped is asked again only by the person: here is how long to wait for its turn. */
@@ -25,7 +27,12 @@ let keeping = 0;
 const follow = new Follow(at("latest"));
 const gate = new Gate({ dialog: at("gate"), form: at("gate-form"), key: at("key"), problem: at("gate-problem") }, useKey);
 const status = new Status({ words: at("link-words"), banner: at("banner"), bannerWords: at("banner-words"), act: at("banner-act") });
-const log = new LogView(at("log"), { acts: { again, offer }, grew: () => follow.grew() });
+const announcer = new Announcer(at("announcer"));
+const history = new History(
+  { dialog: at("history"), list: at("history-list"), more: at("history-more"), note: at("history-note"), close: at("history-close") },
+  { load: (cursor) => listSessions(key, { endpoint, cursor }), chosen: revisit, current: () => transcript.session },
+);
+const log = new LogView(at("log"), { acts: { again, offer, stopJob: (turn) => stopJob(turn.job, () => key) }, grew: () => follow.grew() });
 const composer = new Composer(
   { form: at("composer"), question: at("question"), send: at("send"), stop: at("stop") },
   { asked: ask, stopped: stop, canAsk: () => transcript.open === null },
@@ -43,6 +50,8 @@ function heard(event) {
   const folded = transcript.fold(event);
   if (folded?.change === Change.GREW) log.append(folded.turn, event.data.text);
   else if (folded) log.show(folded.turn, folded.change);
+  if (folded) announcer.tell(folded.turn, event.type);
+  if (event.type === "turn.failed" && folded) resumeJob(folded.turn);
   if (event.type === "session.ready") deliver();
   if (event.type !== "delta") composer.refresh();
   keepSoon();
@@ -65,7 +74,9 @@ function beginAnew() {
 }
 
 function ask(text) {
-  log.show(transcript.ask(text));
+  const turn = transcript.ask(text);
+  announcer.expect(turn);
+  log.show(turn);
   showWelcome();
   follow.pin();
   deliver();
@@ -109,13 +120,25 @@ function stop() {
 
 function offer(turn, name) {
   turn.job = blankJob(name);
+  log.show(turn);
+  followJob(turn);
+}
+
+/** A turn of an earlier conversation whose offer was accepted: its job is shown with it. */
+function resumeJob(turn) {
+  const known = transcript.earlier.get(turn.id)?.job;
+  if (!known || turn.job) return;
+  turn.job = blankJob(turn.trouble.escape?.offer ?? "job", known);
   followJob(turn);
 }
 
 function followJob(turn) {
+  let last = turn.job.state;
   const changed = () => {
     log.show(turn);
     keepSoon();
+    if (turn.job.state !== last && isOver(turn.job)) announcer.say(turn.job.text || `The job is over: ${turn.job.state}.`);
+    if (turn.job.text || turn.job.trouble) last = turn.job.state;
   };
   continueAsJob(turn, { key: () => key, changed });
 }
@@ -131,16 +154,33 @@ function useKey(given) {
 function startFresh() {
   if (transcript.open) link.send({ type: "cancel" });
   transcript.forget();
+  turnOver();
+  composer.focus();
+}
+
+/** Open an earlier conversation: its questions from the server's list, all that followed them from its stream. */
+async function revisit(id) {
+  try {
+    const { turns } = await readSession(key, id);
+    transcript.revisit(id, turns);
+    turnOver();
+  } catch (problem) {
+    announcer.say(problem.title ?? "The server cannot be reached.");
+  }
+}
+
+/** The page shows another conversation from here on. */
+function turnOver() {
   log.clear();
   showWelcome();
   link.reset();
   if (key) link.open();
   composer.refresh();
-  composer.focus();
+  follow.pin();
 }
 
 function showWelcome() {
-  at("welcome").hidden = transcript.turns.length > 0;
+  at("welcome").hidden = transcript.session !== null || transcript.turns.length > 0;
 }
 
 function keepSoon() {
@@ -154,9 +194,10 @@ function keepNow() {
 }
 
 function listen() {
-  document.addEventListener("keydown", (event) => event.key === "Escape" && !at("gate").open && stop());
+  document.addEventListener("keydown", (event) => event.key === "Escape" && !document.querySelector("dialog[open]") && stop());
   window.addEventListener("pagehide", keepNow);
   at("fresh").addEventListener("click", startFresh);
+  at("past").addEventListener("click", () => (key ? history.open() : gate.ask()));
   at("rekey").addEventListener("click", () => gate.ask());
   at("endpoint").addEventListener("change", ({ target }) => location.assign(`?endpoint=${encodeURIComponent(target.value)}`));
   for (const button of document.querySelectorAll("#suggestions button")) {

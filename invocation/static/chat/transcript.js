@@ -29,7 +29,7 @@ export const hasEnded = (turn) => ENDED.has(turn.state);
 export class Transcript {
   constructor(endpoint, { session = null, seq = 0, turns = [] } = {}) {
     this.kept = `gearbox.chat.${endpoint}`;
-    Object.assign(this, { session, seq, turns });
+    Object.assign(this, { session, seq, turns, earlier: new Map() });
   }
 
   /** Return what this tab kept of the endpoint's conversation, or an empty one. */
@@ -51,6 +51,12 @@ export class Transcript {
   /** Begin again; the turns stay to be read when `turns` says so. */
   forget({ turns = [] } = {}) {
     Object.assign(this, { session: null, seq: 0, turns });
+    this.keep();
+  }
+
+  /** Begin an earlier conversation from its first event; `earlier` are its turns as the server lists them. */
+  revisit(session, earlier) {
+    Object.assign(this, { session, seq: 0, turns: [], earlier: new Map(earlier.map((turn) => [turn.id, turn])) });
     this.keep();
   }
 
@@ -129,7 +135,8 @@ const RULES = {
   }),
 
   retracted: onOpen((turn, { reason }) => {
-    if (turn.text) turn.withdrawn.push({ text: turn.text, reason });
+    // What was taken back is not kept either: neither on the page nor in the tab's store.
+    turn.withdrawn.push({ reason });
     turn.text = "";
     turn.state = TurnState.STARTED;
     return Change.REWRITTEN;
@@ -152,8 +159,7 @@ const RULES = {
 
   "turn.failed": onTurn((turn, trouble) => {
     const wasStopped = turn.isStopping || /cancelled$/.test(trouble.code);
-    const wasPaid = trouble.usage?.output > 0;
-    Object.assign(turn, { state: wasStopped ? TurnState.STOPPED : TurnState.FAILED, trouble, result: wasPaid ? trouble : null });
+    Object.assign(turn, { state: wasStopped ? TurnState.STOPPED : TurnState.FAILED, trouble, result: trouble.duration_ms ? trouble : null });
     return Change.FACTS;
   }),
 
@@ -187,6 +193,6 @@ function turnNamed(id, transcript) {
   const { open, turns } = transcript;
   if (!id && open) return open;
   const unnamed = () => (open?.id === null ? open : turns.findLast((turn) => turn.id === null && turn.trouble?.code === UNHEARD));
-  const turn = turns.find((each) => each.id === id) ?? unnamed() ?? transcript.ask("");
+  const turn = turns.find((each) => each.id === id) ?? unnamed() ?? transcript.ask(transcript.earlier.get(id)?.input?.text ?? "");
   return Object.assign(turn, { id });
 }

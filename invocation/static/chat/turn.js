@@ -2,22 +2,22 @@
 
 import { el, fill, say } from "./dom.js";
 import { figuresOf, tokensOf, wait } from "./figures.js";
-import { isOver } from "./job.js";
+import { JobView } from "./job-view.js";
 import { Prose } from "./prose.js";
 import { Change, TurnState, hasEnded } from "./transcript.js";
 
 const CHECKS = { draft: "checked while it is written", buffer: "checked before it is shown" };
 
 export class TurnView {
-  /** `acts` are {again(turn), offer(turn, endpoint)}; `grew()` is called when the turn may have become longer. */
+  /** `acts` are {again(turn), offer(turn, endpoint), stopJob(turn)}; `grew()` is called when the turn may have become longer. */
   constructor(turn, { acts, grew }) {
     this.turn = turn;
     this.acts = acts;
     this.grew = grew;
-    this.parts = partsOf();
+    this.job = new JobView({ stop: () => acts.stopJob(turn), grew });
+    this.parts = partsOf(this.job);
     this.root = articleOf(turn, this.parts);
     this.prose = new Prose(this.parts.prose, grew);
-    this.job = new Prose(this.parts.jobText, grew);
     this.shownPlan = null;
     this.show(Change.REWRITTEN);
   }
@@ -37,7 +37,7 @@ export class TurnView {
     this.#showWithdrawn();
     this.#showNotes();
     this.#showTrouble();
-    this.#showJob();
+    this.#showOffer();
     this.#showFigures();
     this.grew();
   }
@@ -73,44 +73,54 @@ export class TurnView {
     say(parts.stopped, turn.state === TurnState.STOPPED && !turn.text ? "This answer was stopped." : "");
   }
 
+  /** With an escape hatch its words come first, and what went wrong is a note; without one it is said aloud. */
   #showTrouble() {
     const { turn, parts } = this;
     const isShown = turn.trouble && turn.state !== TurnState.STOPPED;
-    fill(parts.trouble, ...(isShown ? this.#troubleOf(turn) : []));
-    say(parts.escape, (isShown && turn.trouble.escape?.text) || "");
+    const escape = (isShown && turn.trouble.escape?.text) || "";
+    fill(parts.trouble, ...(isShown && !escape ? this.#troubleOf(turn) : []));
+    say(parts.escape, escape);
+    say(parts.why, escape && turn.withdrawn.length === 0 ? turn.trouble.sentence : "");
   }
 
   #troubleOf(turn) {
     const { sentence, remedy } = turn.trouble;
-    const canRepeat = turn.state === TurnState.REFUSED;
     return [
       el("p", { class: "trouble-what" }, sentence),
       remedy && el("p", { class: "trouble-remedy" }, remedy),
-      canRepeat && el("button", { type: "button", class: "quiet", onclick: () => this.acts.again(turn) }, "Ask again"),
+      this.#againOf(turn),
     ];
   }
 
-  #showJob() {
+  #showOffer() {
     const { turn, parts } = this;
-    const offer = turn.state === TurnState.FAILED && turn.trouble?.escape?.offer;
-    fill(parts.offer, turn.job ? jobOf(turn.job) : offer && this.#offerOf(offer));
-    this.job.rewrite(turn.job?.text ?? "");
-    parts.jobText.hidden = !turn.job?.text;
+    const { escape } = turn.trouble ?? {};
+    const isOpen = turn.state === TurnState.FAILED && escape && turn.withdrawn.length === 0 && !turn.job;
+    fill(parts.offer, ...(isOpen ? [escape.offer && this.#offerOf(escape.offer), this.#againOf(turn)] : []));
+    this.job.show(turn.job);
   }
 
-  #offerOf(offer) {
-    const name = offer.endpoint ?? offer;
-    return el("button", { type: "button", class: "solid", onclick: () => this.acts.offer(this.turn, name) }, `Continue as ${name}`);
+  #offerOf(name) {
+    return el("button", { type: "button", class: "solid", onclick: () => this.#accept(name) }, "Continue in the background", el("small", {}, name));
+  }
+
+  #accept(name) {
+    this.acts.offer(this.turn, name);
+    this.job.focus();
+  }
+
+  #againOf(turn) {
+    return el("button", { type: "button", class: "quiet", onclick: () => this.acts.again(turn) }, "Ask again");
   }
 
   #showFigures() {
     const { result } = this.turn;
-    fill(this.parts.figures, ...(result ? figuresOf(result).map((words) => el("li", {}, words)) : []));
+    fill(this.parts.figures, ...(result ? [paceOf(result), ...figuresOf(result).map((words) => el("li", {}, words))] : []));
     if (result) this.parts.figures.title = tokensOf(result);
   }
 }
 
-function partsOf() {
+function partsOf(job) {
   const thinkingWords = el("span", { class: "thinking-words" });
   return {
     plan: el("div", { class: "plan", hidden: true }),
@@ -123,8 +133,9 @@ function partsOf() {
     stopped: el("p", { class: "note", hidden: true }),
     trouble: el("div", { class: "trouble", hidden: true }),
     escape: el("p", { class: "escape", hidden: true }),
+    why: el("p", { class: "note why", hidden: true }),
     offer: el("div", { class: "offer", hidden: true }),
-    jobText: el("div", { class: "prose job-text", hidden: true }),
+    job: job.root,
     figures: el("ul", { class: "figures", "aria-label": "What this turn took", hidden: true }),
     answer: null,
   };
@@ -163,16 +174,13 @@ function planOf({ summary, verification, sources }) {
 const sourceOf = ({ title, author, year }) =>
   el("li", {}, el("cite", {}, title), el("span", {}, [author, year].filter(Boolean).join(", ")));
 
-const withdrawnOf = ({ text, reason }) =>
-  el("details", { class: "withdrawn" }, el("summary", {}, el("b", {}, "Withdrawn"), el("span", {}, reason)), el("s", {}, text.trim()));
+const withdrawnOf = ({ reason }) =>
+  el("p", { class: "withdrawn" }, el("b", {}, "Taken back"), el("span", {}, reason));
 
-function jobOf(job) {
-  const { done, of, note } = job.progress ?? {};
-  return el(
-    "div",
-    { class: "job", "data-state": job.state },
-    el("p", {}, el("b", {}, job.endpoint), el("span", {}, job.trouble?.sentence ?? job.state.replaceAll("_", " ")), note && el("span", { class: "faint" }, note)),
-    of > 0 && !isOver(job) && el("progress", { max: of, value: done, "aria-label": "Progress of the job" }),
-    job.trouble?.remedy && el("p", { class: "trouble-remedy" }, job.trouble.remedy),
-  );
+/** How much of a turn's time passed before its first words, as a picture of it. */
+function paceOf({ first_delta_ms: first, duration_ms: whole }) {
+  if (!first || !whole) return null;
+  const made = el("li", { class: "pace", "aria-hidden": "true" }, el("i"));
+  made.style.setProperty("--waited", `${Math.min(100, (100 * first) / whole)}%`);
+  return made;
 }

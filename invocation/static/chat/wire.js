@@ -15,26 +15,33 @@ export class Problem extends Error {
 
 export const ticket = async (key) => (await call("POST", "/v1/tickets", { key })).ticket;
 
-export const submitJob = (key, { endpoint, input, once }) =>
-  call("POST", "/v1/jobs", { key, body: { endpoint, input }, once });
+/** Accept what a turn offered. Called again it answers with the same job. */
+export const acceptOffer = (key, turn) => call("POST", `/v1/turns/${encodeURIComponent(turn)}/accept`, { key });
+
+export const cancelJob = (key, id) =>
+  call("POST", `/v1/jobs/${encodeURIComponent(id)}/cancel`, { key, body: { reason: "stopped by its reader" } });
+
+export const listSessions = (key, { endpoint, cursor }) =>
+  call("GET", `/v1/sessions?${new URLSearchParams({ endpoint, limit: 20, ...(cursor && { cursor }) })}`, { key });
+
+export const readSession = (key, id) => call("GET", `/v1/sessions/${encodeURIComponent(id)}`, { key });
 
 export const readJob = (key, id) => call("GET", `/v1/jobs/${encodeURIComponent(id)}`, { key });
 
 export const readResult = (key, id) => call("GET", `/v1/jobs/${encodeURIComponent(id)}/result`, { key });
 
-/** `once` is the Idempotency-Key. Throws Problem, or TypeError when the server cannot be reached. */
-async function call(method, path, { key, body, once }) {
-  const response = await fetch(path, { method, headers: headers(key, { once, body }), body: body && JSON.stringify(body) });
+/** Throws Problem, or TypeError when the server cannot be reached. */
+async function call(method, path, { key, body }) {
+  const response = await fetch(path, { method, headers: headers(key, body), body: body && JSON.stringify(body) });
   if (!response.ok) throw await problemOf(response);
   return response.json();
 }
 
-function headers(key, { once, body }) {
+function headers(key, body) {
   return {
     Accept: "application/json, application/problem+json",
     ...(key && { Authorization: `Bearer ${printable(key)}` }),
     ...(body && { "Content-Type": "application/json" }),
-    ...(once && { "Idempotency-Key": once }),
   };
 }
 

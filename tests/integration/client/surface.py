@@ -19,6 +19,7 @@ CONTEXT = {"key": "cart", "version": 1, "policy": "annotate"}
 ARGUMENTS: Mapping[str, Any] = MappingProxyType(
     {
         "job_id": ID,
+        "turn_id": ID,
         "batch_id": ID,
         "schedule_id": ID,
         "webhook_id": ID,

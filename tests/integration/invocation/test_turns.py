@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.db import IntegrityError, transaction
+from pytest_django import Settings
 
 from invocation.domain.errors import AdmissionHeld, InputInvalid, NotFound, Saturated, SessionBusy, StaleMove, TooLongForSync
 from invocation.domain.turns import ENDED, OPEN, SEQS_OF_A_CLAIM, TURN_EDGES, TurnMove, TurnState
@@ -55,7 +56,19 @@ def test_a_turn_is_opened_with_the_budgets_that_bind_it() -> None:
     turn = Turn.objects.get(pk=found.turn_id)
 
     assert (turn.state, turn.number, turn.latency_budget_ms, turn.deadline) == ("queued", 1, 6_000, NOW + timedelta(seconds=6))
+    assert turn.first_delta_deadline == NOW + timedelta(milliseconds=1_400)
     assert (found.session_id, found.after, found.deadline) == (turn.session_id, 0, turn.deadline)
+
+
+@pytest.mark.usefixtures("slots")
+@pytest.mark.parametrize(
+    ("endpoint", "grace", "by"), [("trial-voice@1", 0, 700), ("trial-voice@1", 9_000, 5_000), ("trial-sure@1", 0, None)]
+)
+def test_the_first_word_is_due_by_its_endpoints_own_budget(settings: Settings, endpoint: str, grace: int, by: int | None) -> None:
+    settings.FIRST_DELTA_GRACE = timedelta(milliseconds=grace)
+    turn = Turn.objects.get(pk=opened(endpoint=endpoint).turn_id)
+
+    assert turn.first_delta_deadline == (by and NOW + timedelta(milliseconds=by))
 
 
 def test_without_a_live_slot_a_chat_is_refused_at_once() -> None:
@@ -210,6 +223,19 @@ def test_what_has_ended_is_not_overdue(state: TurnState) -> None:
     assert overdue.end_overdue_turns(now=NOW + timedelta(hours=1)) == 0
 
 
+def test_a_turn_that_waits_for_a_worker_past_its_first_word_ends_with_the_escape_hatch() -> None:
+    soon = NOW + timedelta(milliseconds=1_400)
+    waiting, speaking = a_turn(first_delta_deadline=soon), a_turn(TurnState.WORKING, first_delta_deadline=soon)
+
+    assert overdue.end_overdue_turns(now=soon + overdue.GRACE) == 0
+    assert overdue.end_overdue_turns(now=soon + overdue.GRACE + timedelta(milliseconds=1)) == 1
+    for turn in (waiting, speaking):
+        turn.refresh_from_db()
+    assert (waiting.state, speaking.state) == ("failed", "working")
+    told = last(waiting)["data"]
+    assert (told["budget"], told["limit_ms"], told["escape"]["offer"]) == ("first_delta", 1_400, "personalize@1")
+
+
 def test_a_turn_that_is_stopped_before_it_began_ends_at_once() -> None:
     turn = a_turn()
     cancelling.stop_turn(turn.pk, now=NOW)
@@ -244,6 +270,7 @@ def test_a_turn_that_could_not_be_sent_does_not_stay_open() -> None:
         ({"state": "asleep"}, "turn_state_is_known"),
         ({"state": "completed", "finished_at": NOW}, "turn_keeps_its_last_event"),
         ({"finished_at": NOW}, "turn_keeps_its_last_event"),
+        ({"first_delta_deadline": NOW + timedelta(hours=1)}, "turn_speaks_before_its_deadline"),
     ],
 )
 def test_the_database_keeps_the_law_of_turns(columns: dict[str, Any], rule: str) -> None:

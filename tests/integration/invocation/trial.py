@@ -11,10 +11,10 @@ from typing import Any
 
 from psycopg.errors import AdminShutdown
 
-from agents.domain.contract import Criterion, Rubric, agent
+from agents.domain.contract import Criterion, Finding, Rubric, agent
 from agents.domain.errors import AgentError, ProviderUnavailable
 from agents.domain.run import Run
-from agents.domain.values import Delta, Message, Output, Plan, Request, Role
+from agents.domain.values import Delta, Message, Output, Plan, Request, Role, Verification
 from invocation.domain.endpoints import Endpoint, EscapeHatch, Estimate, Limits
 from invocation.domain.modes import Mode, WaitKind
 
@@ -60,7 +60,13 @@ def fail(kind: str) -> None:
             raise AdminShutdown("the trial's database is restarted")
 
 
-@agent("trial", version=1, rubric=RUBRIC)
+def no_curses(text: str, plan: Plan) -> Finding | None:
+    """Object to a curse; `verifier` in the input makes it fail instead."""
+    fail(plan.facts["given"].get("verifier", ""))
+    return Finding("no_curses", "The answer holds a curse.") if "curse" in text else None
+
+
+@agent("trial", version=1, rubric=RUBRIC, verifiers=(no_curses,))
 class Trial:
     """`steps` are run and counted, `ask` asks, `wait` waits for a gate, `fails` fails, `says` is streamed, `model` is asked."""
 
@@ -77,7 +83,9 @@ class Trial:
         if given.get("fails_once") and DONE["runs"] == 1:
             fail(given["fails_once"])
         facts = {"counted": counted, "answer": answer, "history": [exchange.answered for exchange in request.history]}
-        return Plan(summary="the trial", facts={**facts, "given": dict(given), **(FACTS if given.get("facts") else {})})
+        verification = Verification(given["verification"]) if "verification" in given else None
+        facts |= {"given": dict(given), **(FACTS if given.get("facts") else {})}
+        return Plan(summary="the trial", facts=facts, verification=verification)
 
     async def compose(self, run: Run, plan: Plan) -> AsyncIterator[Delta | Output]:
         given, said = plan.facts["given"], []
@@ -133,6 +141,8 @@ def trial(name: str, mode: Mode, **terms: Any) -> Endpoint:
 ENDPOINTS = (
     trial("trial-chat", Mode.STREAMING_SYNC, escape=EscapeHatch(text="Later, then.", offer="trial-job@1"), sibling="trial-job@1"),
     trial("trial-brief", Mode.STREAMING_SYNC, whole=timedelta(milliseconds=300), escape=EscapeHatch(text="Later, then.")),
+    trial("trial-voice", Mode.STREAMING_SYNC, first_delta=timedelta(milliseconds=700), whole=timedelta(seconds=5)),
+    trial("trial-sure", Mode.STREAMING_SYNC, floor=Verification.BUFFER),
     trial("trial-job", Mode.ASYNC_QUEUE, may_wait=frozenset({WaitKind.PERSON})),
     trial("trial-mute", Mode.ASYNC_QUEUE),
     trial("trial-batch", Mode.BATCH_WINDOW),

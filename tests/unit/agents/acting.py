@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from datetime import UTC, datetime
 from typing import Any
 
-from agents.domain.contract import AgentSpec, Finding, Rubric, Skill, skill
+from agents.domain.contract import AgentSpec, Finding, Rubric, Skill, Verifier, skill
 from agents.domain.errors import WaitTimedOut
 from agents.domain.run import Run
 from agents.domain.steps import Step, StepKey
@@ -150,14 +150,14 @@ def no_secret(text: str, plan: Plan) -> Finding | None:
     return Finding("no_secret", "The answer shows a secret.") if "secret" in text else None
 
 
-def spec_of(build: Callable[[], Any], *, skills: Sequence[Skill] = (double,)) -> AgentSpec:
+def spec_of(build: Callable[[], Any], *, skills: Sequence[Skill] = (double,), verifiers: Sequence[Verifier] = (no_secret,)) -> AgentSpec:
     return AgentSpec(
         name="speaker",
         version=1,
         build=build,
         skills=tuple(skills),
         rubric=Rubric(name="none", version=1, criteria=()),
-        verifiers=(no_secret,),
+        verifiers=tuple(verifiers),
         tiers=(Tier.STANDARD,),
     )
 

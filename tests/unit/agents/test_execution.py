@@ -11,7 +11,7 @@ import pytest
 from agents.domain.contract import Finding
 from agents.domain.errors import OutputInvalid, PrivateDataShown, SkillCalledWhileStreaming
 from agents.domain.run import Run
-from agents.domain.values import Delta, Json, Output, Plan, Request, Usage, Verification
+from agents.domain.values import Delta, Json, Output, Plan, Request, Usage, VerdictLimits, Verification
 from agents.services.execution import Performance, perform
 from tests.unit.agents.acting import Audience, Speaker, SpokenModels, double, run_of, spec_of
 
@@ -28,11 +28,16 @@ def refuse(_value: Json) -> None:
 
 
 async def shown(
-    build: Any, audience: Audience, *, models: SpokenModels | None = None, floor: Verification = DRAFT, check: Any = accept
+    build: Any,
+    audience: Audience,
+    *,
+    models: SpokenModels | None = None,
+    floor: Verification = DRAFT,
+    check: Any = accept,
 ) -> Performance:
     spec = spec_of(build)
     request = Request(input={"number": 21})
-    return await perform(spec, run_of(spec, models=models), request, floor=floor, output_check=check, sink=audience)
+    return await perform(spec, run_of(spec, models=models), request, floor=floor, limits=VerdictLimits(), output_check=check, sink=audience)
 
 
 @pytest.mark.parametrize("floor", [DRAFT, BUFFER])
@@ -162,8 +167,23 @@ class Curious(Speaker):
 
 
 async def test_a_skill_in_compose_is_refused() -> None:
-    with pytest.raises(SkillCalledWhileStreaming):
+    with pytest.raises(SkillCalledWhileStreaming, match="Skill double was called in compose"):
         await shown(Curious, Audience())
+
+
+class Stubborn(Curious):
+    """Goes on after the refusal: what the skill would have given is nowhere."""
+
+    async def compose(self, run: Run, plan: Plan) -> AsyncIterator[Delta | Output]:
+        yield Delta("Before. ")
+        try:
+            await double(run, number=1)
+        except SkillCalledWhileStreaming:
+            yield Output({"refused": True})
+
+
+async def test_a_skill_after_the_first_delta_never_ran() -> None:
+    assert (await shown(Stubborn, Audience())).output.value == {"refused": True}
 
 
 class Waiting(Speaker):

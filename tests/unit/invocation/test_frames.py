@@ -10,6 +10,12 @@ from invocation.domain.errors import BodyTooLarge, InputInvalid
 from invocation.domain.frames import MOST_BYTES, FrameType, parse_frame
 
 
+def test_an_acceptance_names_its_turn() -> None:
+    frame = parse_frame('{"type": "accept", "turn": "018f0000-0000-7000-8000-000000000001"}')
+
+    assert (frame.type, frame.turn) == (FrameType.ACCEPT, "018f0000-0000-7000-8000-000000000001")
+
+
 def test_a_turn_is_read_with_all_that_it_says() -> None:
     frame = parse_frame('{"type": "turn", "input": {"text": "hi"}, "locale": "de", "subject": "r", "metadata": {"a": "b"}}')
 

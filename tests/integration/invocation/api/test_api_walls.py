@@ -14,8 +14,9 @@ from django.urls import URLPattern
 from invocation.api.urls import urlpatterns
 from invocation.domain.jobs import JobState
 from invocation.domain.turns import TurnState
-from invocation.models import Batch, Erasure, Job, Redrive, Schedule, Session, Webhook
+from invocation.models import Batch, Erasure, Job, Redrive, Schedule, Session, Turn, Webhook
 from tests.integration.invocation.api.calling import Account, post, refusal
+from tests.integration.invocation.api.test_api_offers import failed_turn
 from tests.integration.invocation.rows import a_job, a_session, a_turn
 
 KINDS = {
@@ -23,6 +24,7 @@ KINDS = {
     "session_id": "session",
     "batch_id": "batch",
     "schedule_id": "schedule",
+    "turn_id": "turn",
     "redrive_id": "redrive",
     "webhook_id": "webhook",
     "erasure_id": "erasure",
@@ -45,6 +47,10 @@ def a_talk(account: Account) -> UUID:
     return session.pk
 
 
+def an_offer(account: Account) -> UUID:
+    return failed_turn(account).pk
+
+
 def a_redrive(account: Account) -> UUID:
     return UUID(post(account, "/v1/dead-letters/redrive", {"filter": {}, "reason": "the provider is back"}).json()["id"])
 
@@ -57,9 +63,11 @@ def an_erasure(account: Account) -> UUID:
     return UUID(account.api.delete("/v1/subjects/reader-7").json()["id"])
 
 
+LISTS = ("/v1/jobs", "/v1/batches", "/v1/schedules", "/v1/runs", "/v1/sessions")
 MAKERS: dict[str, Callable[[Account], UUID]] = {
     "job": lambda account: a_job(JobState.QUEUED, tenant_id=account.tenant_id).pk,
     "session": a_talk,
+    "turn": an_offer,
     "batch": a_batch,
     "schedule": a_schedule,
     "redrive": a_redrive,
@@ -69,6 +77,7 @@ MAKERS: dict[str, Callable[[Account], UUID]] = {
 TABLES: dict[str, Any] = {
     "job": Job,
     "session": Session,
+    "turn": Turn,
     "batch": Batch,
     "schedule": Schedule,
     "redrive": Redrive,
@@ -132,8 +141,8 @@ def test_anothers_jobs_batches_schedules_and_runs_are_in_no_list(account: Accoun
     for maker in MAKERS.values():
         maker(account)
 
-    lists = {path: stranger.api.get(path).json()["items"] for path in ("/v1/jobs", "/v1/batches", "/v1/schedules", "/v1/runs")}
-    assert lists == {"/v1/jobs": [], "/v1/batches": [], "/v1/schedules": [], "/v1/runs": []}
+    lists = {path: stranger.api.get(path).json()["items"] for path in LISTS}
+    assert lists == {path: [] for path in LISTS}
 
 
 def test_a_manifest_of_another_tenant_cannot_be_named(account: Account, stranger: Account) -> None:
