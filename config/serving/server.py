@@ -19,6 +19,8 @@ from invocation.services import departing
 STALLED_S = 30.0
 """A reader that takes nothing for so long is cut off; its turn goes on, and it may resume."""
 TOO_MUCH = 1008
+STANDARD = range(1001, 1015)
+"""The registered close codes, which autobahn sends only by its inner method."""
 EVENT_STREAM = b"text/event-stream"
 Message = Mapping[str, Any]
 
@@ -40,7 +42,7 @@ class WebServer(Server):  # type: ignore[misc]
         if queue is None or scope["type"] != "websocket":
             return queue
         protocol.gate = gate.before_socket(protocol.transport)
-        return Inbox(queue, lambda: protocol.serverClose(code=TOO_MUCH))
+        return Inbox(queue, lambda: protocol.sendCloseFrame(code=TOO_MUCH))
 
     async def handle_reply(self, protocol: Any, message: Message) -> None:
         """Write what the application says, and return when the connection can take more: that is ASGI's back-pressure."""
@@ -49,7 +51,10 @@ class WebServer(Server):  # type: ignore[misc]
         if message["type"] == "http.response.body" and not message.get("more_body") and _gate(protocol):
             protocol.unregisterProducer()
             protocol.gate = None
-        await super().handle_reply(protocol, message)
+        if message["type"] == "websocket.close" and message.get("code") in STANDARD and protocol.state == protocol.STATE_OPEN:
+            protocol.sendCloseFrame(code=message["code"])
+        else:
+            await super().handle_reply(protocol, message)
         held = _gate(protocol)
         if held is not None and held.is_shut and not await held.opened(within_s=STALLED_S):
             _cut_off(protocol)
