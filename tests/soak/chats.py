@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import signal
-import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+import sys
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,7 @@ import httpx
 import psutil
 import redis
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from tests.benchmarks.staging.stage import Stage, staged
 from tests.installation import free_port
@@ -27,6 +28,7 @@ SETTINGS = {
     "LEASE_S": "4",
     "HEARTBEAT_S": "1",
     "DRAIN_S": "6",
+    "UNREADY_S": "2",
     "OFFLINE_FAULT_MARKERS": "1",
     "OFFLINE_FIRST_TOKEN_MS": "20",
     "OFFLINE_TOKEN_MS": "10",
@@ -52,8 +54,7 @@ class Chats:
     def start_web(self, name: str, **settings: str) -> None:
         """Start a web process; one of a known name comes back on its port."""
         port = self.ports.setdefault(name, free_port())
-        argv = ("python", "-m", "config.serving", "-b", "127.0.0.1", "-p", str(port))
-        self.stage.spawn(name, (_python(), *argv[1:]), settings)
+        self.stage.spawn(name, (sys.executable, "-m", "config.serving", "-b", "127.0.0.1", "-p", str(port)), settings)
 
     def wait_for(self, name: str) -> None:
         until(lambda: self._is_ready(name), bool, within=40)
@@ -93,9 +94,12 @@ class Chats:
         return httpx.AsyncClient(base_url=self.url(name), headers=self.headers, timeout=30, trust_env=False)
 
     def new_key(self, *, plan: str, tenant: str) -> str:
-        made = self.stage.client("submitting", called=f"keys-{tenant}")
-        [found] = made.do("tenants", names=[tenant], plan=plan)
-        self.stage.end_now(f"keys-{tenant}")
+        """Make a tenant and return its key."""
+        called = f"keys-{tenant}"
+        made = self.stage.client("submitting", called=called)
+        with made.process:
+            [found] = made.do("tenants", names=[tenant], plan=plan)
+        self.stage.processes.pop(called)
         return str(found["key"])
 
     def _is_ready(self, name: str) -> bool:
@@ -154,49 +158,52 @@ class Reader:
     reconnects: int = 0
     gaps: int = 0
     failures: list[str] = field(default_factory=list)
+    patience_s: float = 0.3
+    """No connection lasts longer."""
+    _is_asked: bool = False
 
-    async def turn(self, given: Mapping[str, Any], *, cuts: int) -> str:
-        """Ask, be cut off so many times at random points, and return the whole text that was put together."""
+    @property
+    def is_whole(self) -> bool:
+        """Was each event of the session sent once, and in order? A later attempt alone may begin further on."""
+        return self.seqs == list(range(1, len(self.seqs) + 1))
+
+    async def turn(self, **given: Any) -> Event:
+        """Ask over a connection that stays until the turn has begun, then be cut off at random points; return its last event."""
         self.text, end = "", None
-        question: str | None = ask(**given)
         while end is None:
-            stays = cuts <= 0
-            try:
-                end = await self._connection(question if not self.session or question else None, stays=stays)
-            except (OSError, ConnectionClosed, TimeoutError):
-                end = None
-            cuts, question = cuts - 1, None if self.session else question
+            question = ask(**given) if not self._is_asked else None
+            with suppress(OSError, ConnectionClosed, TimeoutError, InvalidHandshake):
+                end = await self._connection(question)
             self.reconnects += 1
-        return self.text
+        self._is_asked = False
+        return end
 
-    async def _connection(self, question: str | None, *, stays: bool) -> Event | None:
+    async def _connection(self, question: str | None) -> Event | None:
         """Follow for a while; the turn's last event if it came."""
-        query = {"session": self.session, "after": self.seq} if self.session else {}
-        for_s = 60.0 if stays else self.luck.random() * 0.15
+        query: dict[str, Any] = {"session": self.session, "after": self.seq} if self.session else {}
         async with self.here.socket(self.luck.choice(self.webs), **query) as socket:
-            until_s = time.monotonic() + for_s
-            if question:
-                until_s += 0.2
-            return await self._follow(socket, question, until_s)
+            if question is not None:
+                await socket.send(question)
+                if await self._hear(socket, {"turn.started"} | LAST) is None:
+                    return None
+                self._is_asked = True
+            try:
+                async with asyncio.timeout(self.luck.random() * self.patience_s):
+                    return await self._hear(socket, LAST)
+            except TimeoutError:
+                socket.transport.abort()
+                return None
 
-    async def _follow(self, socket: ClientConnection, question: str | None, until_s: float) -> Event | None:
-        import asyncio  # noqa: PLC0415
-
-        try:
-            async with asyncio.timeout(until_s - time.monotonic()):
-                while True:
-                    event = json.loads(await socket.recv())
-                    if event["type"] == "session.ready":
-                        self.session = event["data"]["session"] or self.session
-                        if question is not None:
-                            await socket.send(question)
-                            question = None
-                        continue
-                    if self._took(event):
-                        return event
-        except TimeoutError:
-            socket.transport.abort()
-            return None
+    async def _hear(self, socket: ClientConnection, wanted: Collection[str]) -> Event | None:
+        """Take events up to one that is wanted; None where the question was refused."""
+        while True:
+            event: Event = json.loads(await socket.recv())
+            if event["type"] == "session.ready":
+                self.session = event["data"]["session"] or self.session
+            if self._took(event) or event["type"] in wanted:
+                return event
+            if event["type"] == "error":
+                return None
 
     def _took(self, event: Event) -> bool:
         """Keep account of an event; True for a turn's last."""
@@ -217,9 +224,3 @@ class Reader:
 def _innermost(process: psutil.Process) -> psutil.Process:
     children = process.children()
     return _innermost(children[0]) if children else process
-
-
-def _python() -> str:
-    import sys  # noqa: PLC0415
-
-    return sys.executable
