@@ -19,6 +19,8 @@ from invocation.services import departing
 STALLED_S = 30.0
 """A reader that takes nothing for so long is cut off; its turn goes on, and it may resume."""
 TOO_MUCH = 1008
+LAST_S = 1.0
+"""For what was cancelled to let go of what it held."""
 STANDARD = range(1001, 1015)
 """The registered close codes, which autobahn sends only by its inner method."""
 EVENT_STREAM = b"text/event-stream"
@@ -85,7 +87,8 @@ class WebServer(Server):  # type: ignore[misc]
         left = self._under_way()
         for application in left:
             application.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+        if left:
+            await asyncio.wait(left, timeout=LAST_S)
         await departing.last_words()
 
     def _under_way(self) -> list[asyncio.Future[None]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -24,6 +23,8 @@ from quota.domain.callers import Caller
 
 HEADERS: Mapping[str, str] = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 COME_BACK_MS = 250
+NEVER_READ_S = 10.0
+"""A connection that is lost between the answer and its first byte runs no line of its generator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +40,7 @@ class Told:
 def streaming(told: Told, place: Place, caller: Caller) -> StreamingHttpResponse:
     """Return the answer. Its place is given up when it ends, or when nobody ever came to read it."""
     content = _Reading(told, place, caller).written()
-    answer = StreamingHttpResponse(content, content_type="text/event-stream; charset=utf-8", headers={**HEADERS, **told.headers})
-    weakref.finalize(answer, place.leave)
-    return answer
+    return StreamingHttpResponse(content, content_type="text/event-stream; charset=utf-8", headers={**HEADERS, **told.headers})
 
 
 class _Reading:
@@ -56,9 +55,11 @@ class _Reading:
         self._is_sent_away = False
         self._has_ended = False
         self._seq = 0
+        self._never_read = asyncio.get_running_loop().call_later(NEVER_READ_S, place.leave)
 
     async def written(self) -> AsyncGenerator[bytes, None]:
         """Yield a comment first, so that the connection is seen to be open; then each event under its seq."""
+        self._never_read.cancel()
         self._task, self._place.send_away = asyncio.current_task(), self._send_away
         if self._told.asked is not None:
             turn_id, at = self._told.asked

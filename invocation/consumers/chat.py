@@ -77,16 +77,16 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         if not self.pace.allows(now_s=asyncio.get_running_loop().time()):
             await self._turn_away(TooManyFrames("Frames come faster than anybody types: connect again and slow down."))
             return
-        self._watch()
+        self._unwatch()
         await self._answered(self._take(text_data if text_data is not None else bytes_data or b""))
+        self._watch()
 
     async def disconnect(self, code: int) -> None:
         """Leave. What becomes of a turn that is open is the endpoint's to say; its end is kept either way."""
         is_open = bool(self.others) or (self.follower is not None and not self.follower.done())
         for task in [*self.others]:
             task.cancel()
-        if self.idle is not None:
-            self.idle.cancel()
+        self._unwatch()
         await self._stop_following()
         if self.place is not None:
             self.place.leave()
@@ -206,12 +206,15 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     def _watch(self) -> None:
         """Begin anew to count how long nothing is asked."""
-        if self.idle is not None:
-            self.idle.cancel()
+        self._unwatch()
         self.idle = asyncio.get_running_loop().call_later(settings.IDLE_S, self._is_idle)
 
+    def _unwatch(self) -> None:
+        if self.idle is not None:
+            self.idle.cancel()
+
     def _is_idle(self) -> None:
-        if self.follower is not None and not self.follower.done():
+        if self.others or (self.follower is not None and not self.follower.done()):
             self._watch()
             return
         self._beside(self._turn_away(ConnectionIdle(f"Nothing was asked for {settings.IDLE_S:g} s.", limit_s=settings.IDLE_S)))

@@ -76,10 +76,11 @@ class Desk:
         return place
 
     def forget(self, place: Place) -> None:
+        """Take a place back. The reporter runs while there is one; this may be the garbage collector's doing, without a loop."""
         if place in self._places:
             self._places.discard(place)
             self._by_tenant[place.tenant_id] -= 1
-            self.report_soon()
+            self._changed.set()
 
     def send_away(self) -> None:
         for place in tuple(self._places):
@@ -120,6 +121,7 @@ class Desk:
         own = self._by_tenant[caller.tenant_id]
         try:
             fits, others = await shared_counts.enter(caller.tenant_id, process=self._process, own=own, limit=limit)
+            self._told.add(caller.tenant_id)
         except shared_counts.GONE:
             fits, others = own <= limit, 0
         if not fits:

@@ -20,7 +20,6 @@ from invocation.services.turns import Opened, Opening
 MOST_WAITING = 2
 """Questions of one session that wait in one web process; a person who sends more is refused."""
 LOOK_S = 0.05
-STOPS_WITHIN = timedelta(seconds=2)
 
 _waiting: Counter[UUID] = Counter()
 _turns: dict[UUID, asyncio.Lock] = {}
@@ -43,9 +42,8 @@ async def _wait(opening: Opening, now: datetime) -> Opened:
     """Ask; while the session is busy wait in line, as long as an answer of the usual length still fits the budget."""
     if opening.session_id is None:
         return await chatting.ask(opening, now=now)
-    spare = opening.endpoint.budgets.whole - opening.endpoint.estimate(opening.input).duration
     async with _in_line(opening.session_id):
-        return await _once_free(opening, now, within=spare)
+        return await _once_free(opening, now)
 
 
 async def _replace(opening: Opening, now: datetime) -> Opened:
@@ -57,13 +55,14 @@ async def _replace(opening: Opening, now: datetime) -> Opened:
             raise
         with suppress(StaleMove):
             await off_loop(chatting.stop, opening.tenant_id, opening.session_id, now=now)
-        return await _once_free(opening, now, within=STOPS_WITHIN)
+        return await _once_free(opening, now)
 
 
-async def _once_free(opening: Opening, now: datetime, *, within: timedelta) -> Opened:
-    """Ask again until the session is free. Raises SessionBusy after `within`."""
+async def _once_free(opening: Opening, now: datetime) -> Opened:
+    """Ask again until the session is free. Raises SessionBusy once a usual answer would not fit the rest of the budget."""
     clock = asyncio.get_running_loop().time
-    end = clock() + within.total_seconds()
+    spare = opening.endpoint.budgets.whole - opening.endpoint.estimate(opening.input).duration
+    end = clock() + spare.total_seconds()
     while True:
         try:
             return await chatting.ask(opening, now=now)

@@ -36,6 +36,7 @@ SETTINGS = {
 LAST = frozenset({"turn.completed", "turn.failed"})
 UNSTORED = frozenset({"heartbeat", "gap", "session.ready", "error", "reconnect"})
 LIVE = "SELECT count(*) FROM invocation_process WHERE priority_class = 'p0' AND lease_until > now() AND NOT is_draining"
+PATIENCE_S = 30
 Event = dict[str, Any]
 
 
@@ -126,10 +127,11 @@ def chats(*, webs: Sequence[str] = ("web-a", "web-b"), workers: Sequence[str] = 
 
 
 async def heard(socket: ClientConnection, *, to: frozenset[str] = LAST) -> list[Event]:
-    """Return the events up to one of the types."""
+    """Return the events up to one of the types; a refusal or half a minute of nothing is a failure."""
     events: list[Event] = []
     while not events or events[-1]["type"] not in to:
-        events.append(json.loads(await socket.recv()))
+        events.append(json.loads(await asyncio.wait_for(socket.recv(), PATIENCE_S)))
+        assert events[-1]["type"] != "error", events[-1]
     return events
 
 
@@ -154,6 +156,8 @@ class Reader:
     session: str = ""
     seq: int = 0
     text: str = ""
+    texts: list[str] = field(default_factory=list)
+    """What was put together of each turn, in order."""
     seqs: list[int] = field(default_factory=list)
     reconnects: int = 0
     gaps: int = 0
@@ -161,6 +165,12 @@ class Reader:
     patience_s: float = 0.3
     """No connection lasts longer."""
     _is_asked: bool = False
+
+    @property
+    def has_all(self) -> bool:
+        """Is what was put together of each turn what is stored of it?"""
+        asked = "SELECT text FROM invocation_turn WHERE session_id = %(id)s ORDER BY number"
+        return self.texts == [text for (text,) in self.here.stage.rows(asked, id=self.session)]
 
     @property
     def is_whole(self) -> bool:
@@ -176,6 +186,7 @@ class Reader:
                 end = await self._connection(question)
             self.reconnects += 1
         self._is_asked = False
+        self.texts.append(self.text)
         return end
 
     async def _connection(self, question: str | None) -> Event | None:
