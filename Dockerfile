@@ -25,4 +25,4 @@ RUN python -m compileall -q .
 USER gearbox
 EXPOSE 8000
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s CMD ["python", "manage.py", "alive", "web"]
-CMD ["python", "-m", "daphne", "-v", "0", "-b", "0.0.0.0", "-p", "8000", "config.asgi:application"]
+CMD ["python", "-m", "config.serving", "-b", "0.0.0.0", "-p", "8000"]

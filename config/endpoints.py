@@ -10,6 +10,7 @@ from typing import Any
 from agents.domain.values import Verification
 from invocation.domain.endpoints import Endpoint, EscapeHatch, Estimate, Limits
 from invocation.domain.modes import Mode, WaitKind
+from invocation.domain.sessions import OnDisconnect, OnDoubleSend
 
 PROPERTIES: Mapping[str, Any] = {
     "text": {"type": "string", "minLength": 1, "maxLength": 8_000, "description": "What is asked, in plain words."},
@@ -101,6 +102,8 @@ ENDPOINTS: Sequence[Endpoint] = (
         "The same assistant for a voice: first words sooner, the whole answer shorter.",
         input_schema=asks("text"),
         floor=Verification.DRAFT,
+        on_disconnect=OnDisconnect.CANCEL,
+        on_double_send=OnDoubleSend.REPLACE,
         first_delta=timedelta(milliseconds=700),
         whole=timedelta(seconds=5),
         escape=EscapeHatch(text="Sorry, that took too long. Please ask me once more.", offer="personalize@1"),

@@ -62,6 +62,11 @@ class Env:
     lease_s: float
     heartbeat_s: float
     drain_s: float
+    unready_s: float
+    web_connections: int
+    allowed_origins: tuple[str, ...]
+    idle_s: float
+    comes_back_s: float
     breaker_failures: int
     endpoint_modules: tuple[str, ...]
     public_url: str
@@ -120,6 +125,11 @@ def read(given: Mapping[str, str]) -> Env:
         lease_s=_seconds(given, "LEASE_S", 10.0),
         heartbeat_s=_seconds(given, "HEARTBEAT_S", 2.0),
         drain_s=_seconds(given, "DRAIN_S", 8.0),
+        unready_s=_seconds(given, "UNREADY_S", 0.5),
+        web_connections=_count(given, "WEB_CONNECTIONS", 2_000),
+        allowed_origins=_origins(given, "ALLOWED_ORIGINS"),
+        idle_s=_seconds(given, "IDLE_S", 900.0),
+        comes_back_s=_seconds(given, "COMES_BACK_S", 2.0),
         breaker_failures=_count(given, "BREAKER_FAILURES", 5),
         endpoint_modules=_words(given, "ENDPOINT_MODULES", "config.endpoints"),
         public_url=_address(given, "PUBLIC_URL"),
@@ -199,6 +209,15 @@ def _seconds(given: Mapping[str, str], name: str, default: float) -> float:
 
 def _words(given: Mapping[str, str], name: str, default: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in (given.get(name) or default).split(",") if word.strip())
+
+
+def _origins(given: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """Read `https://one.example,https://two.example:8443`."""
+    words = _words(given, name, "")
+    bad = next((word for word in words if not re.fullmatch(r"https?://[^/\s]+", word)), None)
+    if bad is not None:
+        raise BadSetting(name, bad, "say scheme and host as a browser's Origin does, such as https://shop.example")
+    return words
 
 
 def _folder(given: Mapping[str, str], name: str, default: Path) -> str:

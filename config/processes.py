@@ -48,7 +48,7 @@ def commands(env: Env) -> dict[str, tuple[str, ...]]:
     """Return the command of every program by its name, in the order in which they start."""
     workers = {f"worker-{queue}": _worker(env, queue) for queue in QUEUES}
     return {
-        "web": (*PYTHON, "daphne", "-v", "0", "-b", env.web_host, "-p", str(env.web_port), "config.asgi:application"),
+        "web": (*PYTHON, "config.serving", "-b", env.web_host, "-p", str(env.web_port)),
         **workers,
         "dispatcher": (*MANAGE, "dispatcher"),
         "beat": (*CELERY, "beat", "-s", str(env.home / "beat-schedule"), "--pidfile=", "--loglevel", "WARNING"),

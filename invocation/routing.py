@@ -1,36 +1,40 @@
-"""The addresses of WebSockets, and who may open one."""
+"""The addresses of WebSockets, and which pages may open one."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.routing import URLRouter
-from channels.security.websocket import OriginValidator
+from channels.security.websocket import WebsocketDenier
 from django.conf import settings
+from django.http.request import validate_host
 from django.urls import path, re_path
 
-from invocation.consumers import UNKNOWN, ChatConsumer
+from invocation.consumers.chat import ChatConsumer, NoSuchAddress
+from invocation.consumers.handshake import header
+from invocation.domain.origins import is_ours
 
 
-class OurPages(OriginValidator):  # type: ignore[misc]
-    """Lets pages of this host connect, and programs, which send no Origin; another site's page is refused."""
+class OurPages:
+    """Lets pages of this host and of allowed origins connect, and programs; another site's page is refused with 403.
+
+    A program sends no Origin, or a key in Authorization, which no page can put on a WebSocket.
+    """
+
+    def __init__(self, application: Any) -> None:
+        self._application = application
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> Any:
-        if any(name == b"origin" for name, _ in scope["headers"]):
-            return await super().__call__(scope, receive, send)
-        return await self.application(scope, receive, send)
+        return await (self._application if _may_connect(scope) else WebsocketDenier())(scope, receive, send)
 
 
-class NoSuchAddress(AsyncWebsocketConsumer):  # type: ignore[misc]
-    """Closes what was opened where nothing is."""
+def _may_connect(scope: Any) -> bool:
+    origin = header(scope, b"origin")
+    if origin is None or header(scope, b"authorization") is not None:
+        return True
+    host = (header(scope, b"host") or b"").decode("latin1")
+    ours = host if validate_host(host.rsplit(":", 1)[0] if not host.endswith("]") else host, settings.ALLOWED_HOSTS) else ""
+    return is_ours(origin.decode("latin1"), host=ours, allowed=[*settings.ALLOWED_ORIGINS, settings.PUBLIC_URL])
 
-    async def connect(self) -> None:
-        await self.accept()
-        await self.close(UNKNOWN)
 
-
-websocket = OurPages(
-    URLRouter([path("ws/chat/<str:label>", ChatConsumer.as_asgi()), re_path(r"^", NoSuchAddress.as_asgi())]),
-    settings.ALLOWED_HOSTS,
-)
+websocket = OurPages(URLRouter([path("ws/chat/<str:label>", ChatConsumer.as_asgi()), re_path(r"^", NoSuchAddress.as_asgi())]))

@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from invocation.api.problems import respond
+from invocation.api.stream_figures import Families, stream_figures
 from invocation.domain.slo import OBJECTIVES, WINDOW_LASTS, dead_letter_share, utilisation
 from invocation.selectors import alerts, depth, jobs, slo
 from invocation.services import readiness
@@ -61,7 +62,7 @@ def _must_be_allowed(request: HttpRequest) -> None:
 class _Figures(Collector):
     """Depth, age and slots, asked of PostgreSQL at each scrape."""
 
-    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+    def collect(self) -> Families:
         now = timezone.now()
         waiting = GaugeMetricFamily("gearbox_queue_depth", "Invocations that wait for a slot; estimated beyond 10000.", labels=LABELS)
         age = GaugeMetricFamily("gearbox_queue_oldest_seconds", "How long the oldest of them has waited.", labels=LABELS)
@@ -73,6 +74,7 @@ class _Figures(Collector):
         yield from _objectives()
         yield _downshifts()
         yield from _quotas()
+        yield from stream_figures()
 
 
 def _quotas() -> Iterator[GaugeMetricFamily]:

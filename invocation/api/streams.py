@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar, cast
 from uuid import UUID
 
-from django.http import HttpRequest, StreamingHttpResponse
+from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
@@ -21,16 +21,19 @@ from invocation.api.describing import TRACEPARENT, described
 from invocation.api.problems import rate_headers, respond
 from invocation.api.shapes.chat import ChatBody, SessionQuery
 from invocation.api.shapes.fields import AfterQuery, PlacedEvent, wish_of
+from invocation.api.streaming import Told, streaming
 from invocation.domain import traces
 from invocation.domain.endpoints import check_size
-from invocation.domain.errors import InputInvalid
+from invocation.domain.errors import InputInvalid, InvocationError
+from invocation.domain.measures import RESUMES, SHEDS
 from invocation.domain.modes import Transport
+from invocation.domain.sessions import Line
 from invocation.gateways.database import off_loop
-from invocation.gateways.streams import Event
 from invocation.selectors import endpoints
 from invocation.selectors.chat import owned_session
 from invocation.selectors.jobs import owned_job
-from invocation.services import chatting
+from invocation.services import connections, double_sends, tallies
+from invocation.services.connections import Place
 from invocation.services.following import follow, follow_turn
 from invocation.services.resuming import follow_job, follow_to_rest
 from invocation.services.turns import Opening
@@ -38,10 +41,10 @@ from quota.api.authentication import caller_from_header
 from quota.domain.callers import Caller, Scope
 from quota.domain.classes import PriorityClass
 from quota.domain.days import DayStanding
+from quota.domain.errors import QuotaError
 from quota.services import days, rates
 
 TAG = "chat"
-HEADERS: Mapping[str, str] = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 MOST_SEQ = 2**53
 EVENTS = {(200, "text/event-stream"): OpenApiResponse(PlacedEvent, "Each `data` line is one event object; `id` is its seq.")}
 LAST_EVENT_ID = OpenApiParameter(
@@ -55,23 +58,31 @@ class Stream(APIView):
     scope: ClassVar[Scope] = Scope.READ
 
     async def dispatch(self, request: HttpRequest, *args: Any, **named: Any) -> HttpResponseBase:  # type: ignore[override]
+        place: Place | None = None
         try:
             caller = await off_loop(caller_from_header, request.headers.get("Authorization"))
             rate = await rates.atake(caller, now=timezone.now())
             [day] = await _standings(caller)
             caller.require(self.scope)
-            answer: HttpResponseBase = await self._method(request)(request, caller, **named)
+            place = await connections.desk().enter(caller, Line.SSE)
+            told: Told = await self._method(request)(request, caller, place, **named)
+        except asyncio.CancelledError:
+            _leave(place)
+            raise
         except Exception as error:  # noqa: BLE001  (one table turns every refusal into its answer)
+            _leave(place)
+            _count_shed(place, error)
             return respond(error, request)
+        answer = streaming(told, place, caller)
         for name, value in rate_headers(rate, day).items():
             answer.headers[name] = value
         return answer
 
-    def _method(self, request: HttpRequest) -> Callable[..., Awaitable[HttpResponseBase]]:
+    def _method(self, request: HttpRequest) -> Callable[..., Awaitable[Told]]:
         found = getattr(self, str(request.method).lower(), None)
         if found is None or request.method not in {"GET", "POST"}:
             raise MethodNotAllowed(str(request.method))
-        return cast(Callable[..., Awaitable[HttpResponseBase]], found)
+        return cast(Callable[..., Awaitable[Told]], found)
 
 
 class Chat(Stream):
@@ -86,17 +97,23 @@ class Chat(Stream):
         request=ChatBody,
         parameters=[TRACEPARENT],
     )
-    async def post(self, request: HttpRequest, caller: Caller) -> HttpResponseBase:
+    async def post(self, request: HttpRequest, caller: Caller, place: Place) -> Told:
         """Send one turn as Server-Sent Events up to `turn.completed` or `turn.failed`.
 
         The header `X-Gearbox-Session` names the session to ask in again.
         """
+        now = timezone.now()
         if caller.plan.day.is_limited:
             await off_loop(must_have_room, caller)
-        opened = await chatting.ask(_opening(request, caller), now=timezone.now())
-        answer = _stream(follow_turn(opened.session_id, opened.turn_id, after=opened.after))
-        answer["X-Gearbox-Session"], answer["X-Gearbox-Turn"] = str(opened.session_id), str(opened.turn_id)
-        return answer
+        opening = _opening(request, caller)
+        place.name(opening.endpoint.label)
+        opened = await double_sends.ask(opening, now=now)
+        return Told(
+            follow_turn(opened.session_id, opened.turn_id, after=opened.after),
+            session_id=opened.session_id,
+            asked=(opened.turn_id, now),
+            headers={"X-Gearbox-Session": str(opened.session_id), "X-Gearbox-Turn": str(opened.turn_id)},
+        )
 
 
 class SessionEvents(Stream):
@@ -108,16 +125,19 @@ class SessionEvents(Stream):
         refuses=(404, 422),
         parameters=[SessionQuery, LAST_EVENT_ID],
     )
-    async def get(self, request: HttpRequest, caller: Caller, session_id: UUID) -> HttpResponseBase:
+    async def get(self, request: HttpRequest, caller: Caller, place: Place, session_id: UUID) -> Told:
         """Send what came behind `after` (or `Last-Event-ID`): nothing is lost or repeated.
 
         Where the log was trimmed, a `gap` event brings the stored text. The stream ends when
         no turn is open, unless `follow=1`.
         """
         asked = bodies.query(request, SessionQuery)
-        await off_loop(owned_session, caller.tenant_id, session_id)
+        session = await off_loop(owned_session, caller.tenant_id, session_id)
         after = _after(request, asked)
-        return _stream(follow(session_id, after=after) if asked.get("follow") else follow_to_rest(session_id, after=after))
+        place.name(session.endpoint)
+        tallies.count(RESUMES, session.endpoint, Line.SSE)
+        events = follow(session_id, after=after) if asked.get("follow") else follow_to_rest(session_id, after=after)
+        return Told(events, session_id=session_id)
 
 
 class JobEvents(Stream):
@@ -129,14 +149,15 @@ class JobEvents(Stream):
         refuses=(404, 422),
         parameters=[AfterQuery, LAST_EVENT_ID],
     )
-    async def get(self, request: HttpRequest, caller: Caller, job_id: UUID) -> HttpResponseBase:
+    async def get(self, request: HttpRequest, caller: Caller, place: Place, job_id: UUID) -> Told:
         """Send the job's history up to its last event, each event under its seq.
 
         In silence a heartbeat comes every two seconds.
         """
         asked = bodies.query(request, AfterQuery)
-        await off_loop(owned_job, caller.tenant_id, job_id)
-        return _stream(follow_job(job_id, after=_after(request, asked)))
+        job = await off_loop(owned_job, caller.tenant_id, job_id)
+        place.name(job.endpoint)
+        return Told(follow_job(job_id, after=_after(request, asked)))
 
 
 async def _standings(caller: Caller) -> list[DayStanding | None]:
@@ -172,13 +193,11 @@ def _after(request: HttpRequest, asked: Mapping[str, Any]) -> int:
     return int(header)
 
 
-def _stream(events: AsyncIterator[Event]) -> StreamingHttpResponse:
-    return StreamingHttpResponse(_written(events), content_type="text/event-stream; charset=utf-8", headers=dict(HEADERS))
+def _leave(place: Place | None) -> None:
+    if place is not None:
+        place.leave()
 
 
-async def _written(events: AsyncIterator[Event]) -> AsyncIterator[bytes]:
-    """A comment first, so that the connection is seen to be open; then each event under its seq."""
-    yield b": open\n\n"
-    async with aclosing(events) as each:  # type: ignore[type-var]
-        async for event in each:
-            yield b"id: %d\nevent: %b\ndata: %b\n\n" % (event.seq, event.type.encode(), event.as_bytes())
+def _count_shed(place: Place | None, error: Exception) -> None:
+    if isinstance(error, InvocationError | QuotaError) and error.retryable:
+        tallies.count(SHEDS, place.endpoint if place else connections.UNNAMED, error.code)

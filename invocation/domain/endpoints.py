@@ -22,6 +22,7 @@ from invocation.domain.errors import (
     UnknownVersion,
 )
 from invocation.domain.modes import Deadline, Mode, ModePolicy, Transport, policy
+from invocation.domain.sessions import OnDisconnect, OnDoubleSend
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +92,8 @@ class Endpoint:
     model_calls: int | None = None
     may_wait: frozenset[str] = frozenset()
     escape: EscapeHatch | None = None
+    on_disconnect: OnDisconnect = OnDisconnect.CONTINUE
+    on_double_send: OnDoubleSend = OnDoubleSend.REJECT
     sibling: str | None = None
     """The async endpoint that takes what is too long for this one."""
     canary: Canary | None = None

@@ -124,6 +124,37 @@ class TooManyTurns(InvocationError):
     retryable = True
 
 
+class TooManyConnections(InvocationError):
+    """The tenant has as many streams open as its plan allows, over all web processes; `limit` and `used` count them."""
+
+    code = "too_many_connections"
+    title = "Too many streams are open"
+    retryable = True
+
+
+class ConnectionsFull(InvocationError):
+    """This web process holds as many streams as it may. Another one may have room."""
+
+    code = "connections_full"
+    title = "No room for another stream"
+    retryable = True
+
+
+class TooManyFrames(InvocationError):
+    """Frames come faster than anybody types. The connection is closed."""
+
+    code = "too_many_frames"
+    title = "Too many frames"
+    retryable = True
+
+
+class ConnectionIdle(InvocationError):
+    """Nothing was asked for as long as a connection may be idle, which `limit_s` tells. The session stays."""
+
+    code = "connection_idle"
+    title = "The connection was idle"
+
+
 class StreamUnavailable(InvocationError):
     """The broker or the stream store is out of reach. Nothing was started."""
 

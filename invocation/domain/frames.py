@@ -15,6 +15,27 @@ FIELDS = ("type", "input", "subject", "locale", "metadata", "turn")
 LENGTHS = {"subject": 200, "locale": 16, "turn": 36}
 
 
+AT_ONCE, A_SECOND = 20, 4
+"""A person's page sends a frame for each question and each stop."""
+
+
+@dataclass(slots=True)
+class Pace:
+    """How many frames a connection may still send: a bucket that fills by `A_SECOND` up to `AT_ONCE`."""
+
+    left: float = AT_ONCE
+    at_s: float = 0.0
+
+    def allows(self, *, now_s: float) -> bool:
+        """Count one frame at this moment of a monotonic clock; False once there are too many."""
+        self.left = min(float(AT_ONCE), self.left + (now_s - self.at_s) * A_SECOND)
+        self.at_s = now_s
+        if self.left < 1:
+            return False
+        self.left -= 1
+        return True
+
+
 class FrameType(StrEnum):
     TURN = "turn"
     CANCEL = "cancel"

@@ -58,6 +58,7 @@ class EventType(StrEnum):
     TURN_COMPLETED = "turn.completed"
     TURN_FAILED = "turn.failed"
     INPUT_REQUESTED = "input.requested"
+    RECONNECT = "reconnect"
     ERROR = "error"
 
 

@@ -21,6 +21,10 @@ def named(label: str) -> Endpoint:
     return found if found is not None else book.find(label)
 
 
+def known(label: str) -> Endpoint | None:
+    return declared.book().by_label.get(label)
+
+
 def callable_as(label: str, transport: Transport) -> Endpoint:
     """Return the endpoint for a call of this transport. Raises UnknownEndpoint, UnknownVersion, EndpointRetired or ModeMismatch."""
     return declared.book().find_for(label, transport)

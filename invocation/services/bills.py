@@ -38,6 +38,8 @@ class Bill:
     downshifts: list[Downshift] = field(default_factory=list)
     short: Spending = NONE
     """The most of the last call that the tenant's day refused."""
+    model_first_ms: int | None = None
+    """How long the first model that streamed was waited for: the model's share of a first delta."""
 
     def add(self, line: LedgerLine) -> None:
         self._open.append(line)
@@ -45,6 +47,11 @@ class Bill:
         self.cost_usd += line.cost_usd
         if line.model not in self.models:
             self.models.append(line.model)
+
+    def waited_for_model(self, seconds: float) -> None:
+        """Note the wait for a call's first token; the first call counts."""
+        if self.model_first_ms is None:
+            self.model_first_ms = round(seconds * 1000)
 
     @property
     def open_lines(self) -> Sequence[LedgerLine]:

@@ -135,7 +135,7 @@ class PaidModels:
                         reply = part
                         watch.whole(part)
                     else:
-                        watch.piece()
+                        self.bill.waited_for_model(watch.piece())
                         shown.append(part.text)
                         yield part
         except REFUSALS:

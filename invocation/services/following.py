@@ -19,6 +19,8 @@ from invocation.models import Turn
 from invocation.selectors.chat import ended_after
 
 HEARTBEAT_S = 2.0
+SPEAKS = LAST_EVENTS | {EventType.TURN_STARTED, EventType.DELTA}
+"""What ends a silence: neither a plan nor its progress is a word of the answer."""
 SETTLED_S = 0.15
 """A worker writes an end to PostgreSQL and then, within a few frames, to the log."""
 
@@ -61,12 +63,13 @@ class _Place:
         self._session_id = session_id
         self._last = after
         self._has_lost = False
-        self._silent_since = asyncio.get_running_loop().time()
+        self._silent_since = self._spoke_at = asyncio.get_running_loop().time()
+        """When the last delta came, and when that or a heartbeat did."""
 
     async def next(self, subscription: Subscription | None) -> AsyncGenerator[Event, None]:
         """Yield what comes next: an event that was told, or after a silence what was missed, or a heartbeat."""
         try:
-            async with asyncio.timeout(HEARTBEAT_S):
+            async with asyncio.timeout_at(self._spoke_at + HEARTBEAT_S):
                 event = await _told(subscription)
         except TimeoutError:
             async for missed in self._after_silence():
@@ -133,14 +136,16 @@ class _Place:
         before = self._last
         async for event in self.catch_up():
             yield event
-        if self._last == before:
-            waited = asyncio.get_running_loop().time() - self._silent_since
+        if self._last == before or asyncio.get_running_loop().time() - self._spoke_at >= HEARTBEAT_S:
+            self._spoke_at = asyncio.get_running_loop().time()
+            waited = self._spoke_at - self._silent_since
             yield self._passing(EventType.HEARTBEAT, {"waited_ms": round(waited * 1000)})
 
     def _passed(self, event: Event) -> Event:
         self._last = event.seq
         self._has_lost = self._has_lost and event.type not in LAST_EVENTS
-        self._silent_since = asyncio.get_running_loop().time()
+        if event.type in SPEAKS:
+            self._silent_since = self._spoke_at = asyncio.get_running_loop().time()
         return event
 
     def _passing(self, kind: EventType, data: Mapping[str, Any]) -> Event:

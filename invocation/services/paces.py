@@ -31,9 +31,11 @@ class Watch:
     _asked: float = field(default_factory=time.monotonic)
     _first: float | None = None
 
-    def piece(self) -> None:
+    def piece(self) -> float:
+        """Take note of a piece and return how many seconds the first one was waited for."""
         if self._first is None:
             self._first = time.monotonic()
+        return self._first - self._asked
 
     def whole(self, reply: Reply) -> None:
         """Learn from an answer that came to its end."""

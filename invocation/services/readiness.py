@@ -11,13 +11,14 @@ from django.db.migrations.executor import MigrationExecutor
 
 from invocation.gateways import reach
 from invocation.selectors import depth
+from invocation.services import departing
 
 READY = "ready"
 
 
 def check() -> Mapping[str, str]:
     """Return a word for each thing that the installation stands on: `ready`, or what is wrong with it."""
-    checks: Mapping[str, Callable[[], str]] = {"database": _database, "migrations": _migrations, "redis": _redis}
+    checks: Mapping[str, Callable[[], str]] = {"database": _database, "migrations": _migrations, "redis": _redis, "process": _process}
     return {name: ask() for name, ask in checks.items()}
 
 
@@ -45,6 +46,10 @@ def _migrations() -> str:
     except DatabaseError:
         return "unknown"
     return f"{len(waiting)} not applied: run `manage.py migrate`" if waiting else READY
+
+
+def _process() -> str:
+    return "leaving" if departing.is_under_way() else READY
 
 
 def _redis() -> str:

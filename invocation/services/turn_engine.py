@@ -217,6 +217,7 @@ class _Performance:
             "usage": {"input": bill.usage.input, "output": bill.usage.output},
             "cost_usd": float(bill.cost_usd),
             "first_delta_ms": self._since_receipt(carried.clock.first_delta_ms),
+            "model_first_ms": bill.model_first_ms,
             "duration_ms": self._since_receipt(carried.clock.elapsed_ms()),
             "model": ", ".join(bill.models),
             "downshifts": [each.as_json() for each in bill.downshifts],

@@ -30,6 +30,7 @@ class PlanAdmin(Audited):
         "in_flight_p1",
         "in_flight_p2",
         "in_flight_p3",
+        "connections",
         "requests_per_minute",
         "daily_tokens",
         "daily_usd",

@@ -22,13 +22,14 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PlanTerms:
-    """What a plan promises. `in_flight` has every class; None is no cap."""
+    """What a plan promises. `in_flight` has every class; None is no cap. `connections` are streams open at once."""
 
     name: str
     weight: int
     requests_per_minute: int
     in_flight: Mapping[PriorityClass, int | None]
     day: DayLimits = UNLIMITED
+    connections: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,6 +37,7 @@ class Plan(models.Model):
     in_flight_p1 = models.PositiveIntegerField(null=True, blank=True)
     in_flight_p2 = models.PositiveIntegerField(null=True, blank=True)
     in_flight_p3 = models.PositiveIntegerField(null=True, blank=True)
+    connections = models.PositiveIntegerField(null=True, blank=True, help_text="Streams open at once; empty is no cap.")
     requests_per_minute = models.PositiveIntegerField(validators=[MinValueValidator(1)])
     daily_tokens = models.PositiveBigIntegerField(null=True, blank=True)
     daily_usd = models.DecimalField(max_digits=12, decimal_places=2, null=True, blank=True, validators=[MinValueValidator(Decimal(0))])

@@ -44,7 +44,7 @@ def plan_terms(plan: Plan) -> PlanTerms:
         PriorityClass.P2: plan.in_flight_p2,
         PriorityClass.P3: plan.in_flight_p3,
     }
-    return PlanTerms(plan.name, plan.weight, plan.requests_per_minute, MappingProxyType(caps), _day_of(plan))
+    return PlanTerms(plan.name, plan.weight, plan.requests_per_minute, MappingProxyType(caps), _day_of(plan), plan.connections)
 
 
 def _day_of(plan: Plan) -> DayLimits:

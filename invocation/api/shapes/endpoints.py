@@ -9,6 +9,7 @@ from rest_framework import serializers
 from invocation.api.shapes.fields import JsonObject, MaybeJsonObject
 from invocation.domain.endpoints import Endpoint
 from invocation.domain.modes import Deadline, Mode, Transport
+from invocation.domain.sessions import OnDisconnect, OnDoubleSend
 
 
 class LimitsShape(serializers.Serializer[Any]):
@@ -44,6 +45,12 @@ class EndpointShape(serializers.Serializer[Any]):
     verification = serializers.CharField(help_text="How an answer is verified at least: `draft` or `buffer`.")
     may_wait = serializers.ListField(child=serializers.CharField())
     escape = MaybeJsonObject()
+    on_disconnect = serializers.ChoiceField(
+        choices=[str(each) for each in OnDisconnect], help_text="Chat: what becomes of a turn whose last reader left."
+    )
+    on_double_send = serializers.ChoiceField(
+        choices=[str(each) for each in OnDoubleSend], help_text="Chat: a question while the session still answers."
+    )
     sibling = serializers.CharField(allow_null=True, help_text="The endpoint that takes what is too long for this one.")
     successor = serializers.CharField(allow_null=True, help_text="Set when this version is retired.")
 
@@ -78,6 +85,8 @@ def shown(endpoint: Endpoint) -> dict[str, Any]:
         "verification": str(endpoint.floor),
         "may_wait": sorted(str(kind) for kind in endpoint.may_wait),
         "escape": {"text": hatch.text, "offer": hatch.offer} if hatch else None,
+        "on_disconnect": str(endpoint.on_disconnect),
+        "on_double_send": str(endpoint.on_double_send),
         "sibling": endpoint.sibling,
         "successor": endpoint.successor,
     }

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from invocation.domain.errors import BodyTooLarge, InputInvalid
-from invocation.domain.frames import MOST_BYTES, FrameType, parse_frame
+from invocation.domain.frames import A_SECOND, AT_ONCE, MOST_BYTES, FrameType, Pace, parse_frame
 
 
 def test_an_acceptance_names_its_turn() -> None:
@@ -72,3 +72,11 @@ def test_whatever_is_sent_is_a_frame_or_a_typed_refusal(raw: bytes) -> None:
     except (InputInvalid, BodyTooLarge) as refused:
         outcome = refused.code
     assert outcome in {*FrameType, InputInvalid.code, BodyTooLarge.code}
+
+
+def test_frames_may_come_in_a_burst_and_then_at_a_persons_pace() -> None:
+    pace = Pace(at_s=100.0)
+
+    assert [pace.allows(now_s=100.0) for _ in range(AT_ONCE + 1)] == [True] * AT_ONCE + [False]
+    assert [pace.allows(now_s=101.0) for _ in range(A_SECOND + 1)] == [True] * A_SECOND + [False]
+    assert all(pace.allows(now_s=102.0 + number / A_SECOND) for number in range(100))

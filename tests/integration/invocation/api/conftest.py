@@ -11,6 +11,7 @@ from pytest_django import Settings
 
 from invocation.gateways import declared, streams
 from invocation.selectors import estimates
+from invocation.services import connections as open_streams
 from quota.gateways import connection
 from tests.integration.invocation.api.calling import Account, open_account
 
@@ -47,6 +48,7 @@ async def on_this_loop() -> AsyncIterator[None]:
     yield
     await sync_to_async(connections.close_all)()
     await streams.aclose()
+    await open_streams.aclose()
     await connection.aclose()
 
 

@@ -28,7 +28,7 @@ def test_an_installation_is_ready_when_what_it_stands_on_is(db: None, now: datet
     assert told.status_code == 200
     assert told.json() == {
         "status": "ready",
-        "checks": {"database": "ready", "migrations": "ready", "redis": "ready"},
+        "checks": {"database": "ready", "migrations": "ready", "redis": "ready", "process": "ready"},
         "workers": {"p0": 0, "p1": 1, "p2": 0, "p3": 0},
     }
 

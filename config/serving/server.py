@@ -1,0 +1,113 @@
+"""daphne's server, taught three things: to let an application wait for a slow reader, to bound what comes in, and to leave in order."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from daphne.server import Server  # first: it installs Twisted's reactor on the event loop
+from twisted.internet import defer
+
+from config.env import env
+from config.serving import gate
+from config.serving.gate import Gate
+from config.serving.inbox import Inbox
+from invocation.services import departing
+
+STALLED_S = 30.0
+"""A reader that takes nothing for so long is cut off; its turn goes on, and it may resume."""
+TOO_MUCH = 1008
+LAST_S = 1.0
+"""For what was cancelled to let go of what it held."""
+STANDARD = range(1001, 1015)
+"""The registered close codes, which autobahn sends only by its inner method."""
+EVENT_STREAM = b"text/event-stream"
+Message = Mapping[str, Any]
+
+
+class WebServer(Server):  # type: ignore[misc]
+    """One web process."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._ports: list[Any] = []
+
+    def listen_success(self, port: Any) -> None:
+        self._ports.append(port)
+        super().listen_success(port)
+
+    def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
+        """Start the application of a connection; frames reach it through a bounded inbox."""
+        queue = super().create_application(protocol, scope)
+        if queue is None or scope["type"] != "websocket":
+            return queue
+        protocol.gate = gate.before_socket(protocol.transport)
+        return Inbox(queue, lambda: protocol.sendCloseFrame(code=TOO_MUCH))
+
+    async def handle_reply(self, protocol: Any, message: Message) -> None:
+        """Write what the application says, and return when the connection can take more: that is ASGI's back-pressure."""
+        if message["type"] == "http.response.start" and _is_stream(message) and self._is_connected(protocol):
+            protocol.gate = gate.before_stream(protocol)
+        if message["type"] == "http.response.body" and not message.get("more_body") and _gate(protocol):
+            protocol.unregisterProducer()
+            protocol.gate = None
+        if message["type"] == "websocket.close" and message.get("code") in STANDARD and protocol.state == protocol.STATE_OPEN:
+            protocol.sendCloseFrame(code=message["code"])
+        else:
+            await super().handle_reply(protocol, message)
+        held = _gate(protocol)
+        if held is not None and held.is_shut and not await held.opened(within_s=STALLED_S):
+            _cut_off(protocol)
+
+    def kill_all_applications(self) -> Any:
+        """Leave: say so, let go of the port, send every stream elsewhere, wait for the rest; then end what is left.
+
+        Twisted calls this before it shuts down (SIGTERM, SIGINT) and waits for the answer.
+        """
+        return defer.Deferred.fromFuture(asyncio.ensure_future(self._leave()))
+
+    async def _leave(self) -> None:
+        departing.announce()
+        await asyncio.sleep(env.unready_s)
+        for port in self._ports:
+            await defer.maybeDeferred(port.stopListening).asFuture(asyncio.get_running_loop())
+        departing.send_away()
+        await self._rest(within_s=env.drain_s)
+        await self._end()
+
+    async def _rest(self, *, within_s: float) -> None:
+        """Return when every application has ended, or after `within_s`."""
+        until = time.monotonic() + within_s
+        while (left := self._under_way()) and time.monotonic() < until:
+            await asyncio.wait(left, timeout=until - time.monotonic())
+
+    async def _end(self) -> None:
+        left = self._under_way()
+        for application in left:
+            application.cancel()
+        if left:
+            await asyncio.wait(left, timeout=LAST_S)
+        await departing.last_words()
+
+    def _under_way(self) -> list[asyncio.Future[None]]:
+        found = (details.get("application_instance") for details in self.connections.values())
+        return [application for application in found if application is not None and not application.done()]
+
+    def _is_connected(self, protocol: Any) -> bool:
+        return protocol in self.connections and "disconnected" not in self.connections[protocol] and protocol.channel is not None
+
+
+def _is_stream(message: Message) -> bool:
+    return any(name.lower() == b"content-type" and value.startswith(EVENT_STREAM) for name, value in message.get("headers", ()))
+
+
+def _gate(protocol: Any) -> Gate | None:
+    return cast("Gate | None", getattr(protocol, "gate", None))
+
+
+def _cut_off(protocol: Any) -> None:
+    channel: Any = getattr(protocol, "channel", None)
+    abort: Callable[[], None] = (channel or protocol).transport.abortConnection
+    abort()

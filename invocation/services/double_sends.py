@@ -1,0 +1,102 @@
+"""A question while the session still answers: by the endpoint's policy it is refused, waits for the end, or takes the turn's place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from uuid import UUID
+
+from invocation.domain.errors import SessionBusy, StaleMove
+from invocation.domain.sessions import OnDoubleSend
+from invocation.gateways.database import off_loop
+from invocation.selectors.chat import has_open_turn
+from invocation.services import chatting
+from invocation.services.turns import Opened, Opening
+
+MOST_WAITING = 2
+"""Questions of one session that wait in one web process; a person who sends more is refused."""
+LOOK_S = 0.05
+
+_waiting: Counter[UUID] = Counter()
+_turns: dict[UUID, asyncio.Lock] = {}
+
+
+async def ask(opening: Opening, *, now: datetime) -> Opened:
+    """Open a turn as chatting.ask does, where a session that still answers is a matter of policy.
+
+    The turn's budget counts from `now`, waiting included; who would not be answered within it
+    is refused (SessionBusy) when that is sure.
+    """
+    return await _POLICIES[opening.endpoint.on_double_send](opening, now)
+
+
+async def _refuse(opening: Opening, now: datetime) -> Opened:
+    return await chatting.ask(opening, now=now)
+
+
+async def _wait(opening: Opening, now: datetime) -> Opened:
+    """Ask; while the session is busy wait in line, as long as an answer of the usual length still fits the budget."""
+    if opening.session_id is None:
+        return await chatting.ask(opening, now=now)
+    async with _in_line(opening.session_id):
+        return await _once_free(opening, now)
+
+
+async def _replace(opening: Opening, now: datetime) -> Opened:
+    """Ask; a turn that is in the way is stopped first, and its last event comes before the new turn's first."""
+    try:
+        return await chatting.ask(opening, now=now)
+    except SessionBusy:
+        if opening.session_id is None:
+            raise
+        with suppress(StaleMove):
+            await off_loop(chatting.stop, opening.tenant_id, opening.session_id, now=now)
+        return await _once_free(opening, now)
+
+
+async def _once_free(opening: Opening, now: datetime) -> Opened:
+    """Ask again until the session is free. Raises SessionBusy once a usual answer would not fit the rest of the budget."""
+    clock = asyncio.get_running_loop().time
+    spare = opening.endpoint.budgets.whole - opening.endpoint.estimate(opening.input).duration
+    end = clock() + spare.total_seconds()
+    while True:
+        try:
+            return await chatting.ask(opening, now=now)
+        except SessionBusy:
+            if opening.session_id is None or clock() >= end:
+                raise
+        await _free(opening.session_id, by=end)
+
+
+async def _free(session_id: UUID, *, by: float) -> None:
+    """Return when the session has no open turn, or at that moment of the loop's clock."""
+    clock = asyncio.get_running_loop().time
+    while clock() < by:
+        if not await off_loop(has_open_turn, session_id):
+            return
+        await asyncio.sleep(LOOK_S)
+
+
+@asynccontextmanager
+async def _in_line(session_id: UUID) -> AsyncIterator[None]:
+    """Let the questions of a session pass in the order of their coming. Raises SessionBusy when too many wait."""
+    if _waiting[session_id] >= MOST_WAITING:
+        raise SessionBusy(f"{MOST_WAITING} questions of session {session_id} wait already.", retry_after=timedelta(seconds=1))
+    _waiting[session_id] += 1
+    try:
+        async with _turns.setdefault(session_id, asyncio.Lock()):
+            yield
+    finally:
+        _waiting[session_id] -= 1
+        if not _waiting[session_id]:
+            del _waiting[session_id]
+            _turns.pop(session_id, None)
+
+
+_POLICIES: Mapping[OnDoubleSend, Callable[[Opening, datetime], Awaitable[Opened]]] = MappingProxyType(
+    {OnDoubleSend.REJECT: _refuse, OnDoubleSend.ENQUEUE: _wait, OnDoubleSend.REPLACE: _replace}
+)

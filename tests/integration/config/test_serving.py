@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+from websockets.exceptions import ConnectionClosedError
+from websockets.sync.client import connect
+
+from config.supervisor.ending import until
+from tests.installation import ROOT, free_port
+from tests.integration.config.serving import SOON
+
+MOST = 1024 * 1024
+"""Far above what the server's, the kernel's and the reader's buffers hold together, far below the torrent's 80 MB."""
+
+
+@dataclass(frozen=True)
+class Torrent:
+    """A web process that pours, and where it writes down how much."""
+
+    port: int
+    told: Path
+    process: subprocess.Popen[bytes]
+
+    @property
+    def poured(self) -> int:
+        text = self.told.read_text() if self.told.exists() else ""
+        return int(text or 0)
+
+    @property
+    def resident(self) -> int:
+        return int(psutil.Process(self.process.pid).memory_info().rss)
+
+
+@pytest.fixture
+def torrent(tmp_path: Path) -> Iterator[Torrent]:
+    port, told = free_port(), tmp_path / "poured"
+    words = [sys.executable, "-m", "tests.integration.config.torrent", str(port), str(told)]
+    with subprocess.Popen(words, cwd=ROOT, env=os.environ) as process:
+        assert until(lambda: _listens(port), patience=SOON)
+        yield Torrent(port, told, process)
+        process.kill()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+HANDSHAKE = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+
+
+@pytest.mark.parametrize("headers", ["", HANDSHAKE], ids=["sse", "websocket"])
+def test_an_application_waits_for_a_reader_of_one_byte_a_second(torrent: Torrent, headers: str) -> None:
+    before = torrent.resident
+    with socket.socket() as reader:
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_048)
+        reader.connect(("127.0.0.1", torrent.port))
+        reader.sendall(f"GET / HTTP/1.1\r\nHost: x\r\n{headers}\r\n".encode())
+        assert until(lambda: torrent.poured > 0, patience=SOON)
+        for _ in range(3):
+            time.sleep(1)
+            assert reader.recv(1)
+
+        assert 0 < torrent.poured < MOST
+        assert torrent.resident - before < 2 * MOST
+
+
+@pytest.mark.parametrize("headers", ["", HANDSHAKE], ids=["sse", "websocket"])
+def test_a_reader_that_catches_up_is_sent_all(torrent: Torrent, headers: str) -> None:
+    with socket.create_connection(("127.0.0.1", torrent.port)) as reader:
+        reader.sendall(f"GET / HTTP/1.1\r\nHost: x\r\n{headers}\r\n".encode())
+        time.sleep(0.5)
+        read = 0
+        while read < 4 * MOST and (piece := reader.recv(65_536)):
+            read += len(piece)
+
+    assert read >= 4 * MOST
+
+
+def test_a_sender_of_frames_that_nobody_reads_is_closed(torrent: Torrent) -> None:
+    with connect(f"ws://127.0.0.1:{torrent.port}/", compression=None, max_size=None) as sender:
+        for _ in range(80):
+            sender.send("x")
+        with suppress(ConnectionClosedError):
+            for _ in sender:
+                continue
+
+    assert sender.close_code == 1008
+
+
+def test_a_message_beyond_all_limits_is_closed_as_too_big() -> None:
+    from config.serving.command import MESSAGE_BYTES, WebCommand  # it imports Twisted's reactor
+
+    given = WebCommand().parser.parse_args(["application"])
+
+    assert (given.websocket_max_message_size, given.websocket_max_frame_size) == (MESSAGE_BYTES, MESSAGE_BYTES)
+
+
+def test_a_handshake_beyond_all_limits_is_refused(torrent: Torrent) -> None:
+    with socket.create_connection(("127.0.0.1", torrent.port)) as reader:
+        reader.sendall(f"GET / HTTP/1.1\r\nHost: x\r\n{HANDSHAKE}X-Long: {'x' * 20_000}\r\n\r\n".encode())
+        told = reader.recv(1_024)
+
+    assert b" 101 " not in told
+    assert torrent.poured == 0

@@ -1,0 +1,46 @@
+"""A web process whose application says as much as it is let, and writes down how many bytes it got rid of; run by test_serving."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from config.serving.server import WebServer
+
+PIECE = b"x" * 4_096
+
+
+class Torrent:
+    """An ASGI application: the same torrent as Server-Sent Events, as plain text, and over a WebSocket."""
+
+    def __init__(self, told: Path) -> None:
+        self._told = told
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.accept"})
+            await self._pour(send, {"type": "websocket.send", "bytes": PIECE})
+        else:
+            headers = [(b"content-type", b"text/event-stream")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await self._pour(send, {"type": "http.response.body", "body": PIECE, "more_body": True})
+
+    async def _pour(self, send: Any, message: dict[str, Any]) -> None:
+        for number in range(1, 20_000):
+            await send(message)
+            self._told.write_text(str(number * len(PIECE)))
+
+
+def main(port: str, told: str) -> None:
+    WebServer(Torrent(Path(told)), endpoints=[f"tcp:port={port}:interface=127.0.0.1"], verbosity=0).run()
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    import django
+
+    django.setup()
+    main(*sys.argv[1:])

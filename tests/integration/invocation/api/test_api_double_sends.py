@@ -1,0 +1,151 @@
+"""A question while the session still answers, and a reader that leaves: what the endpoint's policy makes of it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from pytest_django import Settings
+
+from invocation.domain.endpoints import Endpoint, Estimate
+from invocation.domain.errors import SessionBusy
+from invocation.domain.modes import Transport
+from invocation.domain.sessions import OnDisconnect, OnDoubleSend
+from invocation.domain.turns import TurnState
+from invocation.gateways import streams
+from invocation.gateways.database import off_loop
+from invocation.models import Turn
+from invocation.selectors import endpoints
+from invocation.services import abandoned, chatting, double_sends
+from invocation.services.turns import Opened, Opening
+from tests.integration.invocation.api.calling import Account, open_account
+from tests.integration.invocation.rows import a_process
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("on_this_loop")]
+
+
+@pytest.fixture
+def caller(transactional_db: None) -> Account:
+    a_process("p0", now=datetime.now(UTC) + timedelta(seconds=60))
+    return open_account()
+
+
+def chat(policy: OnDoubleSend, **terms: Any) -> Endpoint:
+    quick = Estimate(duration=timedelta(seconds=1), tokens=1)
+    return replace(endpoints.callable_as("chat@1", Transport.SESSION), on_double_send=policy, estimate=lambda _: quick, **terms)
+
+
+async def ask(account: Account, endpoint: Endpoint, session_id: UUID | None = None) -> Opened:
+    opening = Opening(tenant_id=account.tenant_id, endpoint=endpoint, input={"text": "?"}, session_id=session_id)
+    return await double_sends.ask(opening, now=datetime.now(UTC))
+
+
+async def stop(account: Account, session_id: UUID) -> None:
+    await off_loop(chatting.stop, account.tenant_id, session_id, now=datetime.now(UTC))
+
+
+def states(session_id: UUID) -> list[str]:
+    return list(Turn.objects.filter(session_id=session_id).order_by("number").values_list("state", flat=True))
+
+
+async def test_by_default_a_second_question_is_refused(caller: Account) -> None:
+    endpoint = endpoints.callable_as("chat@1", Transport.SESSION)
+    first = await ask(caller, endpoint)
+
+    with pytest.raises(SessionBusy):
+        await ask(caller, endpoint, first.session_id)
+
+
+async def test_a_question_that_replaces_stops_the_first(caller: Account) -> None:
+    endpoint = chat(OnDoubleSend.REPLACE)
+    first = await ask(caller, endpoint)
+    second = await ask(caller, endpoint, first.session_id)
+
+    assert second.session_id == first.session_id
+    assert await off_loop(states, first.session_id) == [TurnState.CANCELLED, TurnState.QUEUED]
+
+
+async def test_questions_that_wait_are_asked_in_their_order_and_their_budget_runs(caller: Account) -> None:
+    endpoint = chat(OnDoubleSend.ENQUEUE)
+    first = await ask(caller, endpoint)
+    began = datetime.now(UTC)
+    waiting = asyncio.create_task(ask(caller, endpoint, first.session_id))
+    await asyncio.sleep(0.3)
+    before = await off_loop(states, first.session_id)
+    await stop(caller, first.session_id)
+    second = await waiting
+
+    assert before == [TurnState.QUEUED]
+    assert await off_loop(states, first.session_id) == [TurnState.CANCELLED, TurnState.QUEUED]
+    assert second.deadline - began < endpoint.budgets.whole + timedelta(seconds=0.2)
+
+
+async def test_only_so_many_questions_wait(caller: Account) -> None:
+    endpoint = chat(OnDoubleSend.ENQUEUE)
+    first = await ask(caller, endpoint)
+    waiting = [asyncio.create_task(ask(caller, endpoint, first.session_id)) for _ in range(double_sends.MOST_WAITING)]
+    await asyncio.sleep(0.1)
+
+    with pytest.raises(SessionBusy, match="wait already"):
+        await ask(caller, endpoint, first.session_id)
+    for task in waiting:
+        task.cancel()
+    await asyncio.wait(waiting)
+    assert not double_sends._waiting
+    assert not double_sends._turns
+
+
+async def test_a_question_that_would_not_be_answered_in_time_is_refused(caller: Account) -> None:
+    endpoint = chat(OnDoubleSend.ENQUEUE, whole=timedelta(seconds=1.3))
+    first = await ask(caller, chat(OnDoubleSend.ENQUEUE))
+
+    with pytest.raises(SessionBusy):
+        await ask(caller, endpoint, first.session_id)
+
+
+async def left(account: Account, session_id: UUID, policy: OnDisconnect) -> list[str]:
+    endpoint = replace(chat(OnDoubleSend.REJECT), on_disconnect=policy)
+    abandoned.left(endpoint, account.tenant_id, session_id)
+    await asyncio.wait([*abandoned._waiting])
+    return await off_loop(states, session_id)
+
+
+@pytest.fixture
+def soon(settings: Settings) -> None:
+    settings.COMES_BACK_S = 0.1
+
+
+@pytest.mark.usefixtures("soon")
+async def test_a_turn_whose_reader_left_goes_on_or_is_stopped(caller: Account) -> None:
+    first, second = [await ask(caller, chat(OnDoubleSend.REJECT)) for _ in range(2)]
+
+    assert await left(caller, first.session_id, OnDisconnect.CONTINUE) == [TurnState.QUEUED]
+    assert await left(caller, second.session_id, OnDisconnect.CANCEL) == [TurnState.CANCELLED]
+
+
+@pytest.mark.usefixtures("soon")
+async def test_a_turn_that_somebody_else_follows_goes_on(caller: Account) -> None:
+    first = await ask(caller, chat(OnDoubleSend.REJECT))
+    await streams.hub().subscribe(str(first.session_id))
+
+    assert await left(caller, first.session_id, OnDisconnect.CANCEL) == [TurnState.QUEUED]
+
+
+@pytest.mark.usefixtures("soon")
+async def test_a_turn_that_ended_meanwhile_is_left_alone(caller: Account) -> None:
+    first = await ask(caller, chat(OnDoubleSend.REJECT))
+    await stop(caller, first.session_id)
+
+    assert await left(caller, first.session_id, OnDisconnect.CANCEL) == [TurnState.CANCELLED]
+
+
+@pytest.mark.usefixtures("soon")
+async def test_where_nobody_can_say_who_follows_the_turn_goes_on(caller: Account, settings: Settings) -> None:
+    first = await ask(caller, chat(OnDoubleSend.REJECT))
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+
+    assert await left(caller, first.session_id, OnDisconnect.CANCEL) == [TurnState.QUEUED]
