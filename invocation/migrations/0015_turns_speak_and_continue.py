@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('invocation', '0011_budgets'),
+        ('invocation', '0012_short_days'),
     ]
 
     operations = [
