@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from uuid import UUID
 
 from invocation.domain.rounds import START, Place, Room, kept, shares
 from invocation.models.admission import HoldScope
 from invocation.selectors import admission as seen
 from invocation.selectors.admission import Scene
-from invocation.services import lifecycle
+from invocation.services import lifecycle, searching
+from invocation.services.searching import Spots
 from quota.domain.callers import PlanTerms
 from quota.domain.classes import PriorityClass
 
+NOWHERE: Spots = MappingProxyType({})
 TENANTS_A_ROUND = 64
 MOST_A_ROUND = 256
-FAR = 10_000
-"""How far a tenant's queue is searched behind jobs that are held; without a hold nothing is searched."""
 
 # The first jobs of each tenant, as many as its share; in ring order, as many of each as its weight, before it is anybody's second turn.
 PICK = """
@@ -28,13 +29,11 @@ FROM unnest(%(tenants)s::uuid[], %(shares)s::int[], %(weights)s::int[], %(had)s:
     AS share (tenant_id, most, weight, had, seat)
 CROSS JOIN LATERAL (
     SELECT job.id, job.attempt, job.is_alone, row_number() OVER () AS place FROM (
-        SELECT near.id, near.attempt, near.is_alone, near.endpoint, near.agent FROM invocation_job AS near
+        SELECT near.id, near.attempt, near.is_alone FROM invocation_job AS near
         WHERE near.state = 'queued' AND NOT near.is_behind
           AND near.priority_class = %(class)s AND near.tenant_id = share.tenant_id
-        ORDER BY near.rank, near.id LIMIT share.most + %(far)s
+        ORDER BY near.rank, near.id LIMIT share.most
     ) AS job
-    WHERE NOT job.endpoint = ANY(%(endpoints)s::text[]) AND NOT job.agent = ANY(%(agents)s::text[])
-    LIMIT share.most
 ) AS picked
 ORDER BY (share.had + picked.place - 1) / share.weight, share.seat, picked.place LIMIT %(most)s
 """
@@ -72,6 +71,8 @@ class Admitted:
     """How many share them: as many messages, so that none has to pass on what fits another."""
     is_short: bool = False
     """Slots, or a tenant's cap, ran out: somebody may be waiting for a run to end."""
+    spots: Spots = field(default_factory=dict)
+    """Where the search past held jobs goes on in the next round, by tenant."""
     passed_by: tuple[UUID, ...] = ()
     """Of those who have just submitted, whoever had no seat; they have one in the next round."""
 
@@ -109,6 +110,7 @@ def admit(
     place: Place,
     now: datetime,
     fresh: Sequence[UUID] = (),
+    spots: Spots = NOWHERE,
 ) -> Admitted:
     """Admit as many jobs of a class as slots are free, round-robin over tenants from where the last round ended, each up to its weight.
 
@@ -120,7 +122,7 @@ def admit(
     """
     free = min(scene.free, MOST_A_ROUND)
     if free == 0 or priority_class in scene.held[HoldScope.CLASS]:
-        return Admitted(priority_class, place=place, is_short=bool(scene.waiting), passed_by=tuple(fresh))
+        return Admitted(priority_class, place=place, is_short=bool(scene.waiting), spots=spots, passed_by=tuple(fresh))
     rooms = [_room(tenant, priority_class, terms[tenant], scene) for tenant in scene.waiting if _may_run(tenant, scene, terms)]
     common = min(free, max(0, scene.free - kept(scene.slots)))
     given = shares(rooms, free=common)
@@ -129,12 +131,12 @@ def admit(
     early, late = new[:half], tuple(new[half:])
     seats = [_Seat(tenant, given.get(tenant, 1), 1) for tenant in early] + [seat for seat in ring if seat.tenant not in early]
     most = min(free, common + len(early))
-    picked = _take(priority_class, seats, scene, most=most, now=now) if seats else []
+    picked, gone_on = _take(priority_class, seats, scene, spots, most=most, now=now) if seats else ([], spots)
     is_full = len(picked) >= scene.free - kept(scene.slots)
     more = not is_full and (len(picked) == most or len(scene.waiting) == TENANTS_A_ROUND or _cut(picked, seats))
     went_to = _went_to(picked, ring, scene, place, most=most)
     is_short = is_full or _at_cap(picked, rooms)
-    return Admitted(priority_class, picked, went_to, more, scene.processes, is_short, late, frozenset(early))
+    return Admitted(priority_class, picked, went_to, more, scene.processes, is_short, gone_on, late, frozenset(early))
 
 
 def _at_cap(picked: Sequence[Picked], rooms: Sequence[Room]) -> bool:
@@ -172,21 +174,31 @@ def _room(tenant: UUID, priority_class: PriorityClass, terms: PlanTerms, scene: 
     return Room(tenant, terms.weight, None if cap is None else max(0, cap - scene.in_flight[tenant]))
 
 
-def _take(priority_class: PriorityClass, seats: Sequence[_Seat], scene: Scene, *, most: int, now: datetime) -> list[Picked]:
-    endpoints, agents = scene.held[HoldScope.ENDPOINT], scene.held[HoldScope.AGENT]
-    found = lifecycle.admit(
-        PICK,
-        {
-            "tenants": [seat.tenant for seat in seats],
-            "shares": [seat.most for seat in seats],
-            "weights": [seat.weight for seat in seats],
-            "had": [seat.had for seat in seats],
-            "class": str(priority_class),
-            "endpoints": list(endpoints),
-            "agents": list(agents),
-            "far": FAR if endpoints or agents else 0,
-            "most": most,
-        },
-        now=now,
-    )
-    return [Picked(*row) for row in found]
+def _take(
+    priority_class: PriorityClass, seats: Sequence[_Seat], scene: Scene, spots: Spots, *, most: int, now: datetime
+) -> tuple[list[Picked], Spots]:
+    """Admit the first jobs of each seat that are not held; return them and where the search past held ones goes on."""
+    word, endpoints, agents = str(priority_class), scene.held[HoldScope.ENDPOINT], scene.held[HoldScope.AGENT]
+    tenants = [seat.tenant for seat in seats]
+    shares = {
+        "shares": [seat.most for seat in seats],
+        "weights": [seat.weight for seat in seats],
+        "had": [seat.had for seat in seats],
+        "most": most,
+    }
+    if not endpoints and not agents:
+        found = lifecycle.admit(PICK, {**shares, "tenants": tenants, "class": word}, now=now)
+        return [Picked(*row) for row in found], NOWHERE
+    ahead = searching.went_on(tenants, spots, word)
+    past = {"front": searching.FRONT, "endpoints": list(endpoints), "agents": list(agents)}
+    found = lifecycle.admit(searching.PICK, {**shares, **past, **searching.given(tenants, spots, word)}, now=now)
+    picked = [Picked(*row) for row in found]
+    return picked, _searched(spots, ahead, seats, picked)
+
+
+def _searched(spots: Spots, ahead: Spots, seats: Sequence[_Seat], picked: Sequence[Picked]) -> Spots:
+    """Let the search of whoever got less than its share go on; where more may lie in this stretch it stays."""
+    got = Counter(each.tenant for each in picked)
+    lacking = {seat.tenant for seat in seats if got[seat.tenant] < seat.most}
+    kept = {tenant: spot for tenant, spot in spots.items() if tenant not in lacking}
+    return {**kept, **{tenant: spot for tenant, spot in ahead.items() if tenant in lacking}}

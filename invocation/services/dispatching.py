@@ -18,6 +18,7 @@ from invocation.gateways.presence import own_connection
 from invocation.services import admission
 from invocation.services.endings import DISPATCHED_CLASSES
 from invocation.services.mending import Mender
+from invocation.services.searching import Spots
 from quota.domain.callers import PlanTerms
 from quota.domain.classes import PriorityClass
 from quota.selectors import terms_of
@@ -44,6 +45,7 @@ class Dispatcher:
     def __init__(self) -> None:
         self._stopping = threading.Event()
         self._places: dict[str, Place] = {}
+        self._spots: dict[str, Spots] = {}
         self._terms: dict[UUID, tuple[float, PlanTerms | None]] = {}
         self._looked = float("-inf")
         self._short: frozenset[str] = frozenset()
@@ -113,8 +115,10 @@ class Dispatcher:
             now, place = datetime.now(UTC), self._places.get(priority_class, START)
             scene = admission.look(priority_class, place=place, now=now)
             terms = self._known_terms([*scene.waiting, *new]) if scene.free else {}
-            admitted = admission.admit(priority_class, scene, terms=terms, place=place, now=now, fresh=list(dict.fromkeys(new)))
-            self._places[priority_class] = admitted.place
+            spots = self._spots.get(priority_class, admission.NOWHERE)
+            newcomers = list(dict.fromkeys(new))
+            admitted = admission.admit(priority_class, scene, terms=terms, place=place, now=now, fresh=newcomers, spots=spots)
+            self._places[priority_class], self._spots[priority_class] = admitted.place, admitted.spots
             self._send(admitted)
             count, more, new = count + len(admitted.picked), admitted.more, list(admitted.passed_by)
             fruitless = 0 if admitted.picked else fruitless + 1

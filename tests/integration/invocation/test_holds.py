@@ -24,7 +24,7 @@ from invocation.gateways import declared
 from invocation.gateways.presence import Presence
 from invocation.models import Hold, Job
 from invocation.models.admission import HoldScope
-from invocation.services import admission, dispatching, holds, schedules, turns
+from invocation.services import admission, dispatching, holds, schedules, searching, turns
 from invocation.services.turns import Opening
 from quota.domain.classes import PriorityClass
 from quota.selectors import terms_of_tenants
@@ -70,6 +70,74 @@ def test_a_held_endpoint_does_not_hold_up_the_same_tenants_others(db: None) -> N
     hold("endpoint", tenant)
 
     assert admitted() == [free]
+
+
+@pytest.fixture
+def short_sighted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A round looks at few jobs, so that few are many."""
+    monkeypatch.setattr(searching, "FRONT", 2)
+    monkeypatch.setattr(searching, "STRETCH", 4)
+
+
+def rounds(count: int) -> list[list[UUID]]:
+    """Return what each of so many rounds admits, each going on where the one before ended."""
+    found, spots = [], admission.NOWHERE
+    for _ in range(count):
+        scene = admission.look(PriorityClass.P1, place=START, now=NOW)
+        given = admission.admit(PriorityClass.P1, scene, terms=terms_of_tenants(), place=START, now=NOW, spots=spots)
+        spots = given.spots
+        found.append([each.job_id for each in given.picked])
+    return found
+
+
+def test_no_number_of_held_jobs_hides_what_lies_behind_them_for_ever(db: None, short_sighted: None) -> None:
+    tenant = a_tenant()
+    a_process(slots=1)
+    for _ in range(30):
+        a_job(tenant_id=tenant)
+    deep = a_job(tenant_id=tenant, endpoint="refund@1").pk
+    for _ in range(10):
+        a_job(tenant_id=tenant)
+    hold("endpoint", tenant)
+    found = rounds(12)
+
+    assert [each for each in found if each] == [[deep]]
+    assert found.index([deep]) == 7
+
+
+def test_the_search_begins_anew_at_the_queues_end_and_what_becomes_ready_in_front_is_seen_at_once(db: None, short_sighted: None) -> None:
+    tenant = a_tenant()
+    a_process(slots=1)
+    for _ in range(30):
+        a_job(tenant_id=tenant)
+    hold("endpoint", tenant)
+    spots = {tenant: searching.Spot(1, max(Job.objects.values_list("pk", flat=True)))}
+    scene = admission.look(PriorityClass.P1, place=START, now=NOW)
+    ended = admission.admit(PriorityClass.P1, scene, terms=terms_of_tenants(), place=START, now=NOW, spots=spots)
+    resumed = a_job(tenant_id=tenant, endpoint="refund@1", rank=0).pk
+    scene = admission.look(PriorityClass.P1, place=START, now=NOW)
+    seen = admission.admit(PriorityClass.P1, scene, terms=terms_of_tenants(), place=START, now=NOW, spots=spots)
+
+    assert (ended.picked, ended.spots) == ([], {})
+    assert [each.job_id for each in seen.picked] == [resumed]
+
+
+def test_where_nothing_is_held_nothing_is_searched(db: None, short_sighted: None) -> None:
+    tenant = a_tenant()
+    a_process(slots=1)
+    a_job(tenant_id=tenant)
+
+    assert (
+        admission.admit(
+            PriorityClass.P1,
+            admission.look(PriorityClass.P1, place=START, now=NOW),
+            terms=terms_of_tenants(),
+            place=START,
+            now=NOW,
+            spots={tenant: searching.Spot(1, uuid4())},
+        ).spots
+        == {}
+    )
 
 
 def test_what_runs_runs_on(db: None) -> None:

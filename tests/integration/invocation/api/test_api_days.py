@@ -57,6 +57,16 @@ def test_spent_tokens_are_refused_by_their_own_name(limited: Account) -> None:
     assert (problem["limit"], problem["used"]) == (1_000, 1_000)
 
 
+def test_what_no_day_of_the_plan_has_room_for_is_refused_and_the_limit_is_named(limited: Account) -> None:
+    Plan.objects.filter(name="a-dollar").update(daily_tokens=1)
+    plans.forget()
+    problem = refusal(limited.api.post("/v1/jobs", BODY, format="json"), status=422, code="larger_than_day")
+
+    assert problem["limit"] == 1 < problem["found"]
+    assert "retry_after_s" not in problem
+    assert not Job.objects.exists()
+
+
 def test_batches_and_firings_are_new_work_too(limited: Account) -> None:
     created = limited.api.post("/v1/schedules", SCHEDULE, format="json")
     assert created.status_code == 201
