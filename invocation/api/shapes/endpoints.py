@@ -77,7 +77,7 @@ def shown(endpoint: Endpoint) -> dict[str, Any]:
         "deadline": str(terms.deadline),
         "verification": str(endpoint.floor),
         "may_wait": sorted(str(kind) for kind in endpoint.may_wait),
-        "escape": {"text": hatch.text, "offer": hatch.offer} if hatch else None,
+        "escape": {"text": hatch.text, "offer": hatch.offer, "withdrawn": hatch.withdrawn} if hatch else None,
         "sibling": endpoint.sibling,
         "successor": endpoint.successor,
     }
