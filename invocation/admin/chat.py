@@ -101,7 +101,9 @@ class TurnAdmin(TenantsRecord):
 def _timed(turns: QuerySet[Turn]) -> QuerySet[Turn]:
     """Add the first delta's time of the attempt that ended each turn."""
     runs = RunRecord.objects.filter(source_id=OuterRef("pk"), attempt=OuterRef("attempt"))
-    return turns.annotate(first_delta_ms=Subquery(runs.values("first_delta_ms")[:1]), session_key=F("session_id"))
+    return turns.select_related("continuation").annotate(
+        first_delta_ms=Subquery(runs.values("first_delta_ms")[:1]), session_key=F("session_id")
+    )
 
 
 def _told(turn: Any) -> dict[str, Any]:
@@ -114,6 +116,7 @@ def _told(turn: Any) -> dict[str, Any]:
         "answer": masked_text(turn.text),
         "first_words": cells.took(turn.first_delta_ms),
         "whole": cells.took(_whole_ms(turn)),
+        "continued": cells.link_to("job", turn.continuation.job_id) if hasattr(turn, "continuation") else "",
         "last_event": (turn.last_event or {}).get("type", ""),
         "last_seq": (turn.last_event or {}).get("seq"),
     }

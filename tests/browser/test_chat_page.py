@@ -140,6 +140,7 @@ def test_a_phone_shows_everything_without_scrolling_sideways(open_chat: Callable
     chat = open_chat(viewport={"width": 360, "height": 720}, has_touch=True)
     chat.wait_for_link("live")
     assert width_of_content(chat.page) <= 360
+    expect(chat.page.get_by_role("heading", name="What would you like to read?")).to_be_in_viewport()
     chat.ask(QUESTION)
     chat.wait_for_end()
 

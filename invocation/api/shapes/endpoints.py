@@ -87,6 +87,7 @@ def shown(endpoint: Endpoint) -> dict[str, Any]:
         "escape": {"text": hatch.text, "offer": hatch.offer} if hatch else None,
         "on_disconnect": str(endpoint.on_disconnect),
         "on_double_send": str(endpoint.on_double_send),
+        "escape": {"text": hatch.text, "offer": hatch.offer, "withdrawn": hatch.withdrawn} if hatch else None,
         "sibling": endpoint.sibling,
         "successor": endpoint.successor,
     }

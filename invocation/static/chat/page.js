@@ -164,6 +164,7 @@ async function revisit(id) {
     const { turns } = await readSession(key, id);
     transcript.revisit(id, turns);
     turnOver();
+    follow.pin();
   } catch (problem) {
     announcer.say(problem.title ?? "The server cannot be reached.");
   }
@@ -176,7 +177,6 @@ function turnOver() {
   link.reset();
   if (key) link.open();
   composer.refresh();
-  follow.pin();
 }
 
 function showWelcome() {
@@ -209,7 +209,7 @@ function start() {
   listen();
   for (const turn of transcript.turns) log.show(turn);
   showWelcome();
-  follow.pin();
+  if (transcript.turns.length > 0) follow.pin();
   composer.refresh();
   for (const turn of transcript.turns) if (turn.job && !isOver(turn.job)) followJob(turn);
   if (!key) return gate.ask();

@@ -172,7 +172,7 @@ function planOf({ summary, verification, sources }) {
 }
 
 const sourceOf = ({ title, author, year }) =>
-  el("li", {}, el("cite", {}, title), el("span", {}, [author, year].filter(Boolean).join(", ")));
+  el("li", {}, el("cite", {}, title), author && el("span", { class: "by" }, author), year && el("span", {}, String(year)));
 
 const withdrawnOf = ({ reason }) =>
   el("p", { class: "withdrawn" }, el("b", {}, "Taken back"), el("span", {}, reason));

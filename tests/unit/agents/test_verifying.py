@@ -115,6 +115,17 @@ async def test_an_awaited_verifier_reads_growing_prefixes_while_pieces_are_shown
     assert performance.text == "One. Two. Three."
 
 
+async def test_an_answer_is_not_complete_before_its_last_verdict() -> None:
+    class Late(Sentences):
+        words = ("First one. ", "Second one. ", "A secret at last.")
+
+    audience = Audience()
+    with pytest.raises(PrivateDataShown):
+        await shown(Late, audience, Reading(turns=300))
+
+    assert audience.seen == [DRAFT, *Late.words, OBJECTION]
+
+
 async def test_words_without_a_sentences_end_are_read_as_well() -> None:
     class Breathless(Sentences):
         words = ("secret ", *("word " for _ in range(100)))

@@ -56,6 +56,11 @@ def test_a_cell_says_what_the_design_says(knob: str, mode: Mode) -> None:
     assert getattr(policy(mode), knob) == CELLS[knob][mode]
 
 
+def test_a_chat_holds_a_verified_answer_back_no_longer_than_the_design_allows() -> None:
+    assert policy(SYNC).verdict.held_back == timedelta(milliseconds=400)
+    assert all(policy(mode).verdict.held_back >= timedelta(seconds=30) for mode in (QUEUE, TRIGGER, WINDOW))
+
+
 def test_the_promises_in_time_are_the_designs() -> None:
     assert (policy(SYNC).first_delta, policy(SYNC).whole) == (timedelta(seconds=1.4), timedelta(seconds=6))
     assert policy(QUEUE).whole == timedelta(seconds=90)

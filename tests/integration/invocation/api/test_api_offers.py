@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 from django.db import connections
+from django.test import Client
 
 from invocation.domain.turns import TurnState
 from invocation.models import Continuation, Job, Turn
@@ -43,6 +44,16 @@ def test_an_accepted_offer_is_a_job_with_the_turns_input_and_the_turn_says_so(ac
     assert (job.tenant_id, job.traceparent, job.latency_budget_ms) == (turn.tenant_id, turn.traceparent, 90_000)
     [shown] = account.api.get(f"/v1/sessions/{turn.session_id}").json()["turns"]
     assert (shown["job"], shown["escape"]) == (told["id"], ESCAPE)
+
+
+@pytest.mark.django_db
+def test_an_operator_sees_as_which_job_a_turn_went_on(account: Account, admin_client: Client) -> None:
+    turn = failed_turn(account)
+    job_id = accept(account, turn).json()["id"]
+
+    page = admin_client.get(f"/admin/invocation/turn/{turn.pk}/change/").content.decode()
+    assert f"/admin/invocation/job/{job_id}/change/" in page
+    assert "went on as job" in page
 
 
 @pytest.mark.django_db
