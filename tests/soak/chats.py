@@ -82,6 +82,9 @@ class Chats:
     def url(self, name: str) -> str:
         return f"http://127.0.0.1:{self.ports[name]}"
 
+    def metrics(self, name: str) -> str:
+        return httpx.get(self.url(name) + "/metrics", timeout=10, trust_env=False).text
+
     def address(self, name: str, endpoint: str = "talk@1", **query: Any) -> str:
         asked = "&".join(f"{key}={value}" for key, value in query.items())
         return f"ws://127.0.0.1:{self.ports[name]}/ws/chat/{endpoint}?{asked}"

@@ -71,15 +71,20 @@ async def test_a_tenants_streams_are_counted_over_all_processes(transactional_db
 
 
 async def test_what_a_dead_process_held_lapses(transactional_db: None, desks: list[Desk], monkeypatch: pytest.MonkeyPatch) -> None:
-    caller = await off_loop(as_caller, await off_loop(capped, 1))
-    monkeypatch.setattr(shared_counts, "LIFE_S", 1)
-    await desks[0].enter(caller, Line.SSE)
+    caller = await off_loop(as_caller, await off_loop(capped, 2))
+    monkeypatch.setattr(shared_counts, "LIFE_S", 2)
+    for desk in desks[:2]:
+        await desk.enter(caller, Line.SSE)
     await desks[0].aclose()  # it reports no more
     with pytest.raises(TooManyConnections):
-        await desks[1].enter(caller, Line.SSE)
-    await asyncio.sleep(2.1)
+        await desks[2].enter(caller, Line.SSE)
+    for _ in range(3):
+        await asyncio.sleep(1.1)
+        await desks[1].report()
 
-    assert await desks[1].enter(caller, Line.SSE)
+    assert await desks[2].enter(caller, Line.SSE)
+    with pytest.raises(TooManyConnections):
+        await desks[2].enter(caller, Line.SSE)
 
 
 async def test_a_wiped_store_is_told_again(transactional_db: None, desks: list[Desk]) -> None:
@@ -196,6 +201,7 @@ async def test_a_process_that_leaves_sends_its_readers_elsewhere(caller: Account
         goodbye = await socket.hear()
         code = await socket.closed_with()
     told = await reading
+    refusal(await ask(caller), status=503, code="connections_full")
 
     assert (goodbye["type"], goodbye["data"]["retry_ms"], code) == ("reconnect", 250, 1012)
     assert b"retry: 250\n" in told
