@@ -122,6 +122,7 @@ def chats(*, webs: Sequence[str] = ("web-a", "web-b"), workers: Sequence[str] = 
             here.start_web(name)
         for name in workers:
             here.start_worker(name)
+        stage.start("dispatcher")  # it ends turns that no worker began in time
         here.key = here.new_key(plan="house", tenant="chats")
         for name in webs:
             here.wait_for(name)

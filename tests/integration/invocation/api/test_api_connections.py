@@ -11,10 +11,13 @@ from uuid import uuid4
 import pytest
 import redis
 from django.conf import settings as given
+from django.db import DatabaseError
 from django.test import Client
 from pytest_django import Settings
 
+from config.asgi import application
 from invocation.api import streaming
+from invocation.consumers import chat
 from invocation.domain.errors import ConnectionsFull, TooManyConnections
 from invocation.domain.sessions import Line
 from invocation.gateways import shared_counts
@@ -26,7 +29,7 @@ from quota.models import Plan
 from quota.services import keys
 from tests.integration.invocation.api.calling import Account, open_account, refusal
 from tests.integration.invocation.api.performing import a_performer
-from tests.integration.invocation.api.test_api_sockets import TURN, bearer, connected
+from tests.integration.invocation.api.test_api_sockets import TURN, Socket, bearer, connected
 from tests.integration.invocation.api.test_api_streams import ask, read
 from tests.integration.invocation.rows import a_process, a_session
 
@@ -156,6 +159,35 @@ async def test_a_stream_that_ended_or_was_never_read_holds_no_place(caller: Acco
         await asyncio.sleep(0.4)
 
     assert len(connections.desk()) == 0
+
+
+async def test_a_connection_that_is_cut_short_holds_no_place(caller: Account) -> None:
+    socket = Socket(application, "/ws/chat/chat@1", headers=[(b"authorization", caller.bearer.encode())])
+    await socket.connect(timeout=20)
+    await socket.hear()
+    assert len(connections.desk()) == 1
+    socket.future.cancel()
+    await asyncio.wait([socket.future])
+
+    assert len(connections.desk()) == 0
+
+
+async def test_a_stream_that_breaks_off_is_no_silence(caller: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*_: Any, **__: Any) -> AsyncIterator[Any]:
+        nothing: list[Any] = []
+        for event in nothing:
+            yield event
+        raise DatabaseError("the pool is exhausted")
+
+    await off_loop(a_process, "p0", now=datetime.now(UTC))
+    monkeypatch.setattr(chat, "follow_turn", broken)
+    async with connected("/ws/chat/chat@1", bearer(caller)) as socket:
+        await socket.hear()
+        await socket.say(TURN)
+        await socket.hear()
+
+        assert (await socket.hear())["data"]["code"] == "stream_unavailable"
+        assert await socket.closed_with() == 4503
 
 
 async def test_frames_that_come_faster_than_anybody_types_end_the_connection(caller: Account) -> None:
