@@ -53,6 +53,8 @@ class WebServer(Server):  # type: ignore[misc]
         if message["type"] == "http.response.body" and not message.get("more_body") and _gate(protocol):
             protocol.unregisterProducer()
             protocol.gate = None
+        if message["type"].startswith("websocket.") and protocol.state in {protocol.STATE_CLOSING, protocol.STATE_CLOSED}:
+            return  # the application hears of the end in a moment; an error here would keep it from that
         if message["type"] == "websocket.close" and message.get("code") in STANDARD and protocol.state == protocol.STATE_OPEN:
             protocol.sendCloseFrame(code=message["code"])
         else:

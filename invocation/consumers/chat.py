@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import structlog
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 from django.db import DatabaseError
@@ -39,6 +40,7 @@ from quota.domain.classes import PriorityClass
 from quota.domain.errors import QuotaError
 from quota.services import days, rates
 
+log = structlog.get_logger()
 NO_DATABASE = "The database cannot be reached."
 COME_BACK_MS = 250
 
@@ -60,6 +62,13 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self.pace = Pace()
         self.others: set[asyncio.Task[None]] = set()
         """What goes on beside the reading of frames: questions that wait for their turn, a goodbye."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """However it ends, by its reader's leaving, by a defect or cut short by the server, it lets go of what it holds."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._let_go()
 
     async def connect(self) -> None:
         """Accept first: a browser learns a close code only of a connection that was open."""
@@ -83,15 +92,22 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     async def disconnect(self, code: int) -> None:
         """Leave. What becomes of a turn that is open is the endpoint's to say; its end is kept either way."""
-        is_open = bool(self.others) or (self.follower is not None and not self.follower.done())
+        self._let_go()
+        await self._stop_following()
+
+    def _let_go(self) -> None:
+        """Give back what the connection holds, before anything is waited for; a second time there is nothing."""
+        place, self.place = self.place, None
+        if place is None:
+            return
+        place.leave()
+        self._unwatch()
+        if self.session_id is not None and (self.others or self._is_following):
+            abandoned.left(self.endpoint, self.caller.tenant_id, self.session_id)
         for task in [*self.others]:
             task.cancel()
-        self._unwatch()
-        await self._stop_following()
-        if self.place is not None:
-            self.place.leave()
-        if is_open and self.session_id is not None:
-            abandoned.left(self.endpoint, self.caller.tenant_id, self.session_id)
+        if self.follower is not None:
+            self.follower.cancel()
 
     async def _open(self) -> None:
         query = handshake.query_of(self.scope)
@@ -192,8 +208,20 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     def _acts(self) -> Mapping[FrameType, Callable[[Frame], Awaitable[None]]]:
         return {FrameType.TURN: self._turn, FrameType.CANCEL: self._cancel, FrameType.ACCEPT: self._accept}
 
+    @property
+    def _is_following(self) -> bool:
+        return self.follower is not None and not self.follower.done()
+
     def _follow(self, events: AsyncIterator[Event]) -> None:
-        self.follower = asyncio.create_task(self._send_all(events))
+        self.follower = asyncio.create_task(self._follow_or_close(events))
+
+    async def _follow_or_close(self, events: AsyncIterator[Event]) -> None:
+        """A stream that breaks off must not look like a silence: its reader is told, and may resume."""
+        try:
+            await self._send_all(events)
+        except Exception:
+            log.exception("stream_broke_off", session=str(self.session_id), seq=self.seq)
+            await self._turn_away(StreamUnavailable("The stream broke off: connect again.", retry_after=chatting.RETRY_STREAM))
 
     async def _send_all(self, events: AsyncIterator[Event]) -> None:
         async with aclosing(events) as source, aclosing(gathered(source)) as each:  # type: ignore[type-var]
@@ -224,7 +252,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             self.idle.cancel()
 
     def _is_idle(self) -> None:
-        if self.others or (self.follower is not None and not self.follower.done()):
+        if self.others or self._is_following:
             self._watch()
             return
         self._beside(self._turn_away(ConnectionIdle(f"Nothing was asked for {settings.IDLE_S:g} s.", limit_s=settings.IDLE_S)))

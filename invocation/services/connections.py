@@ -56,12 +56,15 @@ class Desk:
         self._told: set[UUID] = set()
         self._changed = asyncio.Event()
         self._reporter: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     def __len__(self) -> int:
         return len(self._places)
 
     async def enter(self, caller: Caller, line: Line) -> Place:
         """Let a stream in. Raises ConnectionsFull and TooManyConnections; without Redis a tenant's limit holds in each process."""
+        if self._is_closed:
+            raise ConnectionsFull("This web process leaves: connect again.", retry_after=RETRY_FULL)
         if len(self._places) >= settings.WEB_CONNECTIONS:
             raise ConnectionsFull(f"This web process holds {len(self._places)} streams, its most.", retry_after=RETRY_FULL)
         place = Place(self, caller.tenant_id, line)
@@ -83,6 +86,8 @@ class Desk:
             self._changed.set()
 
     def send_away(self) -> None:
+        """End every stream, and let none in any more: a connection that was kept alive must not begin another one here."""
+        self._is_closed = True
         for place in tuple(self._places):
             place.send_away()
 

@@ -52,6 +52,16 @@ async def test_heartbeats_run_through_a_long_plan_a_stalled_model_and_on_both_li
     assert {end["data"]["code"] for end in stalled} == {"latency_budget_exceeded"}
 
 
+async def test_the_figures_of_all_web_processes_are_told_by_each(here: Chats) -> None:
+    end = (await scenes.over_sse(here, "web-a", model="Speak."))[-1][1]
+    shares = [f'gearbox_stream_first_delta_seconds_count{{endpoint="talk@1",share="{share}"}}' for share in ("whole", "model", "platform")]
+    told = await asyncio.to_thread(until, lambda: here.metrics("web-b"), lambda text: all(share in text for share in shares), within=20)
+
+    assert end["data"]["model_first_ms"] >= 20
+    assert 'gearbox_stream_heartbeats_total{endpoint="talk@1",line="websocket"}' in told
+    assert 'gearbox_stream_resumes_total{endpoint="talk@1",line="websocket"}' in told
+
+
 async def test_a_stop_ends_a_running_turn_long_before_its_time(here: Chats) -> None:
     async with here.socket("web-a") as socket:
         await socket.send(ask(words=500, gap_s=0.01))

@@ -82,6 +82,9 @@ class Chats:
     def url(self, name: str) -> str:
         return f"http://127.0.0.1:{self.ports[name]}"
 
+    def metrics(self, name: str) -> str:
+        return httpx.get(self.url(name) + "/metrics", timeout=10, trust_env=False).text
+
     def address(self, name: str, endpoint: str = "talk@1", **query: Any) -> str:
         asked = "&".join(f"{key}={value}" for key, value in query.items())
         return f"ws://127.0.0.1:{self.ports[name]}/ws/chat/{endpoint}?{asked}"
@@ -119,6 +122,7 @@ def chats(*, webs: Sequence[str] = ("web-a", "web-b"), workers: Sequence[str] = 
             here.start_web(name)
         for name in workers:
             here.start_worker(name)
+        stage.start("dispatcher")  # it ends turns that no worker began in time
         here.key = here.new_key(plan="house", tenant="chats")
         for name in webs:
             here.wait_for(name)

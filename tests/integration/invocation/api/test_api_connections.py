@@ -11,10 +11,13 @@ from uuid import uuid4
 import pytest
 import redis
 from django.conf import settings as given
+from django.db import DatabaseError
 from django.test import Client
 from pytest_django import Settings
 
+from config.asgi import application
 from invocation.api import streaming
+from invocation.consumers import chat
 from invocation.domain.errors import ConnectionsFull, TooManyConnections
 from invocation.domain.sessions import Line
 from invocation.gateways import shared_counts
@@ -26,7 +29,7 @@ from quota.models import Plan
 from quota.services import keys
 from tests.integration.invocation.api.calling import Account, open_account, refusal
 from tests.integration.invocation.api.performing import a_performer
-from tests.integration.invocation.api.test_api_sockets import TURN, bearer, connected
+from tests.integration.invocation.api.test_api_sockets import TURN, Socket, bearer, connected
 from tests.integration.invocation.api.test_api_streams import ask, read
 from tests.integration.invocation.rows import a_process, a_session
 
@@ -71,15 +74,20 @@ async def test_a_tenants_streams_are_counted_over_all_processes(transactional_db
 
 
 async def test_what_a_dead_process_held_lapses(transactional_db: None, desks: list[Desk], monkeypatch: pytest.MonkeyPatch) -> None:
-    caller = await off_loop(as_caller, await off_loop(capped, 1))
-    monkeypatch.setattr(shared_counts, "LIFE_S", 1)
-    await desks[0].enter(caller, Line.SSE)
+    caller = await off_loop(as_caller, await off_loop(capped, 2))
+    monkeypatch.setattr(shared_counts, "LIFE_S", 2)
+    for desk in desks[:2]:
+        await desk.enter(caller, Line.SSE)
     await desks[0].aclose()  # it reports no more
     with pytest.raises(TooManyConnections):
-        await desks[1].enter(caller, Line.SSE)
-    await asyncio.sleep(2.1)
+        await desks[2].enter(caller, Line.SSE)
+    for _ in range(3):
+        await asyncio.sleep(1.1)
+        await desks[1].report()
 
-    assert await desks[1].enter(caller, Line.SSE)
+    assert await desks[2].enter(caller, Line.SSE)
+    with pytest.raises(TooManyConnections):
+        await desks[2].enter(caller, Line.SSE)
 
 
 async def test_a_wiped_store_is_told_again(transactional_db: None, desks: list[Desk]) -> None:
@@ -153,6 +161,35 @@ async def test_a_stream_that_ended_or_was_never_read_holds_no_place(caller: Acco
     assert len(connections.desk()) == 0
 
 
+async def test_a_connection_that_is_cut_short_holds_no_place(caller: Account) -> None:
+    socket = Socket(application, "/ws/chat/chat@1", headers=[(b"authorization", caller.bearer.encode())])
+    await socket.connect(timeout=20)
+    await socket.hear()
+    assert len(connections.desk()) == 1
+    socket.future.cancel()
+    await asyncio.wait([socket.future])
+
+    assert len(connections.desk()) == 0
+
+
+async def test_a_stream_that_breaks_off_is_no_silence(caller: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*_: Any, **__: Any) -> AsyncIterator[Any]:
+        nothing: list[Any] = []
+        for event in nothing:
+            yield event
+        raise DatabaseError("the pool is exhausted")
+
+    await off_loop(a_process, "p0", now=datetime.now(UTC))
+    monkeypatch.setattr(chat, "follow_turn", broken)
+    async with connected("/ws/chat/chat@1", bearer(caller)) as socket:
+        await socket.hear()
+        await socket.say(TURN)
+        await socket.hear()
+
+        assert (await socket.hear())["data"]["code"] == "stream_unavailable"
+        assert await socket.closed_with() == 4503
+
+
 async def test_frames_that_come_faster_than_anybody_types_end_the_connection(caller: Account) -> None:
     async with connected("/ws/chat/chat@1", bearer(caller)) as socket:
         await socket.hear()
@@ -196,6 +233,7 @@ async def test_a_process_that_leaves_sends_its_readers_elsewhere(caller: Account
         goodbye = await socket.hear()
         code = await socket.closed_with()
     told = await reading
+    refusal(await ask(caller), status=503, code="connections_full")
 
     assert (goodbye["type"], goodbye["data"]["retry_ms"], code) == ("reconnect", 250, 1012)
     assert b"retry: 250\n" in told
