@@ -84,7 +84,6 @@ def shown(endpoint: Endpoint) -> dict[str, Any]:
         "deadline": str(terms.deadline),
         "verification": str(endpoint.floor),
         "may_wait": sorted(str(kind) for kind in endpoint.may_wait),
-        "escape": {"text": hatch.text, "offer": hatch.offer} if hatch else None,
         "on_disconnect": str(endpoint.on_disconnect),
         "on_double_send": str(endpoint.on_double_send),
         "escape": {"text": hatch.text, "offer": hatch.offer, "withdrawn": hatch.withdrawn} if hatch else None,
