@@ -54,6 +54,7 @@ class Env:
     model_tiers: Mapping[str, str]
     offline_first_token_ms: int
     offline_token_ms: int
+    offline_capacity: int
     offline_fault_markers: bool
     object_store: str
     worker_threads: int
@@ -111,6 +112,7 @@ def read(given: Mapping[str, str]) -> Env:
         model_tiers=_pairs(given, "MODEL_TIERS"),
         offline_first_token_ms=_count(given, "OFFLINE_FIRST_TOKEN_MS", 200),
         offline_token_ms=_count(given, "OFFLINE_TOKEN_MS", 20),
+        offline_capacity=_count(given, "OFFLINE_CAPACITY", 64),
         offline_fault_markers=_switch(given, "OFFLINE_FAULT_MARKERS"),
         object_store=_folder(given, "OBJECT_STORE", home / "objects"),
         worker_threads=_count(given, "WORKER_THREADS", 4),

@@ -94,7 +94,7 @@ class Chat(Stream):
         if caller.plan.day.is_limited:
             await off_loop(must_have_room, caller)
         opened = await chatting.ask(_opening(request, caller), now=timezone.now())
-        answer = _stream(follow_turn(opened.session_id, opened.turn_id, after=opened.after))
+        answer = _stream(follow_turn(opened.session_id, opened.turn_id, after=opened.after, heard=opened.heard))
         answer["X-Gearbox-Session"], answer["X-Gearbox-Turn"] = str(opened.session_id), str(opened.turn_id)
         return answer
 

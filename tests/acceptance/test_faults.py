@@ -89,4 +89,3 @@ def test_a_minute_of_a_monkey_loses_and_doubles_nothing(here: Ground) -> None:
     sys.stdout.write(f"seed {seed}: {len(client.job_ids)} jobs; {', '.join(done)}\n")
 
     all_is_well(here, client.job_ids, within=150)
-
