@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import weakref
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 import orjson
 import redis as blocking
@@ -128,16 +127,20 @@ class Mailbox:
             self._waiting.set_result(None)
 
 
-@dataclass(frozen=True, slots=True)
 class Subscription:
-    """One follower's place in the hub; dropped without a word, it is forgotten all the same."""
+    """One follower's place in the hub; dropped without a word, it is left all the same."""
 
-    hub: Hub
-    name: bytes
-    mailbox: Mailbox
+    def __init__(self, hub: Hub, name: bytes) -> None:
+        self.mailbox = Mailbox()
+        self._hub = hub
+        self._name = name
 
     def close(self) -> None:
-        self.hub.leave(self.name, self.mailbox)
+        """Hear nothing any more; once or often."""
+        self._hub.leave(self._name, self.mailbox)
+
+    def __del__(self) -> None:
+        self.close()
 
 
 class Hub:
@@ -145,24 +148,25 @@ class Hub:
 
     def __init__(self) -> None:
         self._link = Link(settings.REDIS_URL, pushed=self._hear, lost=self._has_lost)
-        self._followers: dict[bytes, WeakSet[Mailbox]] = {}
+        self._followers: dict[bytes, set[Mailbox]] = {}
         self._returning: asyncio.Task[None] | None = None
 
     async def subscribe(self, session_id: str) -> Subscription:
         """Follow a session from now on. Raises LinkDown, and then nobody follows."""
         await self._link.up()
-        mailbox = Mailbox()
         name = key(session_id).encode()
+        subscription = Subscription(self, name)
         if name not in self._followers:
-            self._followers[name] = WeakSet()
+            self._followers[name] = set()
             self._tell("SUBSCRIBE", name)
-        self._followers[name].add(mailbox)
-        weakref.finalize(mailbox, self._forget_empty, name).atexit = False
-        return Subscription(self, name, mailbox)
+        self._followers[name].add(subscription.mailbox)
+        return subscription
 
     def leave(self, name: bytes, mailbox: Mailbox) -> None:
-        self._followers.get(name, WeakSet()).discard(mailbox)
-        self._forget_empty(name)
+        followers = self._followers.get(name, set())
+        followers.discard(mailbox)
+        if not followers and self._followers.pop(name, None) is not None:
+            self._tell("UNSUBSCRIBE", name)
 
     async def read_after(self, session_id: str, seq: int) -> list[Event]:
         """Return the next page of the session's events after `seq`, in order. Raises LinkDown."""
@@ -184,11 +188,6 @@ class Hub:
             event = Event.parse(told[2])
             for mailbox in followers:
                 mailbox.put(event)
-
-    def _forget_empty(self, name: bytes) -> None:
-        if name in self._followers and not self._followers[name]:
-            del self._followers[name]
-            self._tell("UNSUBSCRIBE", name)
 
     def _tell(self, *words: bytes | str) -> None:
         """Both are answered by a pushed message, not by an answer."""
@@ -213,7 +212,6 @@ class Hub:
             self._returning = None
 
     def _subscribe_again(self) -> None:
-        self._followers = {name: followers for name, followers in self._followers.items() if followers}
         if self._followers:
             self._tell("SUBSCRIBE", *self._followers)
         for followers in self._followers.values():

@@ -13,7 +13,7 @@ from django.conf import settings
 from invocation.gateways.link import REST_S, Link, LinkDown, pack
 from invocation.gateways.streams import KEPT_EVENTS, KEPT_S, Event, key
 
-FRAME_S = 0.03
+FRAME_S = 0.04
 PARTED_S = 5.0
 
 # Fence and word in one: an event whose seq lies behind the log's newest comes from a writer that was fenced
