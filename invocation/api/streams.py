@@ -143,7 +143,7 @@ async def _caller(header: str | None) -> Caller:
     """Return whose key the header holds; one that this process knows asks nobody. Raises BadKey, KeyRevoked."""
     scheme, _, key = (header or "").strip().partition(" ")
     known = keys.recall(key.strip(), now=timezone.now()) if scheme.lower() == "bearer" else None
-    return known or await off_loop(caller_from_header, header)
+    return known if known is not None else await off_loop(caller_from_header, header)
 
 
 async def _standings(caller: Caller) -> list[DayStanding | None]:

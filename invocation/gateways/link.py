@@ -36,7 +36,7 @@ class LinkRefused(LinkDown):
 
 def pack(*words: Word) -> bytes:
     """Return a command as it is sent."""
-    return hiredis.pack_command(words)  # type: ignore[arg-type]  # the stub says a tuple of one
+    return hiredis.pack_command(words)  # type: ignore[arg-type, no-any-return]  # the stub says a tuple of one
 
 
 class _Line(asyncio.Protocol):

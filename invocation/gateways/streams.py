@@ -74,7 +74,10 @@ def shown_text(session_id: str, turn_id: str) -> str:
     except (redis.RedisError, OSError):
         return ""
     began = max((event.seq for event in events if event.type == "turn.started" and event.data.get("turn") == turn_id), default=None)
-    return "" if began is None else "".join(event.data["text"] for event in events if event.seq > began and event.type == "delta")
+    if began is None:
+        return ""
+    since = max((event.seq for event in events if event.type == "retracted"), default=began)
+    return "".join(event.data["text"] for event in events if event.seq > max(began, since) and event.type == "delta")
 
 
 def _events(entries: Any) -> list[Event]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable
 from typing import Protocol
 
 import structlog
 from django.conf import settings
 
 from invocation.gateways.link import REST_S, Link, LinkDown, pack
-from invocation.gateways.streams import KEPT_EVENTS, KEPT_S, Event, key
+from invocation.gateways.streams import KEPT_EVENTS, KEPT_S, key
 
 FRAME_S = 0.04
 PARTED_S = 5.0
@@ -47,15 +46,15 @@ class StreamWriter:
 
     def __init__(self) -> None:
         self._link = Link(settings.REDIS_URL, greeting=[pack("SCRIPT", "LOAD", WRITE)])
-        self._dirty: dict[str, list[Event]] = {}
+        self._dirty: dict[str, list[bytes | int]] = {}
         self._gathering: dict[Gathering, None] = {}
         self._frame: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Handle | None = None
         self._coming_up: asyncio.Task[None] | None = None
 
-    def write(self, session_id: str, event: Event) -> None:
+    def write(self, session_id: str, seq: int, event: bytes) -> None:
         """Send an event, with whatever else is written in this step of the loop."""
-        self._dirty.setdefault(session_id, []).append(event)
+        self._dirty.setdefault(session_id, []).extend((seq, event))
         if self._flushing is None:
             self._flushing = asyncio.get_running_loop().call_soon(self._flush)
 
@@ -68,9 +67,9 @@ class StreamWriter:
     async def drain(self) -> None:
         """Return when all that was written is out, or lost with Redis."""
         self._end_frame()
+        self._flush()
         if self._coming_up is not None:
             await asyncio.wait([self._coming_up])
-        self._flush()
         try:
             async with asyncio.timeout(PARTED_S):
                 await self._link.ask("PING")
@@ -101,7 +100,7 @@ class StreamWriter:
             return
         if self._link.is_up:
             taken, self._dirty = self._dirty, {}
-            commands = [_command(session_id, events) for session_id, events in taken.items()]
+            commands = [pack("EVALSHA", SHA, 1, key(session_id), KEPT_EVENTS, KEPT_S, *events) for session_id, events in taken.items()]
             self._link.tell(b"".join(commands), [None] * len(commands))
         elif self._coming_up is None:
             self._coming_up = asyncio.create_task(self._come_up())
@@ -117,8 +116,3 @@ class StreamWriter:
         finally:
             self._coming_up = None
         self._flush()
-
-
-def _command(session_id: str, events: Iterable[Event]) -> bytes:
-    told = [word for event in events for word in (event.seq, event.as_bytes())]
-    return pack("EVALSHA", SHA, 1, key(session_id), KEPT_EVENTS, KEPT_S, *told)

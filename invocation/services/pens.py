@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
+
 from invocation.domain.turns import EventType
-from invocation.gateways.streams import Event
 from invocation.gateways.writing import StreamWriter
 
 
@@ -36,7 +37,7 @@ class Pen:
             self._shown.append(data["text"])
         elif kind == EventType.RETRACTED:
             self._shown.clear()
-        self._writer.write(self._session_id, self._event(kind, dict(data)))
+        self._send(self._event(kind, data))
 
     def delta(self, text: str) -> None:
         self._gathered.append(text)
@@ -49,11 +50,10 @@ class Pen:
     def last(self, kind: EventType, data: Mapping[str, Any]) -> dict[str, Any]:
         """Return the last event, numbered behind all others, for PostgreSQL to keep before anybody reads it."""
         self.flush()
-        event = self._event(kind, dict(data))
-        return {"seq": event.seq, "type": event.type, "at": event.at, "data": event.data}
+        return self._event(kind, data)
 
     def write_last(self, event: Mapping[str, Any]) -> None:
-        self._writer.write(self._session_id, Event(**event))
+        self._send(event)
 
     def flush(self) -> None:
         """Write what was gathered, as one delta."""
@@ -61,8 +61,11 @@ class Pen:
             text = "".join(self._gathered)
             self._gathered.clear()
             self._shown.append(text)
-            self._writer.write(self._session_id, self._event(EventType.DELTA, {"text": text}))
+            self._send(self._event(EventType.DELTA, {"text": text}))
 
-    def _event(self, kind: EventType, data: dict[str, Any]) -> Event:
+    def _event(self, kind: EventType, data: Mapping[str, Any]) -> dict[str, Any]:
         self.seq += 1
-        return Event(self.seq, str(kind), datetime.now(UTC).isoformat(), data)
+        return {"seq": self.seq, "type": str(kind), "at": datetime.now(UTC).isoformat(), "data": data}
+
+    def _send(self, event: Mapping[str, Any]) -> None:
+        self._writer.write(self._session_id, event["seq"], orjson.dumps(event))

@@ -189,8 +189,8 @@ class _Performance:
         earlier = [event for event in await self._logged() if event.seq <= self.base]
         started = max((event.seq for event in earlier if event.data.get("turn") == str(self.turn.id)), default=self.base)
         shown = [event.data["text"] for event in earlier if event.seq > started and event.type == EventType.DELTA]
-        self.sink.text = "".join(shown)
-        return bool(shown)
+        self.sink.text = "".join(shown) or self.turn.text
+        return bool(self.sink.text)
 
     async def _logged(self) -> list[Event]:
         try:

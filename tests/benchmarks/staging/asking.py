@@ -79,7 +79,7 @@ def staggered(*, port: int, keys: Sequence[str], people: int, for_s: float, sett
 
     What is asked within the first `settle_s` is not counted.
     """
-    return asdict(uvloop.run(_staggered(port, keys, people, for_s, settle_s, pause_s)))
+    return asdict(uvloop.run(_staggered(port=port, keys=keys, people=people, for_s=for_s, settle_s=settle_s, pause_s=pause_s)))
 
 
 def at_once(*, port: int, keys: Sequence[str], people: int, times: int) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def at_once(*, port: int, keys: Sequence[str], people: int, times: int) -> dict[
     return asdict(uvloop.run(_at_once(port, keys, people, times)))
 
 
-async def _staggered(port: int, keys: Sequence[str], people: int, for_s: float, settle_s: float, pause_s: float) -> Seen:
+async def _staggered(*, port: int, keys: Sequence[str], people: int, for_s: float, settle_s: float, pause_s: float) -> Seen:
     crowd = await _crowd(port, people)
     seen, began = Seen(began=time.time() + settle_s), time.perf_counter()
     end, counted = began + for_s, began + settle_s

@@ -25,9 +25,9 @@ FACTS = "\n".join(
     [
         "TASK: answer",
         "FACTS:",
-        '{"title":"The Last Lighthouse","author":"A. Benchmark","year":2005,"genres":["drama","mystery"],"volumes":17,"status":"completed"}',
-        '{"title":"House by House","author":"B. Benchmark","year":2011,"genres":["comedy","romance"],"volumes":9,"status":"ongoing"}',
-        '{"title":"The Sea Takes the Town","author":"C. Benchmark","year":2019,"genres":["fantasy"],"volumes":4,"status":"ongoing"}',
+        '{"title":"The Last Lighthouse","author":"A. Benchmark","year":2005,"genres":["drama","mystery"],"volumes":17}',
+        '{"title":"House by House","author":"B. Benchmark","year":2011,"genres":["comedy","romance"],"volumes":9}',
+        '{"title":"The Sea Takes the Town","author":"C. Benchmark","year":2019,"genres":["fantasy"],"volumes":4}',
     ]
 )
 SCHEMA: Mapping[str, Any] = {
