@@ -171,9 +171,9 @@ class Hub:
         if not followers and self._followers.pop(name, None) is not None:
             self._tell("UNSUBSCRIBE", name)
 
-    async def read_after(self, session_id: str, seq: int) -> list[Event]:
+    async def read_after(self, session_id: str, seq: int, *, most: int = PAGE) -> list[Event]:
         """Return the next page of the session's events after `seq`, in order. Raises LinkDown."""
-        entries = await self._link.ask("XRANGE", key(session_id), f"({seq}-0", "+", "COUNT", PAGE)
+        entries = await self._link.ask("XRANGE", key(session_id), f"({seq}-0", "+", "COUNT", most)
         return [Event.parse(fields[1]) for _, fields in entries]
 
     async def aclose(self) -> None:

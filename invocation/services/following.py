@@ -50,6 +50,8 @@ async def follow(session_id: UUID, *, after: int, heard: Subscription | None = N
     place = _Place(streams.hub(), session_id, after, subscription.mailbox if subscription else Mailbox())
     try:
         if heard is None:
+            for event in await place.next_logged():
+                yield place.passed(event)
             async for event in place.catch_up():
                 yield event
         while True:
@@ -101,6 +103,11 @@ class _Place:
         """Say whether these are the very next events, with nothing to mend before them."""
         is_next = bool(told) and told[0].seq == self._last + 1 and told[-1].seq == self._last + len(told)
         return is_next and not self._has_lost
+
+    async def next_logged(self) -> list[Event]:
+        """Return what the log holds from the very next event on, without asking the database: whoever comes back waits for that alone."""
+        found = await self._logged()
+        return found if self.continues(found) else []
 
     def passed(self, event: Event) -> Event:
         self._last = event.seq

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from agents.domain.contract import Criterion, Rubric, agent
@@ -42,6 +45,16 @@ def messages(text: str) -> tuple[Message, ...]:
     return (Message(Role.USER, f"{text}\n{FACTS}"),)
 
 
+def cuts() -> Path:
+    """Return the file that says of each turn that was cut when its model call had ended."""
+    return Path(os.environ["GEARBOX_HOME"]) / "cuts.txt"
+
+
+def note_cut(turn_id: str) -> None:
+    with cuts().open("a") as file:
+        file.write(f"{turn_id} {time.time()}\n")
+
+
 def own_first_token_s(text: str) -> float:
     """Return after how long the model says its first word to this question, by its pace: about 0.2 s."""
     request = ModelRequest(model=OFFLINE_STANDARD, messages=messages(text), max_tokens=TOKENS)
@@ -57,9 +70,13 @@ class Talker:
 
     async def compose(self, run: Run, plan: Plan) -> AsyncIterator[Delta | Output]:
         said: list[str] = []
-        async for piece in run.model(messages(plan.facts["text"]), max_tokens=TOKENS):
-            said.append(piece)
-            yield Delta(piece)
+        try:
+            async for piece in run.model(messages(plan.facts["text"]), max_tokens=TOKENS):
+                said.append(piece)
+                yield Delta(piece)
+        except BaseException:
+            note_cut(run.key)
+            raise
         yield Output({"text": "".join(said)})
 
 

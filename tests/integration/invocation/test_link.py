@@ -37,7 +37,7 @@ async def test_each_hears_its_own_answer_whatever_is_pushed_between(store: redis
 
 async def test_an_error_of_the_store_is_the_error_of_its_command_alone(store: redis.Redis) -> None:
     here = Link(configured.REDIS_URL)
-    wrong, right = await asyncio.gather(here.ask("NO-SUCH-COMMAND"), here.ask("ECHO", "x"), return_exceptions=True)
+    wrong, right = list(await asyncio.gather(here.ask("NO-SUCH-COMMAND"), here.ask("ECHO", "x"), return_exceptions=True))
     await here.aclose()
 
     assert isinstance(wrong, LinkRefused)
@@ -50,7 +50,7 @@ async def test_whoever_waits_when_it_is_lost_is_told_and_the_next_question_makes
     number = await here.ask("CLIENT", "ID")
     waiting = asyncio.create_task(here.ask("BLPOP", "nothing", "0"))
     await asyncio.sleep(0.05)
-    store.execute_command("CLIENT", "KILL", "ID", number)
+    store.client_kill_filter(_id=number)
 
     with pytest.raises(LinkDown):
         await waiting

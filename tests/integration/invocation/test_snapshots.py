@@ -101,8 +101,8 @@ def test_a_reader_that_comes_after_a_wipe_gets_the_stored_text_at_once_and_then_
 
 
 def test_no_word_is_told_out_of_its_place_while_lost_text_is_not_stored_yet(on_loop: OnLoop[Any], wiped: redis.Redis) -> None:
-    turn = held()
-    assert turn.owner is not None
+    owner = uuid4()
+    turn = held(owner=owner)
     late = Event(9, "delta", "", {"text": "late"})
     wiped.xadd(streams.key(str(turn.session_id)), {"e": late.as_bytes()}, id="9-0")
 
@@ -111,7 +111,7 @@ def test_no_word_is_told_out_of_its_place_while_lost_text_is_not_stored_yet(on_l
             first = asyncio.create_task(anext(events))
             await asyncio.sleep(0.6)
             assert not first.done()
-            await off_loop(turn_rows.store, [Shown(turn.pk, 1, "all before ", 8)], owner=turn.owner)
+            await off_loop(turn_rows.store, [Shown(turn.pk, 1, "all before ", 8)], owner=owner)
             return [await first, await anext(events)]
 
     assert [(event.type, event.seq, event.data["text"]) for event in on_loop(story())] == [("gap", 8, "all before "), ("delta", 9, "late")]
@@ -122,13 +122,14 @@ def test_without_the_store_the_text_comes_from_postgresql_as_it_grows(
 ) -> None:
     monkeypatch.setattr(following, "HEARTBEAT_S", 0.1)
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
-    turn = held()
+    owner = uuid4()
+    turn = held(owner=owner)
 
     async def story() -> list[Event]:
         found: list[Event] = []
         async with aclosing(following.follow(turn.session_id, after=0)) as events:
             for text, seq in (("one", 3), ("one two", 5)):
-                await off_loop(turn_rows.store, [Shown(turn.pk, 1, text, seq)], owner=turn.owner)
+                await off_loop(turn_rows.store, [Shown(turn.pk, 1, text, seq)], owner=owner)
                 found.append(await anext(event async for event in events if event.type == "gap"))
         return found
 
