@@ -55,6 +55,7 @@ class Env:
     first_delta_grace_ms: int
     offline_first_token_ms: int
     offline_token_ms: int
+    offline_capacity: int
     offline_fault_markers: bool
     object_store: str
     worker_threads: int
@@ -118,6 +119,7 @@ def read(given: Mapping[str, str]) -> Env:
         first_delta_grace_ms=_count(given, "FIRST_DELTA_GRACE_MS", 0, least=0),
         offline_first_token_ms=_count(given, "OFFLINE_FIRST_TOKEN_MS", 200),
         offline_token_ms=_count(given, "OFFLINE_TOKEN_MS", 20),
+        offline_capacity=_count(given, "OFFLINE_CAPACITY", 64),
         offline_fault_markers=_switch(given, "OFFLINE_FAULT_MARKERS"),
         object_store=_folder(given, "OBJECT_STORE", home / "objects"),
         worker_threads=_count(given, "WORKER_THREADS", 4),

@@ -118,6 +118,7 @@ MODEL_TIERS = env.model_tiers
 FIRST_DELTA_GRACE = timedelta(milliseconds=env.first_delta_grace_ms)
 OFFLINE_FIRST_TOKEN_MS = env.offline_first_token_ms
 OFFLINE_TOKEN_MS = env.offline_token_ms
+OFFLINE_CAPACITY = env.offline_capacity
 OFFLINE_FAULT_MARKERS = env.offline_fault_markers
 OBJECT_STORE = env.object_store
 LEASE_S = env.lease_s

@@ -1,18 +1,21 @@
-"""The addresses of WebSockets, and which pages may open one."""
+"""What stands in front of Django: doors of calls that have their own way, the addresses of WebSockets, and which pages may open one."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from channels.routing import URLRouter
+from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import WebsocketDenier
 from django.conf import settings
 from django.http.request import validate_host
 from django.urls import path, re_path
 
+from invocation.api.front import App, FrontDoor
+from invocation.api.stream_door import StreamDoor
 from invocation.consumers.chat import ChatConsumer, NoSuchAddress
 from invocation.consumers.handshake import header
 from invocation.domain.origins import is_ours
+from invocation.gateways.interpreter import suit_many_runs
 
 
 class OurPages:
@@ -38,3 +41,9 @@ def _may_connect(scope: Any) -> bool:
 
 
 websocket = OurPages(URLRouter([path("ws/chat/<str:label>", ChatConsumer.as_asgi()), re_path(r"^", NoSuchAddress.as_asgi())]))
+
+
+def composed(http: App) -> ProtocolTypeRouter:
+    """Put the doors and the sockets before the application of all other calls. Called once, when a web process has loaded."""
+    suit_many_runs()
+    return ProtocolTypeRouter({"http": FrontDoor(StreamDoor(http)), "websocket": websocket})

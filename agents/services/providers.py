@@ -30,6 +30,7 @@ def chosen() -> Provider:
         pacing=Pacing(
             first_token=timedelta(milliseconds=settings.OFFLINE_FIRST_TOKEN_MS),
             per_token=timedelta(milliseconds=settings.OFFLINE_TOKEN_MS),
+            capacity=settings.OFFLINE_CAPACITY,
         ),
         faults=Faults(markers=settings.OFFLINE_FAULT_MARKERS),
     )

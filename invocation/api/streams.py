@@ -42,7 +42,7 @@ from quota.domain.callers import Caller, Scope
 from quota.domain.classes import PriorityClass
 from quota.domain.days import DayStanding
 from quota.domain.errors import QuotaError
-from quota.services import days, rates
+from quota.services import days, keys, rates
 
 TAG = "chat"
 MOST_SEQ = 2**53
@@ -60,7 +60,7 @@ class Stream(APIView):
     async def dispatch(self, request: HttpRequest, *args: Any, **named: Any) -> HttpResponseBase:  # type: ignore[override]
         place: Place | None = None
         try:
-            caller = await off_loop(caller_from_header, request.headers.get("Authorization"))
+            caller = await _caller(request.headers.get("Authorization"))
             rate = await rates.atake(caller, now=timezone.now())
             [day] = await _standings(caller)
             caller.require(self.scope)
@@ -109,7 +109,7 @@ class Chat(Stream):
         place.name(opening.endpoint.label)
         opened = await double_sends.ask(opening, now=now)
         return Told(
-            follow_turn(opened.session_id, opened.turn_id, after=opened.after),
+            follow_turn(opened.session_id, opened.turn_id, after=opened.after, heard=opened.heard),
             session_id=opened.session_id,
             asked=(opened.turn_id, now),
             headers={"X-Gearbox-Session": str(opened.session_id), "X-Gearbox-Turn": str(opened.turn_id)},
@@ -158,6 +158,13 @@ class JobEvents(Stream):
         job = await off_loop(owned_job, caller.tenant_id, job_id)
         place.name(job.endpoint)
         return Told(follow_job(job_id, after=_after(request, asked)))
+
+
+async def _caller(header: str | None) -> Caller:
+    """Return whose key the header holds; one that this process knows asks nobody. Raises BadKey, KeyRevoked."""
+    scheme, _, key = (header or "").strip().partition(" ")
+    known = keys.recall(key.strip(), now=timezone.now()) if scheme.lower() == "bearer" else None
+    return known if known is not None else await off_loop(caller_from_header, header)
 
 
 async def _standings(caller: Caller) -> list[DayStanding | None]:

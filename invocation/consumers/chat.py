@@ -174,7 +174,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         if self.session_id is None:
             self.session_id, self.seq = opened.session_id, opened.after
             await self._ready()
-        self._follow(follow_turn(opened.session_id, opened.turn_id, after=self.seq))
+        self._follow(follow_turn(opened.session_id, opened.turn_id, after=self.seq, heard=opened.heard))
 
     async def _cancel(self, frame: Frame) -> None:
         if self.session_id is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
@@ -36,14 +36,19 @@ async def off_loop(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
 async def patiently(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """As off_loop; while the database is away it is tried again, for half a minute: `fn` changes nothing the second time."""
+    return await while_away(lambda: off_loop(fn, *args, **kwargs))
+
+
+async def while_away(act: Callable[[], Awaitable[T]]) -> T:
+    """Do it, and while the database is away do it again, for half a minute: it changes nothing the second time."""
     for _ in range(AWAY_TRIES):
         try:
-            return await off_loop(fn, *args, **kwargs)
+            return await act()
         except Exception as away:
             if not is_away(away):
                 raise
             await asyncio.sleep(AWAY_EVERY_S)
-    return await off_loop(fn, *args, **kwargs)
+    return await act()
 
 
 def is_away(error: BaseException) -> bool:

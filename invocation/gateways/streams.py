@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,9 +15,14 @@ import redis.asyncio as redis
 import structlog
 from django.conf import settings
 
-KEPT_EVENTS = 20_000
+from invocation.gateways.link import REST_S, Link, LinkDown, pack
+
+KEPT_EVENTS = 2_000
+"""The newest events of a session, some fifty answers; what is older is in PostgreSQL as text."""
 KEPT_S = 3_600
-FRAME_S = 0.03
+MOST_WAITING = 500
+PAGE = 500
+"""Events read of a log at once: whoever reads a long one must not hold up what others are just being told."""
 
 log = structlog.get_logger()
 
@@ -29,24 +35,24 @@ class Event:
     type: str
     at: str
     data: dict[str, Any]
+    raw: bytes | None = field(default=None, compare=False, repr=False)
+    """The event as it was read, so that it is not written anew for each reader."""
 
     def as_bytes(self) -> bytes:
-        return orjson.dumps({"seq": self.seq, "type": self.type, "at": self.at, "data": self.data})
+        return self.raw or orjson.dumps({"seq": self.seq, "type": self.type, "at": self.at, "data": self.data})
 
     @classmethod
     def parse(cls, raw: bytes) -> Event:
-        return cls(**orjson.loads(raw))
+        return cls(**orjson.loads(raw), raw=raw)
 
 
 def key(session_id: str) -> str:
     return f"gearbox:session:{session_id}"
 
 
-def client(*, blocking: bool = False) -> redis.Redis:
-    """Return a client of this loop. A blocking one has no socket time-out: it waits for others to speak."""
-    return redis.Redis.from_url(
-        settings.REDIS_URL, socket_timeout=None if blocking else 5.0, socket_connect_timeout=2.0, max_connections=64
-    )
+def client() -> redis.Redis:
+    """Return a client of this loop, for what is asked seldom."""
+    return redis.Redis.from_url(settings.REDIS_URL, socket_timeout=5.0, socket_connect_timeout=2.0, max_connections=64)
 
 
 def forget(session_ids: Iterable[str]) -> None:
@@ -55,172 +61,165 @@ def forget(session_ids: Iterable[str]) -> None:
         store.delete(*map(key, session_ids))
 
 
-class StreamWriter:
-    """The one writer of a p0 process: pens hand it events, each flush is one pipeline.
-
-    An event's seq is its Redis stream id, so a writer that was fenced out cannot go
-    back behind a newer one. A Redis that is gone loses no answer: text and last event are in PostgreSQL.
-    """
-
-    def __init__(self) -> None:
-        self._redis = client()
-        self._dirty: dict[str, list[Event]] = {}
-        self._wake = asyncio.Event()
-        self._urgent = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-
-    def write(self, session_id: str, event: Event, *, urgent: bool) -> None:
-        self._dirty.setdefault(session_id, []).append(event)
-        self._wake.set()
-        if urgent:
-            self._urgent.set()
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._flush_for_ever())
-
-    async def drain(self) -> None:
-        """Return when all that was written is out, or lost with Redis."""
-        while self._dirty:
-            self._urgent.set()
-            await asyncio.sleep(FRAME_S / 3)
-
-    async def aclose(self) -> None:
-        """Write no more; what was not drained is lost."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-        await self._redis.aclose()
-
-    async def _flush_for_ever(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            self._urgent.clear()
-            taken, self._dirty = self._dirty, {}
-            await self._flush(taken)
-            await self._pause()
-
-    async def _pause(self) -> None:
-        """Gather a frame's worth, unless something urgent cuts in."""
-        try:
-            async with asyncio.timeout(FRAME_S):
-                await self._urgent.wait()
-        except TimeoutError:
-            return
-
-    async def _flush(self, taken: dict[str, list[Event]]) -> None:
-        pipe = self._redis.pipeline(transaction=False)
-        for session_id, events in taken.items():
-            name = key(session_id)
-            for event in events:
-                raw = event.as_bytes()
-                pipe.xadd(name, {"e": raw}, id=f"{event.seq}-0", maxlen=KEPT_EVENTS, approximate=True)
-                pipe.publish(name, raw)
-            pipe.expire(name, KEPT_S)
-        try:
-            await pipe.execute(raise_on_error=False)
-        except (redis.RedisError, OSError) as gone:
-            log.warning("stream_write_lost", error=str(gone), sessions=len(taken))
-
-
 async def read_after(source: redis.Redis, session_id: str, seq: int) -> list[Event]:
     """Return the session's events after `seq`, in order. Raises redis.RedisError."""
-    entries: Any = await source.xrange(key(session_id), min=f"({seq}-0")
-    return [Event.parse(fields[b"e"]) for _, fields in entries]
+    return _events(await source.xrange(key(session_id), min=f"({seq}-0"))
 
 
 def shown_text(session_id: str, turn_id: str) -> str:
     """Return what the log holds of a turn's text, for a thread without a loop; nothing while Redis is away."""
     try:
         with blocking.Redis.from_url(settings.REDIS_URL, socket_timeout=2.0, socket_connect_timeout=1.0) as store:
-            entries: Any = store.xrange(key(session_id))
+            events = _events(store.xrange(key(session_id)))
     except (redis.RedisError, OSError):
         return ""
-    events = [Event.parse(fields[b"e"]) for _, fields in entries]
     began = max((event.seq for event in events if event.type == "turn.started" and event.data.get("turn") == turn_id), default=None)
-    return "" if began is None else "".join(event.data["text"] for event in events if event.seq > began and event.type == "delta")
+    if began is None:
+        return ""
+    since = max((event.seq for event in events if event.type == "retracted"), default=began)
+    return "".join(event.data["text"] for event in events if event.seq > max(began, since) and event.type == "delta")
+
+
+def _events(entries: Any) -> list[Event]:
+    return [Event.parse(fields[b"e"]) for _, fields in entries]
+
+
+class Mailbox:
+    """What one follower was told and has not read: bounded, and honest about what it may have missed."""
+
+    def __init__(self) -> None:
+        self._told: deque[Event] = deque()
+        self._waiting: asyncio.Future[None] | None = None
+        self._has_missed = False
+
+    def put(self, event: Event) -> None:
+        """A reader too slow for its mailbox misses the word, not the event: it reads the log again."""
+        if len(self._told) >= MOST_WAITING:
+            self.miss()
+            return
+        self._told.append(event)
+        self._wake()
+
+    def miss(self) -> None:
+        """Let the follower know that something may have been said that it was not told."""
+        self._told.clear()
+        self._has_missed = True
+        self._wake()
+
+    async def take(self, *, within_s: float) -> list[Event]:
+        """Return what was told, as soon as there is something; nothing after a silence, or where something was missed."""
+        if not self._told and not self._has_missed:
+            await self._word(within_s)
+        found = list(self._told)
+        self._told.clear()
+        self._has_missed = False
+        return found
+
+    async def _word(self, within_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._waiting = loop.create_future()
+        silence = loop.call_later(within_s, self._wake)
+        try:
+            await self._waiting
+        finally:
+            silence.cancel()
+            self._waiting = None
+
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+
+class Subscription:
+    """One follower's place in the hub; dropped without a word, it is left all the same."""
+
+    def __init__(self, hub: Hub, name: bytes) -> None:
+        self.mailbox = Mailbox()
+        self._hub = hub
+        self._name = name
+
+    def close(self) -> None:
+        """Hear nothing any more; once or often."""
+        self._hub.leave(self._name, self.mailbox)
+
+    def __del__(self) -> None:
+        self.close()
 
 
 class Hub:
-    """The one reading connection of a web process: each followed session has a queue here."""
+    """Subscribed to every session that somebody follows; reads their logs over the same connection."""
 
     def __init__(self) -> None:
-        self.reader = client()
-        self._redis = client(blocking=True)
-        self._pubsub = self._redis.pubsub(ignore_subscribe_messages=True)
-        self._queues: dict[bytes, set[asyncio.Queue[Event]]] = {}
-        self._task: asyncio.Task[None] | None = None
+        self._link = Link(settings.REDIS_URL, pushed=self._hear, lost=self._has_lost)
+        self._followers: dict[bytes, set[Mailbox]] = {}
+        self._returning: asyncio.Task[None] | None = None
 
     async def subscribe(self, session_id: str) -> Subscription:
-        """Follow a session from now on. Raises redis.RedisError when Redis cannot be reached."""
+        """Follow a session from now on. Raises LinkDown, and then nobody follows."""
+        await self._link.up()
         name = key(session_id).encode()
-        queue: asyncio.Queue[Event] = asyncio.Queue(maxsize=2_000)
-        first = name not in self._queues
-        self._queues.setdefault(name, set()).add(queue)
-        try:
-            if first:
-                await self._pubsub.subscribe(name)
-        except (redis.RedisError, OSError):
-            self._forget(name, queue)
-            raise
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._listen())
-        return Subscription(self, name, queue)
+        subscription = Subscription(self, name)
+        if name not in self._followers:
+            self._followers[name] = set()
+            self._tell("SUBSCRIBE", name)
+        self._followers[name].add(subscription.mailbox)
+        return subscription
 
-    async def unsubscribe(self, name: bytes, queue: asyncio.Queue[Event]) -> None:
-        self._forget(name, queue)
-        if name not in self._queues:
-            try:
-                await self._pubsub.unsubscribe(name)
-            except (redis.RedisError, OSError) as gone:
-                log.warning("unsubscribe_lost", error=str(gone))
+    def leave(self, name: bytes, mailbox: Mailbox) -> None:
+        followers = self._followers.get(name, set())
+        followers.discard(mailbox)
+        if not followers and self._followers.pop(name, None) is not None:
+            self._tell("UNSUBSCRIBE", name)
+
+    async def read_after(self, session_id: str, seq: int, *, most: int = PAGE) -> list[Event]:
+        """Return the next page of the session's events after `seq`, in order. Raises LinkDown."""
+        entries = await self._link.ask("XRANGE", key(session_id), f"({seq}-0", "+", "COUNT", most)
+        return [Event.parse(fields[1]) for _, fields in entries]
 
     async def aclose(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-        await self._pubsub.aclose()  # type: ignore[no-untyped-call]
-        await self._redis.aclose()
-        await self.reader.aclose()
+        self._followers.clear()
+        if self._returning is not None:
+            self._returning.cancel()
+            await asyncio.wait([self._returning])
+        await self._link.aclose()
 
-    def _forget(self, name: bytes, queue: asyncio.Queue[Event]) -> None:
-        followers = self._queues.get(name, set())
-        followers.discard(queue)
-        if not followers:
-            self._queues.pop(name, None)
-
-    async def _listen(self) -> None:
-        while True:
-            try:
-                await self._hear()
-            except (redis.RedisError, OSError) as gone:
-                log.warning("stream_read_lost", error=str(gone))
-                await asyncio.sleep(0.5)
-
-    async def _hear(self) -> None:
-        if not self._pubsub.subscribed:
-            await asyncio.sleep(0.02)
+    def _hear(self, told: Sequence[Any]) -> None:
+        if told[0] != b"message":
             return
-        message = await self._pubsub.get_message(timeout=None)
-        if message and message["type"] == "message":
-            self._deliver(message["channel"], Event.parse(message["data"]))
+        followers = list(self._followers.get(told[1], ()))
+        if followers:
+            event = Event.parse(told[2])
+            for mailbox in followers:
+                mailbox.put(event)
 
-    def _deliver(self, name: bytes, event: Event) -> None:
-        """A reader too slow for its queue misses the word, not the event: it reads the log again."""
-        for queue in self._queues.get(name, ()):
-            if not queue.full():
-                queue.put_nowait(event)
+    def _tell(self, *words: bytes | str) -> None:
+        """Both are answered by a pushed message, not by an answer."""
+        if self._link.is_up:  # a new connection subscribes to what is followed then
+            self._link.tell(pack(*words), [])
 
+    def _has_lost(self) -> None:
+        if self._followers and self._returning is None:
+            self._returning = asyncio.create_task(self._return())
 
-@dataclass(frozen=True, slots=True)
-class Subscription:
-    """One follower's place in the hub."""
+    async def _return(self) -> None:
+        """Come back, and let every follower look what was said meanwhile."""
+        try:
+            while self._followers and not self._link.is_up:
+                try:
+                    await self._link.up()
+                except LinkDown as gone:
+                    log.warning("stream_read_lost", error=str(gone))
+                    await asyncio.sleep(REST_S)
+            self._subscribe_again()
+        finally:
+            self._returning = None
 
-    hub: Hub
-    name: bytes
-    queue: asyncio.Queue[Event]
-
-    async def close(self) -> None:
-        await self.hub.unsubscribe(self.name, self.queue)
+    def _subscribe_again(self) -> None:
+        if self._followers:
+            self._tell("SUBSCRIBE", *self._followers)
+        for followers in self._followers.values():
+            for mailbox in list(followers):
+                mailbox.miss()
 
 
 _hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('invocation', '0012_short_days'),
+        ('invocation', '0013_text_seq'),
     ]
 
     operations = [

@@ -33,7 +33,10 @@ class Session(models.Model):
 
 
 class Turn(Invoked, Held):
-    """One question and its answer. Its last event is kept here, so that no wiped stream can lose it."""
+    """One question and its answer. Its last event is kept here, so that no wiped stream can lose it.
+
+    While it runs, `text` is what was shown up to the event `text_seq`, stored now and then.
+    """
 
     session = models.ForeignKey(Session, on_delete=models.CASCADE, related_name="turns")
     number = models.PositiveIntegerField()
@@ -47,6 +50,7 @@ class Turn(Invoked, Held):
     token_cap = models.BigIntegerField()
     call_cap = models.BigIntegerField()
     text = models.TextField(blank=True)
+    text_seq = models.PositiveBigIntegerField(default=0)
     output = models.JSONField(null=True, blank=True)
     error = models.JSONField(null=True, blank=True)
     truncated = models.BooleanField(default=False)

@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
-from django.db.models import Exists, OuterRef, QuerySet, Subquery
+from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Coalesce
 
 from agents.domain.values import Exchange
 from invocation.domain.errors import NotFound
-from invocation.domain.turns import TurnState
+from invocation.gateways.streams import Event
 from invocation.models import Session, Turn
 
-HISTORY_TURNS = 20
 HISTORY_TOKENS = 2_000
 CHARACTERS_A_TOKEN = 4
 
 
-def history(turn: Turn) -> tuple[Exchange, ...]:
-    """Return the session's earlier answered turns, oldest first, the newest ones that fit the token bound."""
-    if turn.number == 1:
-        return ()
-    earlier = Turn.objects.filter(session_id=turn.session_id, number__lt=turn.number, state=TurnState.COMPLETED)
+def fitting(newest_first: Sequence[Exchange]) -> list[Exchange]:
+    """Return the newest exchanges that fit the token bound."""
     room = HISTORY_TOKENS * CHARACTERS_A_TOKEN
     kept: list[Exchange] = []
-    for asked, text in earlier.order_by("-number").values_list("input", "text")[:HISTORY_TURNS]:
-        exchange = Exchange(str(asked.get("text", "")), text)
+    for exchange in newest_first:
         room -= len(exchange.asked) + len(exchange.answered)
         if room < 0:
             break
         kept.append(exchange)
-    return tuple(reversed(kept))
+    return kept
 
 
 def owned_session(tenant_id: UUID, session_id: UUID) -> Session:
@@ -60,9 +56,34 @@ def sessions_of(tenant_id: UUID, filters: Mapping[str, str]) -> QuerySet[Session
     )
 
 
-def ended_after(session_id: UUID, seq: int) -> list[Turn]:
-    """Return the ended turns whose last event lies after `seq`, in order."""
-    return list(Turn.objects.filter(session_id=session_id, last_event__seq__gt=seq).order_by("number"))
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What PostgreSQL has of a session behind a seq: the turns that ended, and how far the text of the open one is stored."""
+
+    ended: Sequence[Turn]
+    open_turn: UUID | None = None
+    text: str = ""
+    text_seq: int = 0
+
+    def turn(self, event: Event) -> Turn | None:
+        """Return the turn that this event ended, if it had when PostgreSQL was asked."""
+        return next((turn for turn in self.ended if str(turn.pk) == event.data.get("turn")), None)
+
+
+NOTHING_STORED = Stored(())
+
+
+def stored_after(session_id: UUID, seq: int) -> Stored:
+    """Return what is stored behind `seq`, in order."""
+    found = Turn.objects.filter(Q(last_event__seq__gt=seq) | Q(finished_at__isnull=True), session_id=session_id).order_by("number")
+    ended = [turn for turn in found if turn.finished_at is not None]
+    still_open = next((turn for turn in found if turn.finished_at is None), None)
+    return Stored(ended, still_open.pk, still_open.text, still_open.text_seq) if still_open else Stored(ended)
+
+
+def turn_of(event: Event) -> Turn | None:
+    """Return the turn that a last event belongs to; None if it was erased."""
+    return Turn.objects.filter(pk=event.data["turn"]).first()
 
 
 def has_open_turn(session_id: UUID) -> bool:

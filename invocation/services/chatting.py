@@ -1,39 +1,64 @@
-"""Asking in a chat, for the connections that carry one: a turn opened, and a worker woken for it."""
+"""Asking in a chat, for the connections that carry one: turns opened together, and a worker woken for them."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
-import redis.asyncio as redis
+from uuid6 import uuid7
 
 from invocation.domain.errors import StaleMove, StreamUnavailable
-from invocation.gateways import dispatch, streams
-from invocation.gateways.database import off_loop
+from invocation.gateways import dispatch
 from invocation.gateways.dispatch import BrokerGone
+from invocation.gateways.grouping import Grouper
+from invocation.gateways.link import LinkDown
+from invocation.gateways.streams import Subscription
 from invocation.models import Turn
 from invocation.selectors.chat import owned_session
 from invocation.services import cancelling, turns
+from invocation.services.following import listen
 from invocation.services.turns import Opened, Opening
 
 RETRY_STREAM = timedelta(seconds=2)
+TOGETHER = 32
+"""The most turns that are opened in one transaction and sent in one message."""
 
 
-async def ask(opening: Opening, *, now: datetime) -> Opened:
-    """Open a turn and wake a p0 worker for it.
+@dataclass(frozen=True, slots=True)
+class Asked(Opened):
+    """An accepted turn, and a subscription that is older than its first event."""
+
+    heard: Subscription
+
+
+async def ask(opening: Opening, *, now: datetime) -> Asked:
+    """Open a turn and wake a p0 worker for it: with all others of this process that wait at this moment, or at once if it is alone.
 
     Raises what open_turn raises, and StreamUnavailable when the stream store or the broker is
     gone: then no turn stays open.
     """
-    await _must_stream()
-    opened = await off_loop(turns.open_turn, opening, now=now)
+    new_session_id = uuid7()
     try:
-        await off_loop(dispatch.wake_turns, [opened.turn_id], within_s=(opened.deadline - datetime.now(UTC)).total_seconds())
-    except BrokerGone:
-        refusal = _out_of_service("The broker")
-        await off_loop(cancelling.withdraw, opened.turn_id, code=refusal.code, sentence=refusal.detail)
-        raise refusal from None
-    return opened
+        heard = await listen(opening.session_id or new_session_id)
+    except LinkDown:
+        raise _out_of_service("The stream store") from None
+    try:
+        answer = await _opened(replace(opening, new_session_id=new_session_id), now)
+    except BaseException:
+        heard.close()
+        raise
+    return Asked(answer.turn_id, answer.session_id, answer.after, answer.deadline, heard)
+
+
+async def _opened(opening: Opening, now: datetime) -> Opened:
+    answer = await _desk().do((opening, now))
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 def stop(tenant_id: UUID, session_id: UUID, *, now: datetime) -> Turn:
@@ -47,11 +72,33 @@ def stop(tenant_id: UUID, session_id: UUID, *, now: datetime) -> Turn:
     return turn
 
 
-async def _must_stream() -> None:
+_desks: WeakKeyDictionary[asyncio.AbstractEventLoop, Grouper[tuple[Opening, datetime], Opened | Exception]] = WeakKeyDictionary()
+
+
+def _desk() -> Grouper[tuple[Opening, datetime], Opened | Exception]:
+    """Return where this loop's turns wait for one another while others are being opened."""
+    loop = asyncio.get_running_loop()
+    if loop not in _desks:
+        _desks[loop] = Grouper(open_and_wake, most=TOGETHER)
+    return _desks[loop]
+
+
+def open_and_wake(openings: Sequence[tuple[Opening, datetime]]) -> list[Opened | Exception]:
+    """Open all in one transaction and send them in one message; a broker that is gone leaves none of them open."""
+    answers = turns.open_turns(openings)
+    opened = [answer for answer in answers if isinstance(answer, Opened)]
+    if not opened:
+        return answers
+    left_s = (max(each.deadline for each in opened) - datetime.now(UTC)).total_seconds()
     try:
-        await streams.hub().reader.ping()
-    except (redis.RedisError, OSError):
-        raise _out_of_service("The stream store") from None
+        if left_s > 0:  # whoever is late by now is ended by the sweep
+            dispatch.wake_turns([each.turn_id for each in opened], within_s=left_s)
+    except BrokerGone:
+        refusal = _out_of_service("The broker")
+        for each in opened:
+            cancelling.withdraw(each.turn_id, code=refusal.code, sentence=refusal.detail)
+        return [refusal if isinstance(answer, Opened) else answer for answer in answers]
+    return answers
 
 
 def _out_of_service(what: str) -> StreamUnavailable:

@@ -15,7 +15,8 @@ from invocation.domain.sessions import OnDoubleSend
 from invocation.gateways.database import off_loop
 from invocation.selectors.chat import has_open_turn
 from invocation.services import chatting
-from invocation.services.turns import Opened, Opening
+from invocation.services.chatting import Asked
+from invocation.services.turns import Opening
 
 MOST_WAITING = 2
 """Questions of one session that wait in one web process; a person who sends more is refused."""
@@ -25,7 +26,7 @@ _waiting: Counter[UUID] = Counter()
 _turns: dict[UUID, asyncio.Lock] = {}
 
 
-async def ask(opening: Opening, *, now: datetime) -> Opened:
+async def ask(opening: Opening, *, now: datetime) -> Asked:
     """Open a turn as chatting.ask does, where a session that still answers is a matter of policy.
 
     The turn's budget counts from `now`, waiting included; who would not be answered within it
@@ -34,11 +35,11 @@ async def ask(opening: Opening, *, now: datetime) -> Opened:
     return await _POLICIES[opening.endpoint.on_double_send](opening, now)
 
 
-async def _refuse(opening: Opening, now: datetime) -> Opened:
+async def _refuse(opening: Opening, now: datetime) -> Asked:
     return await chatting.ask(opening, now=now)
 
 
-async def _wait(opening: Opening, now: datetime) -> Opened:
+async def _wait(opening: Opening, now: datetime) -> Asked:
     """Ask; while the session is busy wait in line, as long as an answer of the usual length still fits the budget."""
     if opening.session_id is None:
         return await chatting.ask(opening, now=now)
@@ -46,7 +47,7 @@ async def _wait(opening: Opening, now: datetime) -> Opened:
         return await _once_free(opening, now)
 
 
-async def _replace(opening: Opening, now: datetime) -> Opened:
+async def _replace(opening: Opening, now: datetime) -> Asked:
     """Ask; a turn that is in the way is stopped first, and its last event comes before the new turn's first."""
     try:
         return await chatting.ask(opening, now=now)
@@ -58,7 +59,7 @@ async def _replace(opening: Opening, now: datetime) -> Opened:
         return await _once_free(opening, now)
 
 
-async def _once_free(opening: Opening, now: datetime) -> Opened:
+async def _once_free(opening: Opening, now: datetime) -> Asked:
     """Ask again until the session is free. Raises SessionBusy once a usual answer would not fit the rest of the budget."""
     clock = asyncio.get_running_loop().time
     spare = opening.endpoint.budgets.whole - opening.endpoint.estimate(opening.input).duration
@@ -97,6 +98,6 @@ async def _in_line(session_id: UUID) -> AsyncIterator[None]:
             _turns.pop(session_id, None)
 
 
-_POLICIES: Mapping[OnDoubleSend, Callable[[Opening, datetime], Awaitable[Opened]]] = MappingProxyType(
+_POLICIES: Mapping[OnDoubleSend, Callable[[Opening, datetime], Awaitable[Asked]]] = MappingProxyType(
     {OnDoubleSend.REJECT: _refuse, OnDoubleSend.ENQUEUE: _wait, OnDoubleSend.REPLACE: _replace}
 )

@@ -9,46 +9,69 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-import redis.asyncio as redis
+import structlog
+from django.db import DatabaseError
 
 from invocation.domain.turns import LAST_EVENTS, EventType
 from invocation.gateways import streams
 from invocation.gateways.database import off_loop
-from invocation.gateways.streams import Event, Hub, Subscription
+from invocation.gateways.link import LinkDown
+from invocation.gateways.streams import PAGE, Event, Hub, Mailbox, Subscription
 from invocation.models import Turn
-from invocation.selectors.chat import ended_after
+from invocation.selectors.chat import NOTHING_STORED, Stored, stored_after, turn_of
+
+log = structlog.get_logger()
 
 HEARTBEAT_S = 2.0
 SPEAKS = LAST_EVENTS | {EventType.TURN_STARTED, EventType.DELTA}
 """What ends a silence: neither a plan nor its progress is a word of the answer."""
+TICK_S = 0.01
+"""How much too early a timer may be."""
+MOST_SEQ = 2**63
 SETTLED_S = 0.15
 """A worker writes an end to PostgreSQL and then, within a few frames, to the log."""
+STORED_S = 0.25
+"""How often PostgreSQL is asked for text that the log has lost: a worker stores what it has said once a second."""
 
 
-async def follow(session_id: UUID, *, after: int) -> AsyncGenerator[Event, None]:
+async def listen(session_id: UUID) -> Subscription:
+    """Hear a session from now on, before anything is asked in it. Raises LinkDown when the stream store is gone."""
+    return await streams.hub().subscribe(str(session_id))
+
+
+async def follow(session_id: UUID, *, after: int, heard: Subscription | None = None) -> AsyncGenerator[Event, None]:
     """Yield the session's events behind `after`, for ever.
 
     The log in Redis is read first and then followed; in two seconds of silence the log
     and PostgreSQL are asked what was missed, so that neither a lost word nor a wiped
-    Redis can hide the end of a turn. Heartbeats and gaps carry the last seq.
+    Redis can hide the end of a turn. With `heard`, a subscription that is older than
+    what comes behind `after`, nothing can have been missed and nothing is read first.
+    Heartbeats carry the last seq, and a gap the seq up to which it tells the text.
     """
-    hub = streams.hub()
-    place = _Place(hub, session_id, after)
-    subscription = await _subscribe(hub, session_id)
+    subscription = heard or await _subscribe(session_id)
+    place = _Place(streams.hub(), session_id, after, subscription.mailbox if subscription else Mailbox())
     try:
-        async for event in place.catch_up():
-            yield event
-        while True:
-            async for event in place.next(subscription):
+        if heard is None:
+            for event in await place.next_logged():
+                yield place.passed(event)
+            async for event in place.catch_up():
                 yield event
+        while True:
+            told = await place.told()
+            if place.continues(told):
+                for event in told:
+                    yield place.passed(event)
+            else:
+                async for event in place.mend():
+                    yield event
     finally:
         if subscription is not None:
-            await subscription.close()
+            subscription.close()
 
 
-async def follow_turn(session_id: UUID, turn_id: UUID, *, after: int) -> AsyncGenerator[Event, None]:
+async def follow_turn(session_id: UUID, turn_id: UUID, *, after: int, heard: Subscription | None = None) -> AsyncGenerator[Event, None]:
     """Yield the events of one turn up to its last."""
-    async with aclosing(follow(session_id, after=after)) as events:
+    async with aclosing(follow(session_id, after=after, heard=heard)) as events:
         async for event in events:
             yield event
             if event.type in LAST_EVENTS and event.data.get("turn") == str(turn_id):
@@ -58,115 +81,146 @@ async def follow_turn(session_id: UUID, turn_id: UUID, *, after: int) -> AsyncGe
 class _Place:
     """How far one reader has read."""
 
-    def __init__(self, hub: Hub, session_id: UUID, after: int) -> None:
+    def __init__(self, hub: Hub, session_id: UUID, after: int, mailbox: Mailbox) -> None:
         self._hub = hub
         self._session_id = session_id
+        self._mailbox = mailbox
         self._last = after
         self._has_lost = False
-        self._silent_since = self._spoke_at = asyncio.get_running_loop().time()
-        """When the last delta came, and when that or a heartbeat did."""
+        self._awaits_text = False
+        self._clock = asyncio.get_running_loop().time
+        self._silent_since = self._spoke_at = self._clock()
 
-    async def next(self, subscription: Subscription | None) -> AsyncGenerator[Event, None]:
-        """Yield what comes next: an event that was told, or after a silence what was missed, or a heartbeat."""
-        try:
-            async with asyncio.timeout_at(self._spoke_at + HEARTBEAT_S):
-                event = await _told(subscription)
-        except TimeoutError:
-            async for missed in self._after_silence():
-                yield missed
-            return
-        if event.seq > self._last + 1:
-            async for each in self.catch_up():
-                yield each
-        if event.seq > self._last:
-            async for each in self._pass(event):
-                yield each
+    async def told(self) -> list[Event]:
+        """Return the new events that were told; none after a silence, where words were missed, or while lost text is waited for."""
+        if self._awaits_text:
+            await asyncio.sleep(STORED_S)
+            return []
+        while told := await self._mailbox.take(within_s=max(self._spoke_at + HEARTBEAT_S - self._clock(), TICK_S)):
+            if fresh := [event for event in told if event.seq > self._last]:
+                return fresh
+        return []
+
+    def continues(self, told: Sequence[Event]) -> bool:
+        """Say whether these are the very next events, with nothing to mend before them."""
+        is_next = bool(told) and told[0].seq == self._last + 1 and told[-1].seq == self._last + len(told)
+        return is_next and not self._has_lost
+
+    async def next_logged(self) -> list[Event]:
+        """Return what the log holds from the very next event on, without asking the database: whoever comes back waits for that alone."""
+        found = await self._logged()
+        return found if self.continues(found) else []
+
+    def passed(self, event: Event) -> Event:
+        self._last = event.seq
+        self._has_lost = self._has_lost and event.type not in LAST_EVENTS
+        if event.type in SPEAKS:
+            self._silent_since = self._spoke_at = self._clock()
+        return event
+
+    async def mend(self) -> AsyncGenerator[Event, None]:
+        """Yield what was missed, and a heartbeat where there is nothing and nothing was said for long."""
+        async for event in self.catch_up():
+            yield event
+        now = self._clock()
+        if now - self._spoke_at >= HEARTBEAT_S - TICK_S:
+            self._spoke_at = now
+            yield self._passing(EventType.HEARTBEAT, {"waited_ms": round((now - self._silent_since) * 1000)})
 
     async def catch_up(self) -> AsyncGenerator[Event, None]:
-        """Yield what the log holds behind our place, and from PostgreSQL the ends that it does not hold.
+        """Yield what the log holds behind our place, and from PostgreSQL the ends and the text that it does not hold.
 
         PostgreSQL is asked first, and knows an end a moment before the log does: only what
         the log lacks after that moment is lost.
         """
-        ended = await off_loop(ended_after, self._session_id, self._last)
-        logged = await self._logged()
-        if not _holds_all(logged, ended):
-            await asyncio.sleep(SETTLED_S)
+        self._awaits_text = False
+        while not self._awaits_text:
+            stored = await self._stored()
             logged = await self._logged()
-        for turn in ended:
-            end = Event(**(turn.last_event or {}))
-            if not any(event.seq == end.seq for event in logged):
-                async for each in self._up_to(end.seq, logged):
-                    yield each
-                logged = [event for event in logged if event.seq > end.seq]
-                if turn.text:
-                    yield self._gap(turn)
-                yield self._passed(end)
-        async for each in self._up_to(None, logged):
-            yield each
+            if not _holds_all(logged, stored.ended):
+                await asyncio.sleep(SETTLED_S)
+                logged = await self._logged()
+            async for event in self._in_order(stored, logged):
+                yield event
+            if len(logged) < PAGE:
+                if stored.text_seq > self._last and not self._awaits_text:
+                    yield self._gap(stored.text, seq=stored.text_seq, turn_id=stored.open_turn)
+                return
 
-    async def _up_to(self, end: int | None, logged: Sequence[Event]) -> AsyncGenerator[Event, None]:
-        for event in logged:
-            if event.seq > self._last and (end is None or event.seq < end):
-                async for each in self._pass(event):
-                    yield each
+    async def _in_order(self, stored: Stored, logged: Sequence[Event]) -> AsyncGenerator[Event, None]:
+        """Yield what is logged, the ends that are not in their places among it, up to where lost text must be waited for."""
+        end = logged[-1].seq if len(logged) == PAGE else MOST_SEQ
+        known = {event.seq: event for event in map(_end_of, stored.ended) if event.seq <= end} | {event.seq: event for event in logged}
+        for seq in sorted(known):
+            async for each in self._next(known[seq], stored):
+                yield each
+            if self._awaits_text:
+                return
 
-    async def _pass(self, event: Event) -> AsyncGenerator[Event, None]:
-        """Yield an event; before the end of a turn of whose log a part was lost, a gap event carries its stored text.
+    async def _next(self, event: Event, stored: Stored) -> AsyncGenerator[Event, None]:
+        """Yield an event; where a part before it was lost, the stored text instead of words out of their place.
 
-        Seqs grow by one; only an attempt begins further on.
+        Seqs grow by one; only an attempt begins further on. The text comes with the turn's end if
+        it has ended, and as far as its worker has stored it if it has not: that is waited for.
         """
-        if event.seq != self._last + 1 and event.type != EventType.TURN_STARTED:
-            self._has_lost = True
-        if event.type in LAST_EVENTS and self._has_lost:
-            yield self._gap(await off_loop(Turn.objects.get, pk=event.data["turn"]))
-        yield self._passed(event)
+        if event.seq <= self._last:
+            return
+        self._has_lost = self._has_lost or (event.seq != self._last + 1 and event.type != EventType.TURN_STARTED)
+        if not self._has_lost or event.type == EventType.TURN_STARTED:
+            yield self.passed(event)
+        elif event.type in LAST_EVENTS:
+            turn = stored.turn(event) or await off_loop(turn_of, event)
+            if turn is not None and turn.text:
+                yield self._gap("" if turn.retracted else turn.text, turn_id=turn.pk)
+            yield self.passed(event)
+        elif any(end.seq > event.seq for end in map(_end_of, stored.ended)):
+            if event.type != EventType.DELTA:
+                yield self.passed(event)
+        elif stored.text_seq >= event.seq - 1:
+            yield self._gap(stored.text, seq=stored.text_seq, turn_id=stored.open_turn)
+            if event.seq > self._last:
+                yield self.passed(event)
+        else:
+            self._awaits_text = True
 
-    def _gap(self, turn: Turn) -> Event:
-        """What was retracted is not told again."""
-        return self._passing(EventType.GAP, {"turn": str(turn.id), "text": "" if turn.retracted else turn.text})
+    async def _stored(self) -> Stored:
+        """Without the database the log alone is told, and whatever that lacks is waited for."""
+        try:
+            return await off_loop(stored_after, self._session_id, self._last)
+        except DatabaseError as gone:
+            log.warning("stored_text_not_read", session=str(self._session_id), error=str(gone))
+            return NOTHING_STORED
 
     async def _logged(self) -> list[Event]:
         try:
-            return await streams.read_after(self._hub.reader, str(self._session_id), self._last)
-        except (redis.RedisError, OSError):
+            return await self._hub.read_after(str(self._session_id), self._last)
+        except LinkDown:
             return []
 
-    async def _after_silence(self) -> AsyncGenerator[Event, None]:
-        before = self._last
-        async for event in self.catch_up():
-            yield event
-        if self._last == before or asyncio.get_running_loop().time() - self._spoke_at >= HEARTBEAT_S:
-            self._spoke_at = asyncio.get_running_loop().time()
-            waited = self._spoke_at - self._silent_since
-            yield self._passing(EventType.HEARTBEAT, {"waited_ms": round(waited * 1000)})
-
-    def _passed(self, event: Event) -> Event:
-        self._last = event.seq
-        self._has_lost = self._has_lost and event.type not in LAST_EVENTS
-        if event.type in SPEAKS:
-            self._silent_since = self._spoke_at = asyncio.get_running_loop().time()
-        return event
+    def _gap(self, text: str, *, turn_id: UUID | None, seq: int | None = None) -> Event:
+        """Tell the stored text in place of what was lost: up to `seq`, or, before a turn's end, all of it."""
+        if seq is not None:
+            self._last, self._has_lost = seq, False
+        self._silent_since = self._spoke_at = self._clock()
+        return self._passing(EventType.GAP, {"turn": str(turn_id), "text": text})
 
     def _passing(self, kind: EventType, data: Mapping[str, Any]) -> Event:
         return Event(self._last, str(kind), datetime.now(UTC).isoformat(), dict(data))
 
 
+def _end_of(turn: Turn) -> Event:
+    return Event(**(turn.last_event or {}))
+
+
 def _holds_all(logged: Sequence[Event], ended: Sequence[Turn]) -> bool:
+    """Say whether every end is logged, or lies behind what was read at once."""
     seqs = {event.seq for event in logged}
-    return all((turn.last_event or {}).get("seq") in seqs for turn in ended)
+    return len(logged) == PAGE or all(_end_of(turn).seq in seqs for turn in ended)
 
 
-async def _subscribe(hub: Hub, session_id: UUID) -> Subscription | None:
+async def _subscribe(session_id: UUID) -> Subscription | None:
     """Without Redis a reader still gets each turn's end, from PostgreSQL."""
     try:
-        return await hub.subscribe(str(session_id))
-    except (redis.RedisError, OSError):
+        return await listen(session_id)
+    except LinkDown:
         return None
-
-
-async def _told(subscription: Subscription | None) -> Event:
-    if subscription is None:
-        await asyncio.sleep(HEARTBEAT_S * 2)
-        raise TimeoutError
-    return await subscription.queue.get()

@@ -30,8 +30,8 @@ def end_overdue_turns(*, now: datetime, most: int = 200) -> int:
 
 
 def _ending(turn: Turn, *, now: datetime) -> Ending:
-    """What was shown stays, marked truncated; it is read from the log, as far as that still has it."""
-    shown = streams.shown_text(str(turn.session_id), str(turn.pk))
+    """What was shown stays, marked truncated; it is read from the log, or, where that was lost, as far as it was stored."""
+    shown = streams.shown_text(str(turn.session_id), str(turn.pk)) or turn.text
     seq = Session.objects.values_list("reserved_seq", flat=True).get(pk=turn.session_id) + 1
     endpoint = declared.book().by_label.get(turn.endpoint)  # in a deploy, one of the others may declare it
     error = TurnLimits(turn).exceeded(now=now)

@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from invocation.domain.turns import LAST_EVENTS, EventType
+from invocation.gateways import streams
 from invocation.gateways.database import off_loop
+from invocation.gateways.link import LinkDown
 from invocation.gateways.streams import Event
 from invocation.models import JobEvent
 from invocation.selectors.chat import is_at_rest
@@ -23,7 +25,7 @@ WORTH_ASKING = LAST_EVENTS | {EventType.HEARTBEAT}
 
 async def follow_to_rest(session_id: UUID, *, after: int) -> AsyncIterator[Event]:
     """Yield the session's events behind `after` and return once no turn is open and the last one's end was sent."""
-    if await off_loop(is_at_rest, session_id, after):
+    if not await _has_logged(session_id, after) and await off_loop(is_at_rest, session_id, after):
         return
     async with aclosing(follow(session_id, after=after)) as events:
         async for event in events:
@@ -54,6 +56,14 @@ async def follow_job(job_id: UUID, *, after: int) -> AsyncIterator[Event]:
             heard_at = clock()
             yield Event(last, str(EventType.HEARTBEAT), datetime.now(UTC).isoformat(), {"waited_ms": round((heard_at - began_at) * 1000)})
         await asyncio.sleep(POLL_S)
+
+
+async def _has_logged(session_id: UUID, after: int) -> bool:
+    """Say whether the log holds something behind `after`: then there is no rest yet, and the database need not be asked."""
+    try:
+        return bool(await streams.hub().read_after(str(session_id), after, most=1))
+    except LinkDown:
+        return False
 
 
 def _last(row: JobEvent) -> Event:

@@ -21,9 +21,10 @@ from invocation.domain.turn_errors import LatencyBudgetExceeded, TurnCancelled, 
 from invocation.domain.turns import EventType, TurnMove
 from invocation.gateways import declared
 from invocation.gateways.announcing import Announcer
-from invocation.gateways.database import patiently
+from invocation.gateways.database import patiently, while_away
 from invocation.gateways.grouping import Grouper
-from invocation.gateways.streams import Event, StreamWriter, client, read_after
+from invocation.gateways.streams import Event, client, read_after
+from invocation.gateways.writing import StreamWriter
 from invocation.services import records, turns
 from invocation.services.accounts import Unshared
 from invocation.services.bills import Bill
@@ -32,8 +33,9 @@ from invocation.services.pens import Pen
 from invocation.services.records import Finished
 from invocation.services.running import Running, uncancel
 from invocation.services.runs import Assignment, AttemptJournal, Carried, Clock, Surroundings, carry_out
+from invocation.services.snapshots import Snapshots
 from invocation.services.turn_limits import TurnLimits
-from invocation.services.turns import Ending, TurnClaimed, failure_event
+from invocation.services.turns import Ending, Finish, TurnClaimed, failure_event
 from quota.domain.budgets import Budget, Spending
 from quota.domain.ledger import ParentKind
 
@@ -52,7 +54,9 @@ class TurnEngine:
         self._owner = owner
         self._announcer = announcer
         self._claims: Grouper[UUID, TurnClaimed | None] = Grouper(self._claim)
+        self._finishes: Grouper[Finish, Exception | None] = Grouper(turns.finish_all)
         self._writer = StreamWriter()
+        self._snapshots = Snapshots(owner)
         self._running = Running()
 
     @property
@@ -75,6 +79,7 @@ class TurnEngine:
         """Let turns finish: each has a deadline of its own, which is shorter than any grace."""
         await self._running.rest(within_s=grace.total_seconds())
         await self._writer.drain()
+        await self._snapshots.aclose()
 
     def _claim(self, turn_ids: Sequence[UUID]) -> Sequence[TurnClaimed | None]:
         return turns.claim(turn_ids, owner=self._owner)
@@ -88,7 +93,8 @@ class TurnEngine:
         pen = Pen(self._writer, str(turn.session_id), claimed.base)
         outcome = "failed"
         try:
-            outcome = await _Performance(claimed, pen, self._running).to_its_end()
+            with self._snapshots.of(turn, pen):
+                outcome = await _Performance(claimed, pen, self._running, self._finishes).to_its_end()
         except StaleMove as stale:
             log.warning("fenced_out", turn_id=str(turn_id), detail=stale.detail)
         finally:
@@ -98,8 +104,9 @@ class TurnEngine:
 class _Performance:
     """One claimed turn: tried once more before its first delta, never after."""
 
-    def __init__(self, claimed: TurnClaimed, pen: Pen, running: Running) -> None:
+    def __init__(self, claimed: TurnClaimed, pen: Pen, running: Running, finishes: Grouper[Finish, Exception | None]) -> None:
         self.turn = claimed.turn
+        self.finishes = finishes
         self.running = running
         self.history = claimed.history
         self.pen = pen
@@ -126,7 +133,9 @@ class _Performance:
     async def _finish(self, ending: Ending, run: Finished) -> None:
         """End the turn as soon as the database is there. Raises StaleMove if somebody else ended it; its calls are booked all the same."""
         try:
-            await patiently(turns.finish, self.turn, ending, run)
+            broken = await while_away(lambda: self.finishes.do(Finish(self.turn, ending, run)))
+            if broken is not None:
+                raise broken
         except StaleMove:
             await patiently(turns.book_late, self.turn, run.lines)
             raise
@@ -163,8 +172,8 @@ class _Performance:
         earlier = [event for event in await self._logged() if event.seq <= self.base]
         started = max((event.seq for event in earlier if event.data.get("turn") == str(self.turn.id)), default=self.base)
         shown = [event.data["text"] for event in earlier if event.seq > started and event.type == EventType.DELTA]
-        self.sink.text = "".join(shown)
-        return bool(shown)
+        self.sink.text = "".join(shown) or self.turn.text
+        return bool(self.sink.text)
 
     async def _logged(self) -> list[Event]:
         try:

@@ -4,36 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import orjson
 from django.conf import settings
-from django.db import IntegrityError, connection, transaction
-from django.db.models import F
-from django.db.models.functions import Greatest
+from django.db import DataError, IntegrityError, OperationalError, transaction
 from uuid6 import uuid7
 
 from agents.domain.values import Exchange
 from invocation.domain import traces
 from invocation.domain.budgets import Wish
 from invocation.domain.endpoints import Endpoint
-from invocation.domain.errors import AdmissionHeld, NotFound, Saturated, SessionBusy, StaleMove, TooManyTurns
-from invocation.domain.turns import ENDED, SEQS_OF_A_CLAIM, TURN_EDGES, TurnMove, TurnState
+from invocation.domain.errors import InputInvalid, Saturated, StaleMove
+from invocation.domain.openings import RETRY_SATURATED, Seat, Wanted, busy, seat
+from invocation.domain.turns import ENDED, TURN_EDGES, TurnMove
+from invocation.gateways.database import is_away
 from invocation.models import Process, Session, Turn
-from invocation.selectors import admission as seen
 from invocation.selectors import canaries
-from invocation.selectors.chat import history
-from invocation.services import records
+from invocation.selectors.chat import fitting
+from invocation.services import records, turn_rows
 from invocation.services.records import Finished
 from invocation.services.submission import check_input
 from quota.domain.ledger import LedgerLine
 from quota.services import ledger, plans
 
-RETRY_SATURATED = timedelta(seconds=2)
-RETRY_HELD = timedelta(seconds=30)
-TURNS_OF_A_TENANT = 0x7E4A
-"""The class of the advisory locks under which a tenant's turns are counted."""
+SLOW = "Turns are opened more slowly than they are asked for: try again shortly."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +41,8 @@ class Opening:
     endpoint: Endpoint
     input: Mapping[str, Any]
     session_id: UUID | None = None
+    new_session_id: UUID | None = None
+    """The id of the session that this turn begins, where somebody listens for it already."""
     subject: str = ""
     locale: str = "en"
     metadata: Mapping[str, str] | None = None
@@ -86,121 +85,197 @@ class Ending:
     last_seq: int
 
 
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """What one attempt came to, to be stored together with others."""
+
+    turn: Turn
+    ending: Ending
+    run: Finished | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """An opening that may be asked for: what is decided about it, and its row but for its place in its session."""
+
+    wanted: Wanted
+    row: Mapping[str, Any]
+
+
 def open_turn(opening: Opening, *, now: datetime) -> Opened:
     """Accept a turn durably. Its deadline counts from `now`, queue time included.
 
     Raises InputInvalid and its kin, NotFound for an unknown session, SessionBusy, and at
     once, with Retry-After, TooManyTurns, Saturated or AdmissionHeld: a chat never waits for a slot.
     """
-    check_input(opening.endpoint, opening.input, day=plans.day_limits_now(opening.tenant_id))
-    session_id = opening.session_id or uuid7()
-    agent = canaries.agent_for(opening.endpoint, session_id)
-    _must_be_free(opening, agent, now=now)
+    [answer] = open_turns([(opening, now)])
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def open_turns(openings: Sequence[tuple[Opening, datetime]]) -> list[Opened | Exception]:
+    """Accept turns that are asked for at one moment in one transaction: an answer for each in order, its turn or its refusal.
+
+    All that is opened, by whatever process, is counted one after another: never more than there
+    are live slots. One that is refused takes nothing from the others, and what breaks them all refuses each.
+    """
+    asked = [_asked(opening, now=now) for opening, now in openings]
+    fit = [each for each in asked if isinstance(each, _Asked)]
+    answers = iter(_opened(fit) if fit else [])
+    return [next(answers) if isinstance(each, _Asked) else each for each in asked]
+
+
+def _asked(opening: Opening, *, now: datetime) -> _Asked | Exception:
+    """Check an opening by itself; what its endpoint's own estimate raises is not its neighbours'."""
     try:
-        with transaction.atomic():
-            _must_fit_plan(opening)
-            session = _session(opening, session_id, now=now)
-            turn = _insert(opening, session, agent, now=now)
-    except IntegrityError:
-        raise SessionBusy(
-            f"Session {opening.session_id} still answers: wait for its last turn.", retry_after=timedelta(seconds=1)
-        ) from None
-    return Opened(turn.id, session.id, session.reserved_seq, turn.deadline)
+        check_input(opening.endpoint, opening.input, day=plans.day_limits_now(opening.tenant_id))
+        session_id = opening.session_id or opening.new_session_id or uuid7()
+        agent = canaries.agent_for(opening.endpoint, session_id)
+        return _Asked(_wanted(opening, agent), _row(opening, session_id, agent, now=now))
+    except Exception as refusal:
+        if is_away(refusal):
+            raise
+        return refusal
 
 
-def _must_be_free(opening: Opening, agent: str, *, now: datetime) -> None:
-    endpoint = opening.endpoint
-    priority_class = str(endpoint.policy.priority_class)
-    hold = seen.hold_on(endpoint=endpoint.label, agent=agent, tenant_id=opening.tenant_id, priority_class=priority_class)
-    if hold is not None:
-        raise AdmissionHeld(f"Admission is held for {hold}: {hold.reason}", retry_after=RETRY_HELD)
-    slots = seen.live_slots(now=now)[priority_class]
-    if seen.open_turns() >= slots:
-        raise Saturated(f"All {slots} chat slots are taken: try again shortly.", retry_after=RETRY_SATURATED)
+def _opened(asked: Sequence[_Asked]) -> list[Opened | Exception]:
+    """Open all that may be; where a rule of the database refuses them together, each is tried by itself."""
+    try:
+        return _open_together(asked)
+    except (IntegrityError, DataError) as broken:  # a session that somebody opened without waiting, an input that cannot be kept
+        if len(asked) > 1:
+            return [answer for each in asked for answer in _opened([each])]
+        return [busy(asked[0].wanted.session_id) if isinstance(broken, IntegrityError) else broken]
+    except OperationalError as broken:
+        if is_away(broken):
+            raise
+        return [Saturated(SLOW, retry_after=RETRY_SATURATED)] * len(asked)
 
 
-def _must_fit_plan(opening: Opening) -> None:
-    """Refuse what the tenant's plan does not have open at once; its turns are counted one opening after another."""
-    if opening.at_once is None:
-        return
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [TURNS_OF_A_TENANT, opening.tenant_id.int & 0x7FFFFFFF])
-    found = seen.open_turns_of(opening.tenant_id)
-    if found >= opening.at_once:
-        raise TooManyTurns(
-            f"{found} turns of this tenant are open; its plan allows {opening.at_once} at once.",
-            retry_after=RETRY_SATURATED,
-            limit=opening.at_once,
-            used=found,
-        )
-
-
-def _session(opening: Opening, session_id: UUID, *, now: datetime) -> Session:
-    if opening.session_id is None:
-        return Session.objects.create(id=session_id, tenant_id=opening.tenant_id, endpoint=opening.endpoint.label, created_at=now)
-    found = Session.objects.select_for_update().filter(pk=opening.session_id, tenant_id=opening.tenant_id).first()
-    if found is None:
-        raise NotFound(f"There is no session {opening.session_id}: leave it out to begin a new one.", field="session")
-    return found
-
-
-def _insert(opening: Opening, session: Session, agent: str, *, now: datetime) -> Turn:
-    endpoint, budgets = opening.endpoint, opening.endpoint.budgets.within(opening.wish)
-    return Turn.objects.create(
-        session=session,
-        number=session.turns.count() + 1,
-        tenant_id=opening.tenant_id,
-        endpoint=endpoint.label,
-        agent=agent,
-        mode=str(endpoint.mode),
-        traceparent=opening.traceparent or traces.new(),
-        state=TurnState.QUEUED,
-        input=dict(opening.input),
-        locale=opening.locale,
-        subject=opening.subject,
-        metadata=dict(opening.metadata or {}),
-        latency_budget_ms=budgets.whole_ms,
-        cost_cap_usd=budgets.cost_usd,
-        token_cap=budgets.tokens,
-        call_cap=budgets.model_calls,
-        received_at=now,
-        deadline=now + budgets.whole,
-        first_delta_deadline=endpoint.speaks_by(now, budgets, grace=settings.FIRST_DELTA_GRACE),
+@transaction.atomic
+def _open_together(asked: Sequence[_Asked]) -> list[Opened | Exception]:
+    turn_rows.lock_openings()
+    wanted = [each.wanted for each in asked]
+    room = turn_rows.room(
+        sessions=[each.session_id for each in wanted if each.session_id is not None],
+        limited=[each.tenant_id for each in wanted if each.at_once is not None],
+        now=max(each.row["received_at"] for each in asked),
     )
+    answers: list[Opened | Exception] = []
+    rows: list[Mapping[str, Any]] = []
+    for each, answer in zip(asked, seat(wanted, room), strict=True):
+        if not isinstance(answer, Seat):
+            answers.append(answer)
+            continue
+        rows.append({**each.row, "number": answer.number})
+        answers.append(Opened(each.row["id"], each.row["session_id"], answer.after, each.row["deadline"]))
+    if rows:
+        turn_rows.insert(rows)
+    return answers
+
+
+def _wanted(opening: Opening, agent: str) -> Wanted:
+    return Wanted(
+        tenant_id=opening.tenant_id,
+        endpoint=opening.endpoint.label,
+        agent=agent,
+        priority_class=str(opening.endpoint.policy.priority_class),
+        session_id=opening.session_id,
+        at_once=opening.at_once,
+    )
+
+
+def _row(opening: Opening, session_id: UUID, agent: str, *, now: datetime) -> dict[str, Any]:
+    endpoint, budgets = opening.endpoint, opening.endpoint.budgets.within(opening.wish)
+    return {
+        "id": uuid7(),
+        "session_id": session_id,
+        "is_new": opening.session_id is None,
+        "tenant_id": opening.tenant_id,
+        "endpoint": endpoint.label,
+        "agent": agent,
+        "mode": str(endpoint.mode),
+        "traceparent": opening.traceparent or traces.new(),
+        "input": orjson.Fragment(_text(opening.input)),
+        "locale": opening.locale,
+        "subject": opening.subject,
+        "metadata": dict(opening.metadata or {}),
+        "latency_budget_ms": budgets.whole_ms,
+        "cost_cap_usd": budgets.cost_usd,
+        "token_cap": budgets.tokens,
+        "call_cap": budgets.model_calls,
+        "received_at": now,
+        "deadline": now + budgets.whole,
+        "first_delta_deadline": endpoint.speaks_by(now, budgets, grace=settings.FIRST_DELTA_GRACE),
+    }
+
+
+def _text(value: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError as broken:
+        raise InputInvalid(f"/input: it cannot be kept as JSON: {broken}.", field="/input") from None
 
 
 def claim(turn_ids: Sequence[UUID], *, owner: UUID) -> Sequence[TurnClaimed | None]:
     """Take these turns for a process; None for one that came twice, too late, or was cancelled."""
-    with transaction.atomic():
-        taken = [turn_id for turn_id in turn_ids if _claim_one(turn_id, owner)]
-        turns = Turn.objects.select_related("session").in_bulk(taken)
-        bases = {turn_id: _reserve_seqs(turns[turn_id].session_id) for turn_id in taken}
-    found = [turns.pop(turn_id, None) for turn_id in turn_ids]
-    return [TurnClaimed(turn, history(turn), bases[turn.pk]) if turn else None for turn in found]
+    taken = turn_rows.claim(turn_ids, owner=owner, now=datetime.now(UTC))
+    earlier = turn_rows.histories([each.turn for each in taken.values()])
+    found = [taken.pop(turn_id, None) for turn_id in turn_ids]
+    return [TurnClaimed(each.turn, _history(earlier.get(each.turn.session_id, ())), each.base) if each else None for each in found]
 
 
-def _claim_one(turn_id: UUID, owner: UUID) -> bool:
-    edge = TURN_EDGES[TurnMove.CLAIM]
-    now = datetime.now(UTC)
-    open_turns = Turn.objects.filter(pk=turn_id, state__in=edge.sources, deadline__gt=now)
-    return bool(open_turns.update(state=edge.target, attempt=F("attempt") + 1, owner=owner, started_at=now))
-
-
-def _reserve_seqs(session_id: UUID) -> int:
-    """Set seqs aside from behind all that any attempt can have used, so that a wiped Redis cannot make seq go back."""
-    base = Greatest("last_seq", "reserved_seq")
-    Session.objects.filter(pk=session_id).update(last_seq=base, reserved_seq=base + SEQS_OF_A_CLAIM)
-    return Session.objects.values_list("last_seq", flat=True).get(pk=session_id)
+def _history(newest_first: Sequence[Exchange]) -> tuple[Exchange, ...]:
+    return tuple(reversed(fitting(newest_first)))
 
 
 def finish(turn: Turn, ending: Ending, run: Finished | None) -> None:
     """End a turn that this attempt holds, with its last event. Raises StaleMove, and then nothing is kept."""
+    [broken] = finish_all([Finish(turn, ending, run)])
+    if broken is not None:
+        raise broken
+
+
+def finish_all(finishes: Sequence[Finish]) -> list[Exception | None]:
+    """End turns of this process in one transaction, with what their runs left; StaleMove for one that this attempt does not hold.
+
+    What the database cannot keep of one is its own error, not its neighbours'.
+    """
+    try:
+        return _finish_together(finishes)
+    except (DataError, IntegrityError) as broken:
+        return [broken] if len(finishes) == 1 else [answer for each in finishes for answer in finish_all([each])]
+
+
+def _finish_together(finishes: Sequence[Finish]) -> list[Exception | None]:
     now = datetime.now(UTC)
     with transaction.atomic():
-        _end(turn, ending, now=now, right={"attempt": turn.attempt, "owner": turn.owner})
-        if run is not None:
-            records.write([run], now=now)
-            ledger.append(run.lines)
+        ended = turn_rows.finish([_ended(each) for each in finishes], now=now)
+        runs = [each.run for each in finishes if each.run is not None and each.turn.pk in ended]
+        records.write(runs, now=now)
+        ledger.append([line for run in runs for line in run.lines])
+    return [None if each.turn.pk in ended else StaleMove(f"Turn {each.turn.pk} was ended by another attempt.") for each in finishes]
+
+
+def _ended(finish: Finish) -> dict[str, Any]:
+    turn, ending = finish.turn, finish.ending
+    edge = TURN_EDGES[ending.move]
+    return {
+        "id": turn.pk,
+        "attempt": turn.attempt,
+        "owner": turn.owner,
+        "target": str(edge.target),
+        "sources": sorted(edge.sources),
+        "text": ending.text,
+        "text_seq": ending.last_seq,
+        "output": ending.output,
+        "error": ending.error,
+        "truncated": ending.truncated,
+        "retracted": ending.retracted,
+        "last_event": ending.event,
+        "last_seq": ending.last_seq,
+    }
 
 
 def book_late(turn: Turn, lines: Sequence[LedgerLine]) -> None:
@@ -234,6 +309,7 @@ def _end(turn: Turn, ending: Ending, *, now: datetime, right: Mapping[str, Any])
     moved = Turn.objects.filter(pk=turn.pk, state__in=edge.sources, **right).update(
         state=edge.target,
         text=ending.text,
+        text_seq=ending.last_seq,
         output=ending.output,
         error=ending.error,
         truncated=ending.truncated,

@@ -19,6 +19,7 @@ WRITERS = {
     "invocation/services/submission.py",
     "invocation/services/schedules.py",
 }
+SET_OF_A_TURN = re.compile(r"UPDATE invocation_turn\b(?: AS \w+)?\s+SET (.*?)(?:\bFROM\b|\bWHERE\b|\bRETURNING\b|\Z)", re.DOTALL)
 SET_OF_A_JOB = re.compile(r"UPDATE invocation_job\b(?: AS \w+)? SET (.*?)(?:\bFROM\b|\bWHERE\b|\bRETURNING\b|\Z)", re.DOTALL)
 STATE_WRITES = {"update", "create", "update_or_create", "bulk_create", "bulk_update"}
 TABLES = {"Job", "Turn", "Batch", "Shard", "Firing", "Redrive"}
@@ -45,13 +46,20 @@ def test_no_state_is_assigned_to_a_row() -> None:
     assert found == []
 
 
-def test_sql_that_sets_a_job_state_stands_in_the_lifecycle_alone() -> None:
+def holders(statement: re.Pattern[str]) -> set[str]:
+    """Return the files whose statements of this kind set a state."""
     texts = [
         (name, node.value)
         for name, tree in trees().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     ]
-    holders = {name for name, text in texts if any("state =" in clause for clause in SET_OF_A_JOB.findall(text))}
+    return {name for name, text in texts if any("state =" in clause for clause in statement.findall(text))}
 
-    assert holders == {"invocation/services/lifecycle.py"}
+
+def test_sql_that_sets_a_job_state_stands_in_the_lifecycle_alone() -> None:
+    assert holders(SET_OF_A_JOB) == {"invocation/services/lifecycle.py"}
+
+
+def test_sql_that_sets_a_turn_state_stands_beside_the_writer_of_turns_alone() -> None:
+    assert holders(SET_OF_A_TURN) == {"invocation/services/turn_rows.py"}

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -148,6 +149,15 @@ class Stage:
                 time.sleep(LOOK_S)
                 continue
             raise DidNotHappen("\n".join([f"not within {patience}: {statement}", *(self.told(name) for name in self.processes)]))
+
+    def wait_for_port(self, port: int, *, patience: timedelta = READY_WITHIN) -> None:
+        """Wait until a process listens there. Raises DidNotHappen with what the processes wrote."""
+        limit = time.monotonic() + patience.total_seconds()
+        while time.monotonic() < limit:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                return
+            time.sleep(LOOK_S)
+        raise DidNotHappen("\n".join([f"nobody listens on port {port}", *(self.told(name) for name in self.processes)]))
 
     def cpu_s(self) -> dict[str, float]:
         """Return the seconds of processor time that each process has used until now, its children included."""

@@ -10,7 +10,8 @@ import redis
 
 from invocation.domain.turns import EventType
 from invocation.gateways import streams
-from invocation.gateways.streams import FRAME_S, Event, StreamWriter
+from invocation.gateways.streams import Event
+from invocation.gateways.writing import FRAME_S, StreamWriter
 from invocation.services.pens import Pen
 from tests.integration.invocation.conftest import OnLoop, until
 from tests.integration.invocation.hearing import WORDS

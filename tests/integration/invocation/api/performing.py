@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 from invocation.domain.turns import EventType, TurnMove, TurnState
 from invocation.gateways.database import off_loop
-from invocation.gateways.streams import StreamWriter
+from invocation.gateways.writing import StreamWriter
 from invocation.models import Turn
 from invocation.services import turns
 from invocation.services.pens import Pen
@@ -41,14 +41,7 @@ async def _perform_for_ever(words: Sequence[str]) -> None:
                 await _perform(turn_id, words, writer=writer, owner=owner)
             await asyncio.sleep(LOOK_S)
     finally:
-        await close(writer)
-
-
-async def close(writer: StreamWriter) -> None:
-    if writer._task is not None:
-        writer._task.cancel()
-        await asyncio.wait([writer._task])
-    await writer._redis.aclose()
+        await writer.aclose()
 
 
 async def _perform(turn_id: UUID, words: Sequence[str], *, writer: StreamWriter, owner: UUID) -> None:

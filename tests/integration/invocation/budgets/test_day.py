@@ -16,11 +16,12 @@ from invocation.domain.batches import ShardState
 from invocation.domain.budgets import Wish
 from invocation.domain.errors import ManifestInvalid, TooManyTurns
 from invocation.domain.jobs import JobState
+from invocation.domain.openings import RETRY_SATURATED
 from invocation.gateways import declared, objects
 from invocation.gateways.database import off_loop
 from invocation.models import Batch, BatchRow, Job, Turn
 from invocation.selectors import outstanding
-from invocation.services import batches, jobs, shards, turns
+from invocation.services import batches, jobs, shards
 from invocation.services.batches import BatchOpening
 from invocation.services.turns import Opening, open_turn
 from quota.domain.budgets import Spending
@@ -239,7 +240,7 @@ def test_a_plans_cap_holds_open_turns_and_the_refusal_says_when_to_come_back() -
 
     with pytest.raises(TooManyTurns) as refusal:
         open_turn(opening(tenant, at_once=2), now=now)
-    assert (refusal.value.facts, refusal.value.retry_after) == ({"limit": 2, "used": 2}, turns.RETRY_SATURATED)
+    assert (refusal.value.facts, refusal.value.retry_after) == ({"limit": 2, "used": 2}, RETRY_SATURATED)
     assert Turn.objects.filter(tenant_id=tenant).count() == 2
     open_turn(opening(a_tenant("house"), at_once=2), now=now)
 

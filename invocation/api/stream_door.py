@@ -1,0 +1,134 @@
+"""The door of calls that stream: straight to their views, on the loop, past middleware that would hold a thread for each.
+
+Static files, sessions, cookies, forms and frames concern no call that brings a key and is answered
+with events; one middleware that only blocks makes Django run the whole call on a thread of its own.
+What is not such a call, or is too long to be one, is passed on untouched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import aclosing
+from io import BytesIO
+from typing import Any, cast
+
+from django.core.exceptions import DisallowedHost
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import Resolver404, ResolverMatch, resolve
+
+from invocation.api.streams import Stream
+
+Message = Mapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Scope = dict[str, Any]
+App = Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]
+
+BASE = "/v1/"
+ENDS = ("/chat", "/events")
+MOST_BYTES = 1_048_576
+STANDING = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
+
+
+class StreamDoor:
+    """An ASGI application in front of Django's."""
+
+    def __init__(self, behind: App) -> None:
+        self._behind = behind
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        view = _view(scope)
+        if view is None:
+            await self._behind(scope, receive, send)
+            return
+        heard, body = await _read(receive)
+        request = _request(scope, body) if body is not None else None
+        if request is None:
+            await self._behind(scope, _again(heard, receive), send)
+        else:
+            await _until_gone(_answered(view, request, send), receive)
+
+
+def _view(scope: Mapping[str, Any]) -> ResolverMatch | None:
+    """Return the view of a call that streams."""
+    path = scope["path"]
+    if not path.startswith(BASE) or not path.endswith(ENDS):
+        return None
+    try:
+        found = resolve(path)
+    except Resolver404:
+        return None
+    return found if issubclass(getattr(found.func, "view_class", object), Stream) else None
+
+
+def _request(scope: Scope, body: bytes) -> ASGIRequest | None:
+    request = ASGIRequest(scope, BytesIO(body))
+    try:
+        request.get_host()
+    except DisallowedHost:
+        return None
+    return request
+
+
+async def _read(receive: Receive) -> tuple[list[Message], bytes | None]:
+    """Return what was received and the whole body; None for one that is too long, or that never came to its end."""
+    heard: list[Message] = []
+    body = b""
+    while len(body) <= MOST_BYTES:
+        message = await receive()
+        heard.append(message)
+        if message["type"] != "http.request":
+            return heard, None
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            return heard, body
+    return heard, None
+
+
+def _again(heard: list[Message], receive: Receive) -> Receive:
+    """Let whoever is behind hear what was heard, and then what follows."""
+
+    async def again() -> Message:
+        return heard.pop(0) if heard else await receive()
+
+    return again
+
+
+async def _until_gone(answering: Coroutine[Any, Any, None], receive: Receive) -> None:
+    """Answer, and leave off when the caller has gone: whatever the view holds is let go then."""
+    tasks = {asyncio.create_task(answering), asyncio.create_task(_gone(receive))}
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    for task in done:
+        task.result()
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _answered(view: ResolverMatch, request: ASGIRequest, send: Send) -> None:
+    request.resolver_match = view
+    response: HttpResponseBase = await view.func(request, *view.args, **view.kwargs)
+    for name, value in STANDING.items():
+        response.headers.setdefault(name, value)
+    is_stream = isinstance(response, StreamingHttpResponse)
+    if not is_stream:
+        response.headers["Content-Length"] = str(len(cast(HttpResponse, response).content))
+    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.items()]
+    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+    if is_stream:
+        async with aclosing(aiter(cast(StreamingHttpResponse, response))) as parts:  # type: ignore[type-var]
+            async for part in parts:
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+    else:
+        await send({"type": "http.response.body", "body": cast(HttpResponse, response).content})

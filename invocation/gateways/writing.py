@@ -1,0 +1,118 @@
+"""Writing sessions' logs: one connection a process, a frame for all, and a fence by seq."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import Protocol
+
+import structlog
+from django.conf import settings
+
+from invocation.gateways.link import REST_S, Link, LinkDown, pack
+from invocation.gateways.streams import KEPT_EVENTS, KEPT_S, key
+
+FRAME_S = 0.04
+PARTED_S = 5.0
+
+# Fence and word in one: an event whose seq lies behind the log's newest comes from a writer that was fenced
+# out, and is neither kept nor told. KEYS: the log. ARGV: most events, seconds, then seq and event in turn.
+WRITE = b"""
+for place = 3, #ARGV, 2 do
+  local kept = redis.pcall('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], ARGV[place] .. '-0', 'e', ARGV[place + 1])
+  if type(kept) ~= 'table' or not kept.err then
+    redis.call('PUBLISH', KEYS[1], ARGV[place + 1])
+  end
+end
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+"""
+SHA = hashlib.sha1(WRITE, usedforsecurity=False).hexdigest()
+
+log = structlog.get_logger()
+
+
+class Gathering(Protocol):
+    """A pen with a frame begun."""
+
+    def flush(self) -> None: ...
+
+
+class StreamWriter:
+    """The one writer of a p0 process, over one connection: what pens write within one step of the loop goes out together.
+
+    A frame is the process's: all pens that gathered something flush at the same moment. A Redis
+    that is gone loses no answer: text and last event are in PostgreSQL.
+    """
+
+    def __init__(self) -> None:
+        self._link = Link(settings.REDIS_URL, greeting=[pack("SCRIPT", "LOAD", WRITE)])
+        self._dirty: dict[str, list[bytes | int]] = {}
+        self._gathering: dict[Gathering, None] = {}
+        self._frame: asyncio.TimerHandle | None = None
+        self._flushing: asyncio.Handle | None = None
+        self._coming_up: asyncio.Task[None] | None = None
+
+    def write(self, session_id: str, seq: int, event: bytes) -> None:
+        """Send an event, with whatever else is written in this step of the loop."""
+        self._dirty.setdefault(session_id, []).extend((seq, event))
+        if self._flushing is None:
+            self._flushing = asyncio.get_running_loop().call_soon(self._flush)
+
+    def gather(self, pen: Gathering) -> None:
+        """Let the pen flush at the frame's end."""
+        self._gathering[pen] = None
+        if self._frame is None:
+            self._frame = asyncio.get_running_loop().call_later(FRAME_S, self._end_frame)
+
+    async def drain(self) -> None:
+        """Return when all that was written is out, or lost with Redis."""
+        self._end_frame()
+        self._flush()
+        if self._coming_up is not None:
+            await asyncio.wait([self._coming_up])
+        try:
+            async with asyncio.timeout(PARTED_S):
+                await self._link.ask("PING")
+        except (LinkDown, TimeoutError) as gone:
+            log.warning("stream_write_lost", error=str(gone))
+
+    async def aclose(self) -> None:
+        """Write no more; what was not drained is lost."""
+        for handle in (self._frame, self._flushing):
+            if handle is not None:
+                handle.cancel()
+        if self._coming_up is not None:
+            self._coming_up.cancel()
+            await asyncio.wait([self._coming_up])
+        await self._link.aclose()
+
+    def _end_frame(self) -> None:
+        self._frame = None
+        gathered, self._gathering = self._gathering, {}
+        for pen in gathered:
+            pen.flush()
+
+    def _flush(self) -> None:
+        if self._flushing is not None:
+            self._flushing.cancel()
+            self._flushing = None
+        if not self._dirty:
+            return
+        if self._link.is_up:
+            taken, self._dirty = self._dirty, {}
+            commands = [pack("EVALSHA", SHA, 1, key(session_id), KEPT_EVENTS, KEPT_S, *events) for session_id, events in taken.items()]
+            self._link.tell(b"".join(commands), [None] * len(commands))
+        elif self._coming_up is None:
+            self._coming_up = asyncio.create_task(self._come_up())
+
+    async def _come_up(self) -> None:
+        """What was written waits for the connection, and is lost when there is none to be had."""
+        try:
+            await self._link.up()
+        except LinkDown as gone:
+            await asyncio.sleep(REST_S)
+            log.warning("stream_write_lost", error=str(gone), sessions=len(self._dirty))
+            self._dirty = {}
+        finally:
+            self._coming_up = None
+        self._flush()

@@ -1,0 +1,136 @@
+"""Sessions' logs in the store: written by one connection and read by one, fenced, bounded, and found again after a loss."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import orjson
+import pytest
+import redis
+
+from invocation.gateways import streams
+from invocation.gateways.streams import KEPT_EVENTS, KEPT_S, MOST_WAITING, Event, Mailbox
+from invocation.gateways.writing import StreamWriter
+from tests.integration.invocation.conftest import OnLoop, until
+
+
+def event(seq: int, text: str = "") -> bytes:
+    return orjson.dumps({"seq": seq, "type": "delta", "at": "", "data": {"text": text}})
+
+
+def connections(store: redis.Redis) -> set[str]:
+    found: Any = store.client_list()
+    return {each["id"] for each in found}
+
+
+def followed(store: redis.Redis) -> list[bytes]:
+    found: Any = store.pubsub_channels()
+    return list(found)
+
+
+def test_all_followers_of_a_process_share_one_connection(on_loop: OnLoop[Any], wiped: redis.Redis) -> None:
+    before = connections(wiped)
+
+    async def story() -> int:
+        hub = streams.hub()
+        held = [await hub.subscribe(f"s{number}") for number in range(20)]
+        await asyncio.gather(*(hub.read_after(f"s{number}", 0) for number in range(20)))
+        await until(lambda: len(followed(wiped)) == 20)
+        found = len(connections(wiped) - before)
+        assert len(held) == 20
+        return found
+
+    assert on_loop(story()) == 1
+
+
+@pytest.mark.parametrize("how", ["closed", "dropped"])
+def test_a_session_that_nobody_follows_any_more_is_left(on_loop: OnLoop[Any], wiped: redis.Redis, how: str) -> None:
+    async def story() -> None:
+        one, other = [await streams.hub().subscribe("left") for _ in range(2)]
+        await until(lambda: followed(wiped) == [b"gearbox:session:left"])
+        one.close()
+        one.close()
+        await streams.hub().read_after("left", 0)
+        assert followed(wiped) == [b"gearbox:session:left"]
+        if how == "closed":
+            other.close()
+        del one, other
+        await until(lambda: followed(wiped) == [])
+
+    on_loop(story())
+
+
+def test_followers_are_told_to_look_when_the_connection_has_come_back(on_loop: OnLoop[Any], wiped: redis.Redis) -> None:
+    before = connections(wiped)
+
+    async def story() -> list[Event]:
+        here = await streams.hub().subscribe("back")
+        await until(lambda: followed(wiped) != [])
+        [ours] = connections(wiped) - before
+        wiped.client_kill_filter(_id=ours)
+        assert await here.mailbox.take(within_s=3600) == []
+        await until(lambda: bool(wiped.publish(streams.key("back"), event(7))))
+        return await here.mailbox.take(within_s=10)
+
+    assert [each.seq for each in on_loop(story())] == [7]
+
+
+async def test_a_reader_too_slow_for_its_mailbox_is_told_to_read_the_log() -> None:
+    mailbox = Mailbox()
+    for seq in range(MOST_WAITING):
+        mailbox.put(Event(seq, "delta", "", {}))
+    assert len(await mailbox.take(within_s=0)) == MOST_WAITING
+
+    for seq in range(MOST_WAITING + 1):
+        mailbox.put(Event(seq, "delta", "", {}))
+    assert await mailbox.take(within_s=5) == []
+
+
+def test_what_a_writer_that_was_fenced_out_says_is_neither_kept_nor_told(on_loop: OnLoop[Any], wiped: redis.Redis) -> None:
+    async def story() -> list[int]:
+        here = await streams.hub().subscribe("fenced")
+        writer = StreamWriter()
+        for seq in (5, 4, 5, 6):
+            writer.write("fenced", seq, event(seq))
+            await writer.drain()
+        told: list[Event] = []
+        while not told or told[-1].seq < 6:
+            told += await here.mailbox.take(within_s=5)
+        await writer.aclose()
+        return [each.seq for each in told]
+
+    assert on_loop(story()) == [5, 6]
+    assert wiped.xlen(streams.key("fenced")) == 2
+
+
+def test_a_log_is_bounded_in_length_and_in_age(on_loop: OnLoop[Any], wiped: redis.Redis) -> None:
+    async def story() -> None:
+        writer = StreamWriter()
+        for seq in range(1, 2 * KEPT_EVENTS):
+            writer.write("long", seq, event(seq))
+        await writer.drain()
+        await writer.aclose()
+
+    on_loop(story())
+    length: Any = wiped.xlen(streams.key("long"))
+    lives: Any = wiped.ttl(streams.key("long"))
+    assert KEPT_EVENTS <= length < KEPT_EVENTS + 200
+    assert 0 < lives <= KEPT_S
+
+
+def test_what_was_said_while_the_store_forgot_its_scripts_is_lost_and_the_next_is_not(on_loop: OnLoop[Any], wiped: redis.Redis) -> None:
+    async def story() -> None:
+        writer = StreamWriter()
+        writer.write("scripts", 1, event(1))
+        await writer.drain()
+        wiped.script_flush()
+        writer.write("scripts", 2, event(2))
+        await writer.drain()
+        writer.write("scripts", 3, event(3))
+        await writer.drain()
+        await writer.aclose()
+
+    on_loop(story())
+    kept: Any = wiped.xrange(streams.key("scripts"))
+    assert [name for name, _ in kept] == [b"1-0", b"3-0"]
