@@ -186,6 +186,7 @@ def _opening(request: HttpRequest, caller: Caller) -> Opening:
         metadata=told.get("metadata"),
         wish=wish_of(told),
         at_once=caller.plan.in_flight.get(PriorityClass.P0),
+        day=caller.plan.day,
         traceparent=traces.taken(request.headers.get("traceparent")),
     )
 

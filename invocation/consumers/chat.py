@@ -201,6 +201,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             locale=frame.locale,
             metadata=frame.metadata,
             at_once=self.caller.plan.in_flight.get(PriorityClass.P0),
+            day=self.caller.plan.day,
             traceparent=traces.new(),
         )
 

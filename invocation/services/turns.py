@@ -27,8 +27,9 @@ from invocation.selectors.chat import fitting
 from invocation.services import records, turn_rows
 from invocation.services.records import Finished
 from invocation.services.submission import check_input
+from quota.domain.days import UNLIMITED, DayLimits
 from quota.domain.ledger import LedgerLine
-from quota.services import ledger, plans
+from quota.services import ledger
 
 SLOW = "Turns are opened more slowly than they are asked for: try again shortly."
 
@@ -50,6 +51,8 @@ class Opening:
     wish: Wish = field(default_factory=Wish)
     at_once: int | None = None
     """The most turns that the tenant's plan has open at once."""
+    day: DayLimits = UNLIMITED
+    """What the tenant's plan allows a day: what that has no room for is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +132,7 @@ def open_turns(openings: Sequence[tuple[Opening, datetime]]) -> list[Opened | Ex
 def _asked(opening: Opening, *, now: datetime) -> _Asked | Exception:
     """Check an opening by itself; what its endpoint's own estimate raises is not its neighbours'."""
     try:
-        check_input(opening.endpoint, opening.input, day=plans.day_limits_now(opening.tenant_id))
+        check_input(opening.endpoint, opening.input, day=opening.day)
         session_id = opening.session_id or opening.new_session_id or uuid7()
         agent = canaries.agent_for(opening.endpoint, session_id)
         return _Asked(_wanted(opening, agent), _row(opening, session_id, agent, now=now))

@@ -21,7 +21,8 @@ from invocation.gateways.database import off_loop
 from invocation.models import Turn
 from invocation.selectors import endpoints
 from invocation.services import abandoned, chatting, double_sends
-from invocation.services.turns import Opened, Opening
+from invocation.services.chatting import Asked
+from invocation.services.turns import Opening
 from tests.integration.invocation.api.calling import Account, open_account
 from tests.integration.invocation.rows import a_process
 
@@ -39,7 +40,7 @@ def chat(policy: OnDoubleSend, **terms: Any) -> Endpoint:
     return replace(endpoints.callable_as("chat@1", Transport.SESSION), on_double_send=policy, estimate=lambda _: quick, **terms)
 
 
-async def ask(account: Account, endpoint: Endpoint, session_id: UUID | None = None) -> Opened:
+async def ask(account: Account, endpoint: Endpoint, session_id: UUID | None = None) -> Asked:
     opening = Opening(tenant_id=account.tenant_id, endpoint=endpoint, input={"text": "?"}, session_id=session_id)
     return await double_sends.ask(opening, now=datetime.now(UTC))
 
@@ -107,11 +108,12 @@ async def test_a_question_that_would_not_be_answered_in_time_is_refused(caller: 
         await ask(caller, endpoint, first.session_id)
 
 
-async def left(account: Account, session_id: UUID, policy: OnDisconnect) -> list[str]:
+async def left(account: Account, asked: Asked, policy: OnDisconnect) -> list[str]:
     endpoint = replace(chat(OnDoubleSend.REJECT), on_disconnect=policy)
-    abandoned.left(endpoint, account.tenant_id, session_id)
+    asked.heard.close()
+    abandoned.left(endpoint, account.tenant_id, asked.session_id)
     await asyncio.wait([*abandoned._waiting])
-    return await off_loop(states, session_id)
+    return await off_loop(states, asked.session_id)
 
 
 @pytest.fixture
@@ -123,16 +125,17 @@ def soon(settings: Settings) -> None:
 async def test_a_turn_whose_reader_left_goes_on_or_is_stopped(caller: Account) -> None:
     first, second = [await ask(caller, chat(OnDoubleSend.REJECT)) for _ in range(2)]
 
-    assert await left(caller, first.session_id, OnDisconnect.CONTINUE) == [TurnState.QUEUED]
-    assert await left(caller, second.session_id, OnDisconnect.CANCEL) == [TurnState.CANCELLED]
+    assert await left(caller, first, OnDisconnect.CONTINUE) == [TurnState.QUEUED]
+    assert await left(caller, second, OnDisconnect.CANCEL) == [TurnState.CANCELLED]
 
 
 @pytest.mark.usefixtures("soon")
 async def test_a_turn_that_somebody_else_follows_goes_on(caller: Account) -> None:
     first = await ask(caller, chat(OnDoubleSend.REJECT))
-    await streams.hub().subscribe(str(first.session_id))
+    other = await streams.hub().subscribe(str(first.session_id))
 
-    assert await left(caller, first.session_id, OnDisconnect.CANCEL) == [TurnState.QUEUED]
+    assert await left(caller, first, OnDisconnect.CANCEL) == [TurnState.QUEUED]
+    other.close()
 
 
 @pytest.mark.usefixtures("soon")
@@ -140,7 +143,7 @@ async def test_a_turn_that_ended_meanwhile_is_left_alone(caller: Account) -> Non
     first = await ask(caller, chat(OnDoubleSend.REJECT))
     await stop(caller, first.session_id)
 
-    assert await left(caller, first.session_id, OnDisconnect.CANCEL) == [TurnState.CANCELLED]
+    assert await left(caller, first, OnDisconnect.CANCEL) == [TurnState.CANCELLED]
 
 
 @pytest.mark.usefixtures("soon")
@@ -148,4 +151,4 @@ async def test_where_nobody_can_say_who_follows_the_turn_goes_on(caller: Account
     first = await ask(caller, chat(OnDoubleSend.REJECT))
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
 
-    assert await left(caller, first.session_id, OnDisconnect.CANCEL) == [TurnState.QUEUED]
+    assert await left(caller, first, OnDisconnect.CANCEL) == [TurnState.QUEUED]
