@@ -19,7 +19,6 @@ from quota.domain.callers import Scope
 from quota.services import keys
 from tests.integration.invocation.api.calling import Account, open_account
 from tests.integration.invocation.api.performing import a_performer
-from tests.integration.invocation.api.test_api_offers import failed_turn
 from tests.integration.invocation.rows import a_process, a_session, a_turn
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("on_this_loop")]
@@ -289,20 +288,3 @@ async def test_a_page_of_another_site_is_refused_and_one_of_ours_is_not(caller: 
 async def test_an_address_where_nothing_is_closes_as_unknown(caller: Account) -> None:
     async with connected("/ws/nothing") as socket:
         assert await socket.closed_with() == 4404
-
-
-async def test_an_offer_is_accepted_over_the_socket_and_answered_with_its_job(caller: Account) -> None:
-    turn = await off_loop(lambda: failed_turn(caller))
-    async with connected(f"/ws/chat/chat@1?session={turn.session_id}", bearer(caller)) as socket:
-        await socket.hear()
-        told = []
-        for frame in ({"type": "accept", "turn": str(turn.pk)},) * 2:
-            await socket.say(frame)
-            told.append(await socket.hear())
-        await socket.say({"type": "accept", "turn": "none"})
-        refused = await socket.hear()
-
-    assert [event["type"] for event in told] == ["offer.accepted"] * 2
-    assert told[0]["data"] == told[1]["data"]
-    assert (told[0]["data"]["turn"], told[0]["data"]["endpoint"]) == (str(turn.pk), "personalize@1")
-    assert (refused["type"], refused["data"]["code"]) == ("error", "not_found")
