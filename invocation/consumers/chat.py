@@ -118,12 +118,12 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self.caller.require_class(self.endpoint.policy.priority_class)
         self.meter = Meter(self.endpoint.label, Line.WEBSOCKET)
         place = await connections.desk().enter(self.caller, Line.WEBSOCKET)
+        place.name(self.endpoint.label)
         try:
             await self._begin(query)
         except BaseException:
             place.leave()
             raise
-        place.name(self.endpoint.label)
         place.send_away = lambda: self._beside(self._go_elsewhere())
         self.place = place
         self._watch()

@@ -199,8 +199,9 @@ class Reader:
         async with self.here.socket(self.luck.choice(self.webs), **query) as socket:
             if question is not None:
                 await socket.send(question)
-                if await self._hear(socket, {"turn.started"} | LAST) is None:
-                    return None
+                begun = await self._hear(socket, {"turn.started"} | LAST)
+                if begun is None or begun["type"] in LAST:
+                    return begun
                 self._is_asked = True
             try:
                 async with asyncio.timeout(self.luck.random() * self.patience_s):

@@ -13,7 +13,7 @@ from tests.soak import scenes
 from tests.soak.chats import Chats, chats
 
 MEBIBYTE = 1024 * 1024
-RECONNECTS, SESSIONS = 10_000, 60
+RECONNECTS, SESSIONS = 10_000, 40
 IDLE = 500
 pytestmark = pytest.mark.timeout(3_600)
 
