@@ -16,7 +16,7 @@ from tests.benchmarks.staging.asking import DELTA, Person, met, question, reques
 AWAY_S = 0.1
 """Long enough to miss at least two frames."""
 LATEST = 8
-"""Deltas, of some twenty-five: what is stopped must not have ended by itself."""
+"""Deltas, of some twenty-five or more."""
 SETTLED_S = 5.0
 
 

@@ -67,10 +67,10 @@ class Talks:
 
 
 @contextmanager
-def talks(module: str = "asking") -> Iterator[Talks]:
+def talks(module: str = "asking", **settings: str) -> Iterator[Talks]:
     """Yield the stage, with a client of the acts of `staging/MODULE.py`."""
     modules = f"config.endpoints,{STAGING}.talking"
-    with staged(SLOTS=f"p0={SLOTS}", OFFLINE_CAPACITY=str(talking.CAPACITY), ENDPOINT_MODULES=modules) as stage:
+    with staged(SLOTS=f"p0={SLOTS}", OFFLINE_CAPACITY=str(talking.CAPACITY), ENDPOINT_MODULES=modules, **settings) as stage:
         bare_port = free_port()
         stage.start("web")
         stage.start("worker-p0")

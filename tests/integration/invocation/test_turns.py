@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import DataError, IntegrityError, transaction
 from pytest_django import Settings
 
 from invocation.domain.errors import AdmissionHeld, InputInvalid, NotFound, Saturated, SessionBusy, StaleMove, TooLongForSync
@@ -16,7 +17,7 @@ from invocation.gateways import declared
 from invocation.models import Session, Turn
 from invocation.models.admission import HoldScope
 from invocation.services import cancelling, holds, overdue, turns
-from invocation.services.turns import Ending, Opened, Opening
+from invocation.services.turns import Ending, Finish, Opened, Opening
 from tests.integration.invocation.rows import NOW, a_process, a_session, a_turn
 
 pytestmark = [pytest.mark.usefixtures("tried"), pytest.mark.django_db]
@@ -179,6 +180,21 @@ def test_an_attempt_that_lost_the_turn_ends_nothing(wrong: str) -> None:
         turns.finish(stale, ended(turn, seq=9), None)
 
     assert (Turn.objects.values().get(pk=turn.pk), Session.objects.values().get(pk=turn.session_id)) == before
+
+
+def test_what_cannot_be_ended_of_a_group_costs_the_others_nothing() -> None:
+    stale, unfit, good = working(), working(), working()
+    stale.attempt += 1
+    answers = turns.finish_all(
+        [
+            Finish(stale, ended(stale), None),
+            Finish(unfit, replace(ended(unfit), text="a\0b"), None),
+            Finish(good, ended(good), None),
+        ]
+    )
+
+    assert [type(answer) for answer in answers] == [StaleMove, DataError, type(None)]
+    assert [Turn.objects.get(pk=turn.pk).state for turn in (stale, unfit, good)] == ["working", "working", "completed"]
 
 
 @pytest.mark.parametrize("state", TurnState)
