@@ -13,7 +13,7 @@ from invocation.domain.budgets import Wish
 from invocation.gateways import declared
 from invocation.models import RunRecord, Turn
 from invocation.services.turns import Opening, open_turn
-from tests.integration.invocation.budgets.test_day import a_day_of
+from tests.integration.invocation.budgets.test_day import a_spent_day
 from tests.integration.invocation.budgets.test_downshift import BOTH, TIGHT
 from tests.integration.invocation.conftest import OnLoop
 from tests.integration.invocation.hearing import played
@@ -43,7 +43,7 @@ def test_a_turns_calls_are_bounded_as_its_money_is(on_loop: OnLoop[Any]) -> None
 
 
 def test_a_turn_of_a_tenant_whose_day_is_spent_ends_with_its_code_and_the_escape_hatch(on_loop: OnLoop[Any]) -> None:
-    session = a_session(a_day_of("0.00"))
+    session = a_session(a_spent_day())
     turn = asked({"calls": 1}, session=session)
     last = played(on_loop, turn)[-1]
 
