@@ -29,6 +29,7 @@ SETTINGS = {
     "HEARTBEAT_S": "1",
     "DRAIN_S": "6",
     "UNREADY_S": "2",
+    "FIRST_DELTA_GRACE_MS": "60000",  # what is slow here is meant to be
     "OFFLINE_FAULT_MARKERS": "1",
     "OFFLINE_FIRST_TOKEN_MS": "20",
     "OFFLINE_TOKEN_MS": "10",

@@ -75,7 +75,7 @@ def test_an_outage_of_a_day_ends_the_job_and_the_dead_letter_says_why() -> None:
 
 def test_a_shorter_one_does_not() -> None:
     job = a_job(JobState.WORKING)
-    rested(job, 10, Move.PUT_OFF, at=LONG_AGO + timedelta(minutes=5))
+    rested(job, 10, Move.PUT_OFF, at=LONG_AGO + timedelta(hours=5))
     waiting = fail(job)
 
     assert (waiting.state, waiting.failures, waiting.reason) == ("waiting", 0, "provider_down")
