@@ -16,8 +16,8 @@ from types import MappingProxyType
 ROOT = Path(__file__).resolve().parent.parent
 LANES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "processes": ("tests/acceptance",),
-        "parts": ("tests/architecture", "tests/browser", "tests/conformance", "tests/integration", "tests/unit"),
+        "processes": ("tests/acceptance", "tests/browser"),
+        "parts": ("tests/architecture", "tests/conformance", "tests/integration", "tests/unit"),
     }
 )
 _printing = threading.Lock()
