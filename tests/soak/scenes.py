@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import httpx
 import psutil
@@ -55,16 +56,19 @@ async def hurt(here: Chats, *, turns: int, sessions: int, seed: int) -> Sequence
             await reader.turn(words=2 * WORDS, gap_s=GAP_S)
 
     async def harm() -> None:
-        """A log that was lost is told of within a connection: it is wiped after the reader had to come back, not before."""
+        """Before, while and after readers come back the log is lost: each order comes about."""
         luck = random.Random(seed)  # noqa: S311
         for _ in range(turns):
             await asyncio.sleep(0.7)
             name = luck.choice(list(here.ports))
-            await asyncio.to_thread(here.kill, name)
-            here.start_web(name)
-            await asyncio.sleep(0.5)
-            await asyncio.to_thread(here.flush)
+            for act in luck.sample([here.flush, partial(again, name)], 2):
+                await asyncio.to_thread(act)
+                await asyncio.sleep(luck.uniform(0.0, 0.5))
             await asyncio.to_thread(here.wait_for, name)
+
+    def again(name: str) -> None:
+        here.kill(name)
+        here.start_web(name)
 
     await asyncio.gather(harm(), *map(chat, readers))
     return readers
