@@ -8,7 +8,7 @@ import random
 import signal
 import socket as sockets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -61,7 +61,8 @@ async def hurt(here: Chats, *, turns: int, sessions: int, seed: int) -> Sequence
         for _ in range(turns):
             await asyncio.sleep(0.7)
             name = luck.choice(list(here.ports))
-            for act in luck.sample([here.flush, partial(again, name)], 2):
+            acts: list[Callable[[], None]] = [here.flush, partial(again, name)]
+            for act in luck.sample(acts, 2):
                 await asyncio.to_thread(act)
                 await asyncio.sleep(luck.uniform(0.0, 0.5))
             await asyncio.to_thread(here.wait_for, name)
