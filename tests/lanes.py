@@ -17,7 +17,17 @@ ROOT = Path(__file__).resolve().parent.parent
 LANES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "processes": ("tests/acceptance", "tests/browser"),
-        "parts": ("tests/architecture", "tests/conformance", "tests/integration", "tests/unit"),
+        "invocation": ("tests/integration/invocation",),
+        "others": (
+            "tests/architecture",
+            "tests/conformance",
+            "tests/integration/agents",
+            "tests/integration/client",
+            "tests/integration/config",
+            "tests/integration/evals",
+            "tests/integration/quota",
+            "tests/unit",
+        ),
     }
 )
 _printing = threading.Lock()
