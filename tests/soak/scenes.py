@@ -8,7 +8,7 @@ import random
 import signal
 import socket as sockets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -61,14 +61,18 @@ async def hurt(here: Chats, *, turns: int, sessions: int, seed: int) -> Sequence
         for _ in range(turns):
             await asyncio.sleep(0.7)
             name = luck.choice(list(here.ports))
-            acts: list[Callable[[], None]] = [here.flush, partial(again, name)]
+            acts: list[Callable[[], Awaitable[None]]] = [wiped, partial(again, name)]
             for act in luck.sample(acts, 2):
-                await asyncio.to_thread(act)
+                await act()
                 await asyncio.sleep(luck.uniform(0.0, 0.5))
             await asyncio.to_thread(here.wait_for, name)
 
-    def again(name: str) -> None:
-        here.kill(name)
+    async def wiped() -> None:
+        await asyncio.to_thread(here.flush)
+
+    async def again(name: str) -> None:
+        """A process ends with the thread that started it: that is this one, which stays."""
+        await asyncio.to_thread(here.kill, name)
         here.start_web(name)
 
     await asyncio.gather(harm(), *map(chat, readers))
