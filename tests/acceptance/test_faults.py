@@ -77,7 +77,7 @@ def test_the_other_dispatcher_takes_over(here: Ground) -> None:
     for name in ("dispatcher", "dispatcher-b"):
         here.kill(name)
         job_id = here.must_submit({}, key=f"without {name}")
-        until(lambda job_id=job_id: here.state(job_id), lambda state: state == "completed", within=15)  # type: ignore[misc]
+        until(lambda job_id=job_id: here.state(job_id), lambda state: state == "completed", within=45)  # type: ignore[misc]
 
 
 def test_a_minute_of_a_monkey_loses_and_doubles_nothing(here: Ground) -> None:
