@@ -16,10 +16,11 @@ from types import MappingProxyType
 ROOT = Path(__file__).resolve().parent.parent
 LANES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "processes": ("tests/acceptance", "tests/browser"),
+        "processes": ("tests/acceptance",),
         "invocation": ("tests/integration/invocation",),
         "others": (
             "tests/architecture",
+            "tests/browser",
             "tests/conformance",
             "tests/integration/agents",
             "tests/integration/client",
