@@ -216,7 +216,7 @@ def test_what_is_in_flight_counts_against_a_plan_and_what_is_parked_does_not() -
 def test_groups_that_name_the_same_jobs_in_different_orders_do_not_wait_for_each_other_for_ever() -> None:
     """Each pair of groups would lock the first of its jobs and wait for the other's, if they took them as they are named.
 
-    Not the three hot moves: they are given their jobs in order and take no lock first, so that a plan may still take them otherwise.
+    A claim takes no lock first and is only given its jobs in order, which a plan need not keep: here it takes them one by one.
     """
     ids = [a_job(JobState.WORKING, attempt=1).pk for _ in range(2)]
     broke: list[Exception] = []
@@ -225,8 +225,10 @@ def test_groups_that_name_the_same_jobs_in_different_orders_do_not_wait_for_each
         try:
             for number in range(60):
                 with transaction.atomic():
-                    kind = (Move.PUT_OFF, Move.WAKE)[number % 2]
-                    lifecycle.move(kind, [lifecycle.of(each, **{**GIVEN.get(kind, {}), "attempt": 1}) for each in order], now=LATER)
+                    kind = (Move.PUT_OFF, Move.WAKE, Move.ADMIT, Move.CLAIM)[number % 4]
+                    given = [lifecycle.of(each, **{**GIVEN.get(kind, {}), "attempt": 1}) for each in order]
+                    for group in [[each] for each in sorted(given, key=lambda each: each.job_id)] if kind is Move.CLAIM else [given]:
+                        lifecycle.move(kind, group, now=LATER)
                     lifecycle.move(Move.RESCUE, [lifecycle.of(each, charged=0) for each in order], now=LATER)
         except Exception as error:  # noqa: BLE001  (a thread's error is the test's)
             broke.append(error)
