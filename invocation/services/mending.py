@@ -19,6 +19,7 @@ log = structlog.get_logger()
 
 LOOK_S = 0.2
 """How often it is asked who died: two looks make a death, and what the dead held is rescued at once."""
+ENDED_WITHIN_S = 5.0
 SWEEP_S = 0.5
 AWAY = (OperationalError, InterfaceError)
 
@@ -38,8 +39,9 @@ class Mender:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Whoever leads no more must stand by again: it does not wait for ever for a mend that hangs, which ends by itself."""
         self._ending.set()
-        self._thread.join()
+        self._thread.join(timeout=ENDED_WITHIN_S)
 
     def mend(self) -> int:
         """Rescue what the dead held; every half second, or when somebody died, mend all that is due. Return how much there was."""
