@@ -8,7 +8,7 @@ What is not such a call, or is too long to be one, is passed on untouched.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import aclosing
 from io import BytesIO
 from typing import Any, cast
@@ -19,13 +19,8 @@ from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import Resolver404, ResolverMatch, resolve
 
+from invocation.api.front import App, Message, Receive, Request, Send
 from invocation.api.streams import Stream
-
-Message = Mapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Scope = dict[str, Any]
-App = Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]
 
 BASE = "/v1/"
 ENDS = ("/chat", "/events")
@@ -39,7 +34,7 @@ class StreamDoor:
     def __init__(self, behind: App) -> None:
         self._behind = behind
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Request, receive: Receive, send: Send) -> None:
         view = _view(scope)
         if view is None:
             await self._behind(scope, receive, send)
@@ -64,7 +59,7 @@ def _view(scope: Mapping[str, Any]) -> ResolverMatch | None:
     return found if issubclass(getattr(found.func, "view_class", object), Stream) else None
 
 
-def _request(scope: Scope, body: bytes) -> ASGIRequest | None:
+def _request(scope: Request, body: bytes) -> ASGIRequest | None:
     request = ASGIRequest(scope, BytesIO(body))
     try:
         request.get_host()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -213,32 +214,37 @@ def test_what_is_in_flight_counts_against_a_plan_and_what_is_parked_does_not() -
 
 
 @pytest.mark.django_db(transaction=True)
-def test_groups_that_name_the_same_jobs_in_different_orders_do_not_wait_for_each_other_for_ever() -> None:
-    """Each pair of groups would lock the first of its jobs and wait for the other's, if they took them as they are named.
+def test_a_group_locks_its_jobs_by_id_however_they_are_named_and_stored() -> None:
+    """Whoever waits for the first of them holds none of the others: so no two groups wait for each other."""
+    second, first = a_job(JobState.WORKING, id=UUID(int=2)).pk, a_job(JobState.WORKING, id=UUID(int=1)).pk
+    mover = threading.Thread(target=_move_apart, args=([second, first],))
 
-    A claim takes no lock first and is only given its jobs in order, which a plan need not keep: here it takes them one by one.
-    """
-    ids = [a_job(JobState.WORKING, attempt=1).pk for _ in range(2)]
-    broke: list[Exception] = []
+    with transaction.atomic():
+        Job.objects.select_for_update().get(pk=first)
+        mover.start()
+        _wait_for_a_waiter()
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT id FROM invocation_job WHERE id = %s FOR UPDATE NOWAIT", [second])
+            found = cursor.fetchall()
+    mover.join()
 
-    def move_often(order: list[UUID]) -> None:
-        try:
-            for number in range(60):
-                with transaction.atomic():
-                    kind = (Move.PUT_OFF, Move.WAKE, Move.ADMIT, Move.CLAIM)[number % 4]
-                    given = [lifecycle.of(each, **{**GIVEN.get(kind, {}), "attempt": 1}) for each in order]
-                    for group in [[each] for each in sorted(given, key=lambda each: each.job_id)] if kind is Move.CLAIM else [given]:
-                        lifecycle.move(kind, group, now=LATER)
-                    lifecycle.move(Move.RESCUE, [lifecycle.of(each, charged=0) for each in order], now=LATER)
-        except Exception as error:  # noqa: BLE001  (a thread's error is the test's)
-            broke.append(error)
-        finally:
-            connection.close()
+    assert found == [(second,)]
+    assert set(Job.objects.values_list("state", flat=True)) == {JobState.QUEUED}
 
-    threads = [threading.Thread(target=move_often, args=(order,)) for order in (ids, ids[::-1], ids, ids[::-1])]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
-    assert not broke
+def _move_apart(order: list[UUID]) -> None:
+    try:
+        with transaction.atomic():
+            lifecycle.move(Move.RESCUE, [lifecycle.of(each, charged=0) for each in order], now=LATER)
+    finally:
+        connection.close()
+
+
+def _wait_for_a_waiter() -> None:
+    with connection.cursor() as cursor:
+        for _ in range(1_000):
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            if cursor.fetchone() != (0,):
+                return
+            time.sleep(0.01)
+    raise AssertionError("nobody waits for the job that is held")
