@@ -19,6 +19,11 @@ emptying.install()
 DECLARED = "config.endpoints,tests.browser.staged"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let who uses the installation that all share come last: begun early, its nine processes would run beside all others."""
+    items.sort(key=lambda item: "up" in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture
 def now() -> datetime:
     return datetime.now(UTC)

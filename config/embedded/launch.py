@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -65,12 +66,26 @@ def working_in(folder: Path, *, named: str) -> list[psutil.Process]:
     return [process for process in psutil.process_iter() if _works_in(process, str(folder), named)]
 
 
+def without_children(found: Sequence[psutil.Process]) -> list[psutil.Process]:
+    """Leave out whose parent is among them, and who has ended since they were found: a crashing server's children do."""
+    parents = {process: _parent(process) for process in found}
+    pids = {process.pid for process in found}
+    return [process for process, parent in parents.items() if parent is not None and parent not in pids]
+
+
 def exit_code(pid: int) -> int | None:
     """Take the exit of a child of ours off the process table. None while it runs or when it is not ours."""
     with suppress(ChildProcessError):
         ended, status = os.waitpid(pid, os.WNOHANG)
         return os.waitstatus_to_exitcode(status) if ended else None
     return None
+
+
+def _parent(process: psutil.Process) -> int | None:
+    try:
+        return process.ppid()
+    except psutil.NoSuchProcess:
+        return None
 
 
 def _works_in(process: psutil.Process, folder: str, named: str) -> bool:

@@ -12,7 +12,7 @@ import psutil
 
 from config.embedded import diagnosis
 from config.embedded.errors import ServerDidNotStart, ServerDidNotStop, ServerName
-from config.embedded.launch import Launch, Life, exit_code, working_in
+from config.embedded.launch import Launch, Life, exit_code, without_children, working_in
 from config.supervisor.ending import AT_ONCE, Force, end, until
 from config.supervisor.identity import Identity, is_alive
 
@@ -97,9 +97,7 @@ def processes(server: Server) -> list[psutil.Process]:
 
 def main_processes(server: Server) -> list[psutil.Process]:
     """Find the server's process without its children; two only after somebody started a second by hand."""
-    found = processes(server)
-    pids = {process.pid for process in found}
-    return [process for process in found if process.ppid() not in pids]
+    return without_children(processes(server))
 
 
 def _begin(server: S, life: Life) -> tuple[S, Identity]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from datetime import timedelta
-from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -13,38 +12,22 @@ import psycopg
 from django.db import connection
 
 STOP_CHANNEL = "gearbox_stop"
-GONE_AFTER_MS = 9_000
-"""Five seconds of silence and two questions without an answer: then each side takes the other for gone."""
-OURS: Mapping[str, Any] = MappingProxyType(
-    {
-        "connect_timeout": 5,
-        "keepalives": 1,
-        "keepalives_idle": 5,
-        "keepalives_interval": 2,
-        "keepalives_count": 2,
-        "tcp_user_timeout": GONE_AFTER_MS,
-    }
-)
-SERVERS = f"-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=2 -c tcp_user_timeout={GONE_AFTER_MS}"
 DJANGOS = frozenset({"pool", "assume_role", "isolation_level", "server_side_binding"})
 """Options that Django keeps for itself; all others are the driver's."""
 
 
 def own_connection() -> psycopg.Connection:
-    """Open an autocommit connection outside the pool, as the database's URL says.
+    """Open an autocommit connection outside the pool, as the settings say: both ends watch the line, as with any other.
 
-    Both ends watch the line: `OURS` tells the client's end when to give up a server that vanished, `SERVERS` tells the
-    server's end, which else keeps the locks of a host that vanished for hours. What the URL says wins over either.
     Raises psycopg.OperationalError when nobody answers within `connect_timeout`.
     """
     return psycopg.connect(**_parameters(connection.settings_dict), autocommit=True)
 
 
 def _parameters(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    theirs = {name: given for name, given in wanted["OPTIONS"].items() if name not in DJANGOS}
+    options = {name: given for name, given in wanted["OPTIONS"].items() if name not in DJANGOS}
     fields = {"host": "HOST", "port": "PORT", "dbname": "NAME", "user": "USER", "password": "PASSWORD"}
-    address = {name: wanted[field] for name, field in fields.items() if wanted[field]}
-    return {**OURS, **theirs, **address, "options": f"{SERVERS} {theirs.get('options', '')}".rstrip()}
+    return {**options, **{name: wanted[field] for name, field in fields.items() if wanted[field]}}
 
 
 class Presence:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import psycopg
 import structlog
+from django.conf import settings
 from django.db import DatabaseError, connections
 
 from invocation.domain.rounds import START, Pace, Place, messages
@@ -33,6 +34,13 @@ TERMS_S = 2.0
 MOST_TERMS = 100_000
 UNREAD: tuple[float, PlanTerms | None] = (float("-inf"), None)
 STANDBY_S = 0.5
+BEAT_S = 1.0
+"""A leader says something on its session each second; silent for a whole lease, it is frozen."""
+DEPOSE = """
+SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid)
+WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND classid = 0 AND objid = %(leader)s AND objsubid = 1 AND state_change < clock_timestamp() - make_interval(secs => %(silent)s)
+"""
 MOST_FRESH = 500
 """Whoever is not remembered as just come is found by the ring."""
 A_WHOLE_RING = 16
@@ -40,7 +48,11 @@ A_WHOLE_RING = 16
 
 
 class Dispatcher:
-    """Stands by until it leads, then leads until it is stopped or its database session ends."""
+    """Stands by until it leads, then leads until it is stopped or its database session ends.
+
+    Whoever stands by ends the session of a leader that has fallen silent: frozen, it would hold the lock for ever and
+    admit nobody. When it thaws, its session is gone and it stands by like any other.
+    """
 
     def __init__(self) -> None:
         self._stopping = threading.Event()
@@ -74,13 +86,18 @@ class Dispatcher:
             if row and row[0]:
                 log.info("dispatcher_leads")
                 return
+            if session.execute(DEPOSE, {"leader": LEADER, "silent": settings.LEASE_S}).fetchall():
+                log.warning("silent_leader_deposed", silent_s=settings.LEASE_S)
             self._stopping.wait(STANDBY_S)
 
     def _lead(self, session: psycopg.Connection) -> None:
         session.execute(f"LISTEN {hints.CHANNEL}")
         statements.prefer_indexes()
-        pace, heard = Pace(), _nothing_heard()
+        pace, heard, beaten = Pace(), _nothing_heard(), float("-inf")
         while not self._stopping.is_set():
+            if time.monotonic() - beaten > BEAT_S:
+                beaten = time.monotonic()
+                session.execute("SELECT 1")
             self._stopping.wait(pace.wait(now=time.monotonic()))
             heard = _merged([heard, _heard(session, timeout=0.0)])
             pace.went(self.round(heard), now=time.monotonic())

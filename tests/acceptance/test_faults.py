@@ -80,12 +80,17 @@ def test_the_other_dispatcher_takes_over(here: Ground) -> None:
         until(lambda job_id=job_id: here.state(job_id), lambda state: state == "completed", within=45)  # type: ignore[misc]
 
 
+def test_the_other_dispatcher_takes_over_from_a_frozen_one(here: Ground) -> None:
+    for name in ("dispatcher", "dispatcher-b"):
+        with here.frozen(name):
+            job_id = here.must_submit({}, key=f"while {name} is frozen")
+            until(lambda job_id=job_id: here.state(job_id), lambda state: state == "completed", within=45)  # type: ignore[misc]
+
+
 def test_a_minute_of_a_monkey_loses_and_doubles_nothing(here: Ground) -> None:
     seed = int.from_bytes(os.urandom(4))
-    client = Client(here, rate=8.0)
-    client.start()
-    done = torment(here, for_s=45, seed=seed)
-    client.end()
+    with Client(here, rate=8.0).submitting() as client:
+        done = torment(here, for_s=45, seed=seed)
     sys.stdout.write(f"seed {seed}: {len(client.job_ids)} jobs; {', '.join(done)}\n")
 
     all_is_well(here, client.job_ids, within=150)

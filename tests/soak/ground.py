@@ -74,11 +74,18 @@ class Ground:
         self.tend()
         return int(self.value(LIVE))
 
-    def freeze(self, name: str, *, for_s: float) -> None:
+    @contextmanager
+    def frozen(self, name: str) -> Iterator[None]:
         process = psutil.Process(self.stage.processes[name].pid)
         process.suspend()
-        time.sleep(for_s)
-        process.resume()
+        try:
+            yield
+        finally:
+            process.resume()
+
+    def freeze(self, name: str, *, for_s: float) -> None:
+        with self.frozen(name):
+            time.sleep(for_s)
 
     def flush(self) -> None:
         with redis.Redis.from_url(self.stage.servers.redis_url) as store:

@@ -6,8 +6,10 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Self
 
 from tests.soak.ground import LEASE_S, WORKERS, Ground
 
@@ -24,15 +26,18 @@ class Client:
     _ending: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
 
-    def start(self, hands: int = 3) -> None:
+    @contextmanager
+    def submitting(self, hands: int = 3) -> Iterator[Self]:
+        """Submit meanwhile; whatever happens, nothing of it outlives the block."""
         self._threads = [threading.Thread(target=self._submit, args=(hand, hands), daemon=True) for hand in range(hands)]
         for thread in self._threads:
             thread.start()
-
-    def end(self) -> None:
-        self._ending.set()
-        for thread in self._threads:
-            thread.join(timeout=90)
+        try:
+            yield self
+        finally:
+            self._ending.set()
+            for thread in self._threads:
+                thread.join(timeout=90)
 
     def _submit(self, hand: int, hands: int) -> None:
         luck, number = random.Random(hand), 0  # noqa: S311  (a seeded monkey)
@@ -61,6 +66,7 @@ def _acts(here: Ground, luck: random.Random) -> dict[str, Callable[[], None]]:
         "end a worker": lambda: here.kill(worker, by=signal.SIGTERM),
         "freeze a worker": lambda: here.freeze(worker, for_s=LEASE_S + 2),
         "kill a dispatcher": lambda: here.kill(luck.choice(["dispatcher", "dispatcher-b"])),
+        "freeze a dispatcher": lambda: here.freeze(luck.choice(["dispatcher", "dispatcher-b"]), for_s=LEASE_S + 2),
         "kill beat": lambda: here.kill("beat"),
         "kill web": lambda: here.kill("web"),
         "wipe Redis": here.flush,

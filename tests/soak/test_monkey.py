@@ -17,10 +17,8 @@ SEED = 20_261_120
 @pytest.mark.timeout(1_500)
 def test_ten_minutes_of_a_monkey_lose_and_double_nothing() -> None:
     with ground() as here:
-        client = Client(here, rate=8.0)
-        client.start()
-        done = torment(here, for_s=60 * MINUTES, seed=SEED)
-        client.end()
+        with Client(here, rate=8.0).submitting() as client:
+            done = torment(here, for_s=60 * MINUTES, seed=SEED)
 
         all_is_well(here, client.job_ids, within=240)
         sys.stdout.write(f"{len(client.job_ids)} jobs, {len(done)} acts, {sum(here.effects.asked.values())} effects asked\n")

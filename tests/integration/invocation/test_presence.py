@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from django.db import connection
 
+from config import addresses
 from invocation.gateways.presence import Presence, own_connection
 from invocation.selectors.presence import is_locked
 
@@ -42,9 +43,18 @@ def test_our_end_does_not_wait_for_ever_either(db: None) -> None:
     assert used["connect_timeout"] == "5"
 
 
+def test_the_sessions_of_the_pool_watch_their_line_as_well(db: None) -> None:
+    with connection.cursor() as cursor:
+        used = cursor.connection.info.get_parameters()
+        cursor.execute("SHOW tcp_keepalives_idle")
+
+        assert (used["connect_timeout"], used["keepalives_idle"], used["tcp_user_timeout"]) == ("5", "5", "9000")
+        assert cursor.fetchone() == ("5",)
+
+
 def test_what_the_databases_url_says_holds_for_our_own_sessions_too(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = {"application_name": "somebody", "sslmode": "allow", "keepalives_idle": "7", "options": "-c work_mem=5MB", "pool": {}}
-    monkeypatch.setitem(connection.settings_dict, "OPTIONS", said)
+    said = "application_name=somebody&sslmode=allow&keepalives_idle=7&options=-c%20work_mem%3D5MB"
+    monkeypatch.setitem(connection.settings_dict, "OPTIONS", addresses.database(f"postgresql:///?{said}")["OPTIONS"])
 
     with own_connection() as session:
         used = session.info.get_parameters()
