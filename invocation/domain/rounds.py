@@ -66,6 +66,9 @@ def messages(claims: Sequence[C], *, processes: int) -> list[Sequence[C]]:
 
 TICK_S = 0.02
 """Rounds come at once when idle and no faster than this when busy: a tick's jobs go together, which is most of the speed."""
+REST = 8
+"""After a round comes a rest of so many times its own length: what follows it, message, claim and finish, costs several times as much."""
+LONGEST_TICK_S = 0.06
 SHORT_TICK_S = 0.005
 A_CROWD = 64
 """After a round that brought as many as this the next may come sooner: there is enough to carry together."""
@@ -73,7 +76,10 @@ AT_ONCE = 4
 
 
 class Pace:
-    """When the next round may begin: a few at once after a rest, then one a tick (the generic cell rate algorithm)."""
+    """When the next round may begin: a few at once after a rest, then one a tick (the generic cell rate algorithm).
+
+    The tick grows with what a round takes, so that a machine that is full carries more together instead of more often.
+    """
 
     def __init__(self) -> None:
         self._next = 0.0
@@ -82,7 +88,7 @@ class Pace:
         """Return the seconds until a round may begin."""
         return max(0.0, self._next - AT_ONCE * TICK_S - now)
 
-    def went(self, admitted: int, *, now: float) -> None:
-        """Note a round that has just ended."""
-        tick = SHORT_TICK_S if admitted >= A_CROWD else TICK_S
+    def went(self, admitted: int, *, took: float, now: float) -> None:
+        """Note a round that has just ended, and the seconds that it took."""
+        tick = SHORT_TICK_S if admitted >= A_CROWD else min(max(TICK_S, REST * took), LONGEST_TICK_S)
         self._next = max(self._next, now) + tick

@@ -20,8 +20,8 @@ from quota.domain.classes import PriorityClass
 log = structlog.get_logger()
 
 CHANNEL = "gearbox_jobs"
-SPACING_S = 0.005
-"""The first hint goes at once; those that come within this time after it go together."""
+SPACING_S = 0.01
+"""The first hint goes at once; those that come within this time after it go together: each is a commit of its own."""
 AWAY_S = 1.0
 MOST_TENANTS = 100
 """What fits a notification; whoever is not named is found by the ring."""

@@ -100,7 +100,9 @@ class Dispatcher:
                 session.execute("SELECT 1")
             self._stopping.wait(pace.wait(now=time.monotonic()))
             heard = _merged([heard, _heard(session, timeout=0.0)])
-            pace.went(self.round(heard), now=time.monotonic())
+            began = time.monotonic()
+            admitted = self.round(heard)
+            pace.went(admitted, took=time.monotonic() - began, now=time.monotonic())
             heard = _heard(session, timeout=POLL_S)
 
     def round(self, heard: Mapping[str, set[UUID]] | None = None) -> int:

@@ -7,7 +7,21 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from invocation.domain.rounds import A_CROWD, A_MESSAGE, AT_ONCE, SHORT_TICK_S, START, TICK_S, Pace, Place, Room, messages, shares
+from invocation.domain.rounds import (
+    A_CROWD,
+    A_MESSAGE,
+    AT_ONCE,
+    LONGEST_TICK_S,
+    REST,
+    SHORT_TICK_S,
+    START,
+    TICK_S,
+    Pace,
+    Place,
+    Room,
+    messages,
+    shares,
+)
 
 rooms = st.lists(st.tuples(st.integers(1, 100), st.none() | st.integers(0, 50)), max_size=70).map(
     lambda told: [Room(UUID(int=number + 1), weight, room) for number, (weight, room) in enumerate(told)]
@@ -59,12 +73,13 @@ def test_a_tenant_that_has_not_had_its_weight_is_the_next_again() -> None:
     assert START.behind == UUID(int=0)
 
 
-def rounds_until(end: float, *, admitted: int) -> list[float]:
-    """Play rounds that take no time, each as soon as it may begin."""
+def rounds_until(end: float, *, admitted: int, took: float = 0.0) -> list[float]:
+    """Play rounds, each as soon as it may begin."""
     pace, now, began = Pace(), 100.0, []
     while now < 100.0 + end:
         began.append(now - 100.0)
-        pace.went(admitted, now=now)
+        now += took
+        pace.went(admitted, took=took, now=now)
         now += max(pace.wait(now=now), 1e-6)
     return began
 
@@ -77,10 +92,19 @@ def test_after_a_rest_a_few_rounds_come_at_once_and_then_one_a_tick() -> None:
     assert len(rounds_until(1.0, admitted=A_CROWD)) > 0.9 / SHORT_TICK_S
 
 
+def test_rounds_that_take_long_come_more_seldom_but_for_a_crowd_and_never_less_often_than_the_longest_tick() -> None:
+    quick, slow, stuck = (len(rounds_until(3.0, admitted=1, took=took)) for took in (0.001, 0.005, 0.04))
+
+    assert 0.9 < quick / (3.0 / TICK_S) < 1.1
+    assert 0.9 < slow / (3.0 / (REST * 0.005)) < 1.1
+    assert 0.9 < stuck / (3.0 / LONGEST_TICK_S) < 1.1
+    assert len(rounds_until(3.0, admitted=A_CROWD, took=0.005)) > 0.9 * 3.0 / SHORT_TICK_S
+
+
 def test_a_rest_gives_the_burst_back() -> None:
     pace = Pace()
     for _ in range(50):
-        pace.went(1, now=10.0)
+        pace.went(1, took=0.0, now=10.0)
 
     assert pace.wait(now=10.0) > 0.5
     assert pace.wait(now=10.0 + 50 * TICK_S) == 0.0
