@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
+from typing import NamedTuple
 
 from agents.domain.errors import Cause, RunError
 from invocation.domain.states import Edge
@@ -87,8 +88,7 @@ EDGES: Mapping[Move, Edge[JobState]] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Fence:
+class Fence(NamedTuple):
     """The right of one attempt to write: the job, the number of the attempt, and the process that holds it."""
 
     job_id: str

@@ -6,9 +6,8 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -31,8 +30,7 @@ ROUTE = "task.multi"
 Event = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class _Started:
+class _Started(NamedTuple):
     """A run that began; told as received and started."""
 
     run_id: UUID
@@ -41,16 +39,12 @@ class _Started:
     at: float
 
     def events(self) -> Sequence[Event]:
-        uuid = str(self.run_id)
+        same = {"uuid": self.run_id, "timestamp": self.at}
         shown = {"name": self.agent, "args": f"('{self.endpoint}',)", "kwargs": "{}", "retries": 0, "eta": None, "expires": None}
-        return (
-            {"type": "task-received", "uuid": uuid, "timestamp": self.at, **shown},
-            {"type": "task-started", "uuid": uuid, "timestamp": self.at},
-        )
+        return {"type": "task-received", **same, **shown}, {"type": "task-started", **same}
 
 
-@dataclass(frozen=True, slots=True)
-class _Ended:
+class _Ended(NamedTuple):
     """A run that ended with this word."""
 
     run_id: UUID
@@ -59,7 +53,7 @@ class _Ended:
     runtime: float
 
     def events(self) -> Sequence[Event]:
-        told: Event = {"uuid": str(self.run_id), "timestamp": self.at}
+        told: Event = {"uuid": self.run_id, "timestamp": self.at}
         if self.outcome == "failed":
             return ({"type": "task-failed", **told, "exception": "see the job's events", "traceback": ""},)
         return ({"type": "task-succeeded", **told, "result": f"'{self.outcome}'", "runtime": self.runtime},)
@@ -76,6 +70,8 @@ class Announcer:
         self._waiting: deque[_Started | _Ended] = deque(maxlen=MOST_WAITING)
         self._dropped = 0
         self._lock = threading.Lock()
+        self._sending = threading.Lock()
+        self._connection: Connection | None = None
         self._began: dict[UUID, float] = {}
         threading.Thread(target=self._flush_for_ever, name="announcer", daemon=True).start()
 
@@ -113,19 +109,21 @@ class Announcer:
 
         Celery does not try again here, so what the broker's client raises arrives as it is.
         """
-        connection = current_app.connection_for_write()
-        try:
-            with connection:
+        with self._sending:
+            connection = self._connection = self._connection or current_app.connection_for_write()
+            try:
                 self._publish(connection, [event for told in taken for event in told.events()])
-        except _losses(connection) as gone:
-            log.warning("announcements_lost", count=len(taken), error=str(gone))
+            except _losses(connection) as gone:
+                log.warning("announcements_lost", count=len(taken), error=str(gone))
+                self._connection = None
+                connection.release()
 
     def _publish(self, connection: Connection, events: Sequence[Event]) -> None:
         exchange = get_exchange(connection, name=current_app.conf.event_exchange)
-        send: Callable[..., Any] = Producer(connection.channel(), exchange, auto_declare=True).publish
-        same = {"hostname": self._hostname, "utcoffset": utcoffset(), "pid": os.getpid()}
+        send: Callable[..., Any] = Producer(connection.default_channel, exchange, auto_declare=True).publish
+        self._make_whole(events)
         for start in range(0, len(events), TOGETHER):
-            body = orjson.dumps([_whole(event, same) for event in events[start : start + TOGETHER]])
+            body = orjson.dumps(events[start : start + TOGETHER])
             send(
                 body,
                 routing_key=ROUTE,
@@ -135,10 +133,14 @@ class Announcer:
                 headers={"hostname": self._hostname},
             )
 
-
-def _whole(event: Event, same: Mapping[str, Any]) -> Event:
-    """Give an event what the worker's own have: whose it is, and its place by the logical clock."""
-    return {**event, **same, "clock": current_app.clock.forward()}  # type: ignore[attr-defined]  # the stubs lack it
+    def _make_whole(self, events: Sequence[Event]) -> None:
+        """Give each event what the worker's own have: whose it is, and its place by the logical clock."""
+        clock = current_app.clock  # type: ignore[attr-defined]  # the stubs lack it
+        same = {"hostname": self._hostname, "utcoffset": utcoffset(), "pid": os.getpid()}
+        at = clock.forward()
+        for place, event in enumerate(events, at):
+            event.update(same, clock=place)
+        clock.adjust(at + len(events))
 
 
 def _losses(connection: Connection) -> tuple[type[Exception], ...]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import transaction
@@ -23,25 +22,26 @@ from invocation.services.results import Kept
 from quota.domain.ledger import LedgerLine
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """A run that gave its output: whose attempt it was, and its record."""
+class Completion(NamedTuple):
+    """A run that gave its output: whose attempt it was, its record, and whether its job is in a lane or has a parent."""
 
     fence: Fence
     output: Kept
     run: Finished
+    is_bound: bool = True
 
 
 def complete(completions: Sequence[Completion]) -> Sequence[bool]:
     """Store the results and end the jobs, in one transaction; False for an attempt that holds its job no more, of which nothing is kept."""
     now = datetime.now(UTC)
+    given = [lifecycle.held(each.fence) for each in completions]
+    bound = [UUID(each.fence.job_id) for each in completions if each.is_bound]
     with transaction.atomic():
-        given = [lifecycle.held(each.fence) for each in completions]
-        ended = {job.id for job in endings.end(Move.COMPLETE, given, now=now, right=lifecycle.HOLDER)}
-        kept = [each for each in completions if UUID(each.fence.job_id) in ended]
-        results.keep([(UUID(each.fence.job_id), each.output) for each in kept], now=now)
-        _write([(each.fence, each.run) for each in kept], now=now)
-    return [UUID(each.fence.job_id) in ended for each in completions]
+        ended = {job.id for job in endings.end(Move.COMPLETE, given, now=now, right=lifecycle.HOLDER, bound=bound)}
+        kept = [(job.job_id, each) for job, each in zip(given, completions, strict=True) if job.job_id in ended]
+        results.keep([(job_id, each.output) for job_id, each in kept], now=now)
+        _write([(each.fence, each.run) for _, each in kept], now=now)
+    return [job.job_id in ended for job in given]
 
 
 def _write(runs: Sequence[tuple[Fence, Finished]], *, now: datetime) -> None:

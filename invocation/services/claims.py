@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -21,12 +20,11 @@ moved.id, moved.attempt, moved.owner::text, job.tenant_id, job.endpoint, job.age
 job.input, job.subject, job.locale, job.metadata, job.latency_budget_ms, job.cost_cap_usd, job.spent_usd, job.lent_usd,
 job.tries, job.failures, job.queued_at, job.answers, job.parent_id, job.root_id, job.depth,
 job.token_cap, job.call_cap, job.spent_tokens, job.spent_calls, job.lent_tokens, job.lent_calls,
-job.held_usd, job.held_tokens, job.held_calls
+job.held_usd, job.held_tokens, job.held_calls, job.ordering_key, job.id::text, job.tenant_id::text
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """A message's word: this job, in this attempt, for this process."""
 
     job_id: UUID
@@ -70,20 +68,31 @@ class HeldJob(NamedTuple):
     held_usd: Decimal
     held_tokens: int
     held_calls: int
+    ordering_key: str | None
+    key: str
+    """Its id, as text."""
+    tenant: str
+    """The tenant's id, as text."""
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether it is in a lane or has a parent, so that its end changes more than itself."""
+        return self.parent_id is not None or self.ordering_key is not None
 
     @property
     def remaining(self) -> Spending:
         """Return what it may still spend; what a lost attempt had set aside counts as spent."""
-        return (
-            Spending(self.cost_cap_usd, self.token_cap, self.call_cap)
-            - Spending(self.spent_usd, self.spent_tokens, self.spent_calls)
-            - Spending(self.lent_usd, self.lent_tokens, self.lent_calls)
-            - Spending(self.held_usd, self.held_tokens, self.held_calls)
+        return Spending(
+            self.cost_cap_usd - self.spent_usd - self.lent_usd - self.held_usd,
+            self.token_cap - self.spent_tokens - self.lent_tokens - self.held_tokens,
+            self.call_cap - self.spent_calls - self.lent_calls - self.held_calls,
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+JSON_PLACES = tuple(HeldJob._fields.index(column) for column in ("input", "metadata", "answers"))
+
+
+class Claimed(NamedTuple):
     """A job that this process holds, the right to it, and the steps that earlier attempts finished."""
 
     job: HeldJob
@@ -101,14 +110,13 @@ def claim(claims: Sequence[Claim]) -> Sequence[Claimed | None]:
     return [_claimed(job, steps.get(job.id, {})) if job else None for job in taken]
 
 
-JSON_COLUMNS = ("input", "metadata", "answers")
-
-
 def _claimed(job: HeldJob, steps: Mapping[StepKey, Step]) -> Claimed:
-    return Claimed(job, Fence(str(job.id), job.attempt, job.owner), steps)
+    return Claimed(job, Fence(job.key, job.attempt, job.owner), steps)
 
 
 def _held(row: tuple[Any, ...]) -> HeldJob:
     """Read a row of TOLD: JSON comes as text."""
-    told = HeldJob._make(row)
-    return told._replace(**{column: orjson.loads(getattr(told, column)) for column in JSON_COLUMNS})
+    told = list(row)
+    for place in JSON_PLACES:
+        told[place] = orjson.loads(told[place])
+    return HeldJob._make(told)

@@ -19,7 +19,7 @@ from quota.domain.classes import PriorityClass
 PARENT_ENDED = "parent_ended"
 DISPATCHED_CLASSES = (PriorityClass.P1, PriorityClass.P2)
 
-# Neither column ever changes, so that nothing is missed. Most jobs have neither: then this is all that it costs.
+# Neither column ever changes, so that nothing is missed.
 AROUND = """
 SELECT id, tenant_id, ordering_key, parent_id FROM invocation_job
 WHERE id = ANY(%(ids)s::uuid[]) AND (ordering_key IS NOT NULL OR parent_id IS NOT NULL)
@@ -29,9 +29,12 @@ WHERE id = ANY(%(ids)s::uuid[]) AND (ordering_key IS NOT NULL OR parent_id IS NO
 THEMSELVES = "SELECT id FROM invocation_job WHERE id = ANY(%(ids)s::uuid[]) ORDER BY id FOR NO KEY UPDATE"
 
 
-def end(kind: Move, given: Sequence[Given], *, now: datetime, right: str = ANYONE) -> list[Moved]:
-    """Take a terminal edge for a group of jobs and do all that follows; return those that ended. Joins the caller's transaction."""
-    lock_around([each.job_id for each in given])
+def end(kind: Move, given: Sequence[Given], *, now: datetime, right: str = ANYONE, bound: Sequence[UUID] | None = None) -> list[Moved]:
+    """Take a terminal edge for a group of jobs and do all that follows; return those that ended. Joins the caller's transaction.
+
+    `bound` are those that are in a lane or have a parent, where the caller knows them: neither ever changes.
+    """
+    lock_around([each.job_id for each in given] if bound is None else bound)
     return _end(kind, given, now=now, right=right)
 
 

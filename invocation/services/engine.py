@@ -6,7 +6,7 @@ import asyncio
 import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from uuid import UUID
 
@@ -149,7 +149,7 @@ class JobEngine:
         try:
             await self._applied(work, outcome, run)
         except StaleMove:
-            cancelled = replace(run, outcome=RunOutcome.CANCELLED, error_code="", evidence=None)
+            cancelled = run._replace(outcome=RunOutcome.CANCELLED, error_code="", evidence=None)
             await off_loop(attempts.confirm_cancel, work.fence, cancelled)
         except Exception as defect:
             if is_away(defect):
@@ -157,7 +157,7 @@ class JobEngine:
                 return
             log.exception("outcome_not_kept", job_id=work.fence.job_id)
             unkept = OutcomeNotKept(f"What came of the run could not be stored: {type(defect).__name__}: {defect}"[:500])
-            await work.fail(unkept, replace(run, outcome=outcome_of(unkept), error_code=unkept.code, evidence=None))
+            await work.fail(unkept, run._replace(outcome=outcome_of(unkept), error_code=unkept.code, evidence=None))
 
     async def _give_back(self, work: _Work, run: Finished) -> None:
         """Hand the job back, with what it has spent, as soon as the database is there again; charged to nobody."""
@@ -237,8 +237,8 @@ class _Work:
             await off_loop(write, self.fence, self.job, output)
         content = results.written(output)
         if not results.is_large(content):
-            return Completion(self.fence, results.in_row(content), run)
-        return Completion(self.fence, await off_loop(results.stow, self.fence, self.job.tenant_id, content), run)
+            return Completion(self.fence, results.in_row(content), run, self.job.is_bound)
+        return Completion(self.fence, await off_loop(results.stow, self.fence, self.job.tenant_id, content), run, self.job.is_bound)
 
     async def fail(self, error: RunError, run: Finished) -> None:
         await off_loop(attempts.fail, self.fence, error, failures=self.job.failures, tries=self.job.tries, run=run)
@@ -259,7 +259,7 @@ class _Work:
             terms=_terms(job),
             tenant_id=job.tenant_id,
             parent_kind=ParentKind.JOB,
-            parent_id=str(job.id),
+            parent_id=job.key,
             budgets=(self.budget,),
             account=JobAccount(self.fence),
             patience=timedelta(milliseconds=job.latency_budget_ms),
@@ -304,7 +304,7 @@ class JobWatcher:
 
 def _terms(job: HeldJob) -> Terms:
     return Terms(
-        tenant=str(job.tenant_id),
+        tenant=job.tenant,
         subject=job.subject,
         locale=job.locale,
         latency_budget_ms=job.latency_budget_ms,

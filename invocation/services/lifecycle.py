@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -85,7 +84,11 @@ noted AS (
 LOCKED = """locked AS (
     SELECT job.id FROM invocation_job AS job JOIN given ON given.id = job.id ORDER BY job.id FOR NO KEY UPDATE OF job
 ),"""
-ANSWER = "SELECT id, tenant_id, state, reason, priority_class, parent_id, ordering_key, webhook_id, context_key FROM moved"
+ANSWER = """
+SELECT id, tenant_id, reason, priority_class, parent_id, ordering_key, webhook_id, context_key,
+    EXISTS (SELECT FROM invocation_webhook AS webhook WHERE webhook.tenant_id = moved.tenant_id AND webhook.is_enabled)
+FROM moved
+"""
 
 # Admission picks and moves in one statement; `picked` has id and attempt, and keeps its order and its other columns.
 ADMISSION = """
@@ -117,8 +120,7 @@ HOT = frozenset({Move.CLAIM, Move.COMPLETE})
 TELLS_ERROR = frozenset({Move.RETRY, Move.BURY})
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+class Moved(NamedTuple):
     """A job that took an edge, with what those who follow its moves need to know of it."""
 
     id: UUID
@@ -130,10 +132,11 @@ class Moved:
     ordering_key: str | None
     webhook_id: UUID | None
     context_key: str | None
+    has_listeners: bool
+    """Whether any webhook of the tenant is enabled."""
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
+class Given(NamedTuple):
     """One job to move, with the facts of its move."""
 
     job_id: UUID
@@ -141,7 +144,7 @@ class Given:
 
 
 def of(job_id: UUID | str, **facts: Any) -> Given:
-    return Given(UUID(str(job_id)), facts)
+    return Given(job_id if isinstance(job_id, UUID) else UUID(job_id), facts)
 
 
 def held(fence: Fence, **facts: Any) -> Given:
@@ -166,7 +169,8 @@ def take(kind: Move, given: Sequence[Given], *, now: datetime, right: str = ANYO
     if not given:
         return []
     moved = _moved(STATEMENT + ANSWER, kind, given, now=now, right=right)
-    return [Moved(row[0], row[1], EDGES[kind].target, *row[3:]) for row in moved]
+    target = EDGES[kind].target
+    return [Moved(row[0], row[1], target, *row[2:]) for row in moved]
 
 
 def claim(given: Sequence[Given], *, told: str, now: datetime) -> list[statements.Row]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -23,8 +22,7 @@ log = structlog.get_logger()
 FINISHED = "run.finished"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finished:
+class Finished(NamedTuple):
     """One finished attempt, taken from the loop to a database thread as plain values."""
 
     run_id: UUID
@@ -46,10 +44,10 @@ class Finished:
     input_tokens: int
     output_tokens: int
     cost_usd: Any
-    downshifts: tuple[Downshift, ...] = ()
     lines: tuple[LedgerLine, ...]
     evidence: bytes | None
     """JSON for a judge: input, facts, output, agent and mode."""
+    downshifts: tuple[Downshift, ...] = ()
 
 
 def finished(carried: Carried, *, row: Any, source: str, outcome: str, since: datetime, asked: Mapping[str, Any]) -> Finished:

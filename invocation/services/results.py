@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -42,8 +41,7 @@ class OutputTooLarge(OutputInvalid):
     remedy = "Write large data to a store of your own and answer with its address."
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(NamedTuple):
     """An output as its row keeps it: the JSON itself, or the place, size and hash of its file in the tenant's part of the store."""
 
     output: str | None

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 import structlog
@@ -69,8 +69,7 @@ class Sink(Protocol):
     async def retracted(self, finding: Finding) -> None: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Assignment:
+class Assignment(NamedTuple):
     """What is to be run, for whom, and what it may take."""
 
     run_id: UUID
@@ -104,8 +103,7 @@ class Clock:
             self.first_delta_ms = self.elapsed_ms()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class Surroundings(NamedTuple):
     """What an attempt puts around the agent: its journal, its listener, its watcher, its waits, its bill and its clock."""
 
     journal: Journal
@@ -116,8 +114,7 @@ class Surroundings:
     clock: Clock
 
 
-@dataclass(frozen=True, slots=True)
-class Carried:
+class Carried(NamedTuple):
     """What a run came to: a performance, or the error that ended it; never both."""
 
     performance: Performance | None

@@ -46,7 +46,7 @@ def free_slots(priority_class: PriorityClass = P1) -> int:
 def leave_the_lane(job: Job) -> None:
     """End a job, wherever it was, and let the next of its lane go first."""
     Job.objects.filter(pk=job.pk).update(state="completed", owner=None, finished_at=NOW, questions=None)
-    lanes.promote([Moved(job.pk, job.tenant_id, JobState.COMPLETED, "", "p1", None, job.ordering_key, None, None)])
+    lanes.promote([Moved(job.pk, job.tenant_id, JobState.COMPLETED, "", "p1", None, job.ordering_key, None, None, has_listeners=False)])
 
 
 def counted(found: admission.Admitted) -> Mapping[UUID, int]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from decimal import Decimal
 from uuid import UUID, uuid4
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from agents.domain.errors import ProviderDown, ProviderUnavailable
 from agents.domain.steps import Step, StepKey
@@ -15,7 +16,8 @@ from agents.domain.waits import ForAnswers, ForMoment, Question
 from invocation.domain.errors import StaleMove
 from invocation.domain.jobs import Fence, JobState
 from invocation.models import Job, Outbox, RunRecord
-from invocation.services import attempts, claims, journals, parking
+from invocation.services import attempts, claims, journals, parking, results
+from invocation.services.attempts import Completion
 from invocation.services.claims import Claim
 from quota.models import LedgerEntry
 from tests.integration.invocation.finishing import a_line, a_run, complete, fence_of
@@ -52,9 +54,9 @@ LEADS_TO = {
     "hand back": "queued",
 }
 STRANGERS: dict[str, Callable[[Fence], Fence]] = {
-    "an earlier attempt": lambda fence: replace(fence, attempt=fence.attempt - 1),
-    "a later attempt": lambda fence: replace(fence, attempt=fence.attempt + 1),
-    "another process": lambda fence: replace(fence, owner=str(uuid4())),
+    "an earlier attempt": lambda fence: fence._replace(attempt=fence.attempt - 1),
+    "a later attempt": lambda fence: fence._replace(attempt=fence.attempt + 1),
+    "another process": lambda fence: fence._replace(owner=str(uuid4())),
 }
 
 
@@ -155,3 +157,27 @@ def test_a_new_attempt_gets_the_steps_of_the_earlier_ones() -> None:
     assert claimed is not None
     assert claimed.job.attempt == 2
     assert claimed.steps == {StepKey("look", 1): STEP}
+
+
+def test_a_claim_tells_whose_end_changes_more_than_the_job_itself() -> None:
+    parent = a_job(JobState.WORKING)
+    plain, laned, child = (
+        a_job(JobState.DISPATCHED),
+        a_job(JobState.DISPATCHED, ordering_key="lane"),
+        a_job(JobState.DISPATCHED, parent=parent),
+    )
+
+    found = claims.claim([each for job in (plain, laned, child) for each in claims_of(job, uuid4())])
+
+    assert [each.job.is_bound for each in found if each] == [False, True, True]
+
+
+def test_only_the_end_of_a_bound_job_locks_its_lane() -> None:
+    ended = {is_bound: a_job(JobState.WORKING, ordering_key=f"lane {is_bound}") for is_bound in (False, True)}
+    with CaptureQueriesContext(connection) as seen:
+        for is_bound, job in ended.items():
+            assert attempts.complete([Completion(fence_of(job), results.in_row(b"{}"), a_run(job), is_bound)]) == [True]
+
+    locked = [query["sql"] for query in seen if "advisory" in query["sql"]]
+    assert len(locked) == 1
+    assert "lane True" in locked[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -433,7 +432,7 @@ class Machine(RuleBasedStateMachine):
     def fence(self, n: int, *preferred: JobState) -> tuple[Fence, Shadow]:
         """Return the right of an attempt that holds its job or, for one n in four, of any that ever did or never could; and its job."""
         held = [fence for fence in self.held() if self.by_id(fence.job_id).state in (preferred or HELD_BY_A_WORKER)]
-        strangers = [replace(fence, owner=str(uuid4())) for fence in self.held()]
+        strangers = [fence._replace(owner=str(uuid4())) for fence in self.held()]
         fences = (held if n % 4 < 3 else []) or strangers + self.fences
         return self.with_job(fences[n // 4 % len(fences)])
 

@@ -58,6 +58,7 @@ def moved(tenant_id: UUID, *, state: JobState = JobState.COMPLETED, webhook_id: 
         ordering_key=None,
         webhook_id=webhook_id,
         context_key=None,
+        has_listeners=True,
     )
 
 
