@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-SWITCH_S = 0.001
-"""Runs keep the interpreter busy: a database thread whose answer has come waits so long for its turn, at each of its statements."""
 
 
 class LoopThread:
@@ -36,7 +33,6 @@ class LoopThread:
     def _start() -> asyncio.AbstractEventLoop:
         import uvloop  # noqa: PLC0415  (only workers need it)
 
-        sys.setswitchinterval(SWITCH_S)
         loop = uvloop.new_event_loop()
         threading.Thread(target=loop.run_forever, name="runs", daemon=True).start()
         return loop
