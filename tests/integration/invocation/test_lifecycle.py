@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from copy import copy
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -217,6 +218,7 @@ def test_what_is_in_flight_counts_against_a_plan_and_what_is_parked_does_not() -
 def test_a_group_locks_its_jobs_by_id_however_they_are_named_and_stored() -> None:
     """Whoever waits for the first of them holds none of the others: so no two groups wait for each other."""
     second, first = a_job(JobState.WORKING, id=UUID(int=2)).pk, a_job(JobState.WORKING, id=UUID(int=1)).pk
+    _among_many(JobState.WORKING)
     mover = threading.Thread(target=_move_apart, args=([second, first],))
 
     with transaction.atomic():
@@ -229,12 +231,26 @@ def test_a_group_locks_its_jobs_by_id_however_they_are_named_and_stored() -> Non
     mover.join()
 
     assert found == [(second,)]
-    assert set(Job.objects.values_list("state", flat=True)) == {JobState.QUEUED}
+    assert set(Job.objects.filter(pk__in=[first, second]).values_list("state", flat=True)) == {JobState.QUEUED}
+
+
+def _among_many(state: JobState) -> None:
+    """Add more jobs than a group is taken to have: a plan then may walk the table in the order in which it is stored."""
+    one = a_job(state)
+    others = [copy(one) for _ in range(400)]
+    for other in others:
+        other.pk = uuid4()
+    Job.objects.bulk_create(others)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE invocation_job")
 
 
 def _move_apart(order: list[UUID]) -> None:
+    """Move by the plan that a server with other statistics may choose."""
     try:
-        with transaction.atomic():
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SET LOCAL enable_nestloop = off")
+            cursor.execute("SET LOCAL enable_mergejoin = off")
             lifecycle.move(Move.RESCUE, [lifecycle.of(each, charged=0) for each in order], now=LATER)
     finally:
         connection.close()
