@@ -43,7 +43,7 @@ def live(*, leash: int, process_id: str, priority_class: str, hostname: str, job
     It takes no messages: it is known with no slots, but keeps a lease and holds a presence like every worker.
     """
     announcer = Announcer(hostname)
-    engine = JobEngine(owner=UUID(process_id), announcer=announcer)
+    engine = JobEngine(owner=UUID(process_id), announcer=announcer, priority_class=priority_class)
     worker = Worker(priority_class, build=lambda _: engine, slots=0, process_id=UUID(process_id))
     worker.start()
     _run_or_be_let_go(engine, (UUID(job_id), attempt), leash)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from uuid import UUID
 
 import structlog
 
@@ -68,6 +70,32 @@ class Running:
         broken = None if task.cancelled() else task.exception()
         if broken is not None:
             log.error("attempt_broke_off", run_id=run_id, error=repr(broken))
+
+
+class Promised:
+    """The jobs of messages that are being claimed: neither somebody else's nor started yet. May be used from any thread."""
+
+    def __init__(self) -> None:
+        self._promises: dict[int, tuple[str, ...]] = {}
+        self._numbers = itertools.count()
+
+    @property
+    def count(self) -> int:
+        return sum(map(len, self._promises.copy().values()))
+
+    @property
+    def ids(self) -> frozenset[str]:
+        return frozenset(itertools.chain.from_iterable(self._promises.copy().values()))
+
+    def add(self, wakes: Sequence[tuple[UUID, int]]) -> int:
+        """Note the jobs of a message and return the promise's number."""
+        number = next(self._numbers)
+        self._promises[number] = tuple(str(job_id) for job_id, _ in wakes)
+        return number
+
+    def keep(self, number: int) -> None:
+        """Forget a promise whose jobs have been started, or are not to be."""
+        del self._promises[number]
 
 
 def uncancel() -> None:

@@ -67,7 +67,7 @@ def begin(sender: Any = None, **_: Any) -> None:
         return
     providers.warm()
     announcer = Announcer(sender.hostname)
-    worker = Worker(queue, build=lambda owner: _on_loop(lambda: build(owner, announcer, slots_of(queue))))
+    worker = Worker(queue, build=lambda owner: _on_loop(lambda: build(owner, announcer, queue)))
     _quarantine = Quarantine(queue, hostname=sender.hostname, slots=slots_of(queue))
     _start(worker)
     _worker = worker
@@ -106,19 +106,19 @@ def _on_loop(build: Any) -> Engine:
     return runs.submit(made()).result()
 
 
-def _job_engine(owner: UUID, announcer: Announcer, slots: int) -> Engine:
+def _job_engine(owner: UUID, announcer: Announcer, queue: str) -> Engine:
     from invocation.services.engine import JobEngine  # noqa: PLC0415  (each class loads its own engine)
 
-    return JobEngine(owner=owner, announcer=announcer, slots=slots)
+    return JobEngine(owner=owner, announcer=announcer, priority_class=queue, slots=slots_of(queue))
 
 
-def _turn_engine(owner: UUID, announcer: Announcer, slots: int) -> Engine:
+def _turn_engine(owner: UUID, announcer: Announcer, queue: str) -> Engine:
     from invocation.services.turn_engine import TurnEngine  # noqa: PLC0415
 
     return TurnEngine(owner=owner, announcer=announcer)
 
 
-def _shard_engine(owner: UUID, announcer: Announcer, slots: int) -> Engine:
+def _shard_engine(owner: UUID, announcer: Announcer, queue: str) -> Engine:
     from invocation.services.shard_engine import ShardEngine  # noqa: PLC0415
 
     return ShardEngine(owner=owner)

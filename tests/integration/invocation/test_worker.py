@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.usefixtures("tried"), pytest.mark.django_db(transactio
 @pytest.fixture
 def worker(settings: Any) -> Iterator[Worker]:
     settings.LEASE_S, settings.HEARTBEAT_S, settings.SLOTS = 5.0, 0.05, {}
-    made = Worker("p1", build=lambda owner: JobEngine(owner=owner, announcer=ANNOUNCER))
+    made = Worker("p1", build=lambda owner: JobEngine(owner=owner, announcer=ANNOUNCER, priority_class="p1"))
     made.start()
     yield made
     made.end(timedelta(seconds=1))

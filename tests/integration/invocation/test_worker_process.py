@@ -26,7 +26,7 @@ django.setup()
 from invocation.gateways.loop import runs
 from invocation.services.engine import JobEngine
 from invocation.services.worker import Worker
-worker = Worker("p1", build=lambda owner: JobEngine(owner=owner, announcer=None))
+worker = Worker("p1", build=lambda owner: JobEngine(owner=owner, announcer=None, priority_class="p1"))
 worker.start()
 print("registered", flush=True)
 runs.loop.call_soon_threadsafe(time.sleep, {blocked_s})

@@ -34,7 +34,7 @@ def wakes(job_ids: list[UUID]) -> list[tuple[UUID, int]]:
 async def job_worker() -> AsyncIterator[JobEngine]:
     """A worker of jobs that lives as long as the block, and then drains without patience."""
     process = await off_loop(a_process, now=datetime.now(UTC))
-    engine = JobEngine(owner=process.pk, announcer=ANNOUNCER)
+    engine = JobEngine(owner=process.pk, announcer=ANNOUNCER, priority_class="p1")
     try:
         yield engine
     finally:

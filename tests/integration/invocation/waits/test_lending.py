@@ -13,7 +13,7 @@ from invocation.domain import waits
 from invocation.domain.budgets import Wish
 from invocation.domain.waits import cap_of_each
 from invocation.models import Job
-from invocation.services import engine, jobs, spawning
+from invocation.services import job_runs, jobs, spawning
 from quota.domain.budgets import of_money
 from quota.models import LedgerEntry
 from tests.integration.invocation.conftest import OnLoop
@@ -115,7 +115,7 @@ def test_lines_that_are_booked_with_the_end_reach_the_root(on_loop: OnLoop[Any],
     [middle] = children_of(parent)
     played(on_loop, middle.pk)
     [leaf] = children_of(middle)
-    monkeypatch.setattr(engine.JobJournal, "record", unkept)
+    monkeypatch.setattr(job_runs.JobJournal, "record", unkept)
     spent = played(on_loop, leaf.pk).spent_usd
     monkeypatch.undo()
     assert spent > 0
