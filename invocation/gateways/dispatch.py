@@ -21,6 +21,10 @@ MESSAGE_LIFE_S = 60
 """A wake-up that nobody took within a minute is worthless: the sweep has sent another."""
 
 
+UNSHOWN = "..."
+"""Celery would write all arguments out once more for its logs, which takes as long as the rest of sending."""
+
+
 class BrokerGone(ConnectionError):
     """The broker cannot be reached. Nothing was sent."""
 
@@ -69,7 +73,9 @@ def _told(claims: Sequence[tuple[UUID, int]]) -> list[tuple[str, int]]:
 
 def _send(name: str, queue: str, *args: Any, expires: float = MESSAGE_LIFE_S) -> None:
     try:
-        _app().send_task(name, args=args, queue=queue, expires=expires, retry=False, ignore_result=True)
+        _app().send_task(
+            name, args=args, queue=queue, expires=expires, retry=False, ignore_result=True, argsrepr=UNSHOWN, kwargsrepr=UNSHOWN
+        )
     except (OperationalError, ConnectionError, OSError) as gone:
         raise BrokerGone(str(gone)) from gone
 

@@ -50,6 +50,8 @@ def test_the_sessions_of_the_pool_watch_their_line_as_well(db: None) -> None:
 
         assert (used["connect_timeout"], used["keepalives_idle"], used["tcp_user_timeout"]) == ("5", "5", "9000")
         assert cursor.fetchone() == ("5",)
+        cursor.execute("SHOW plan_cache_mode")
+        assert cursor.fetchone() == ("force_generic_plan",)
 
 
 def test_what_the_databases_url_says_holds_for_our_own_sessions_too(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
