@@ -6,9 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
-from uuid6 import uuid7
-
 from invocation.domain.errors import NotFound
+from invocation.domain.ids import new_id
 from invocation.domain.modes import Transport
 from invocation.gateways import declared, dispatch, objects
 from invocation.services import batches
@@ -20,7 +19,7 @@ def open_local(manifest: Path, *, endpoint: str, tenant: str, shards: int) -> UU
     tenant_id = tenant_id_of(tenant)
     if tenant_id is None:
         raise NotFound(f"There is no tenant {tenant!r}: make one with manage.py keys create --tenant {tenant}.")
-    source = objects.inside(tenant_id, f"manifests/{uuid7()}.jsonl")
+    source = objects.inside(tenant_id, f"manifests/{new_id()}.jsonl")
     objects.write_whole(source, manifest.read_bytes())
     found = declared.book().find_for(endpoint, Transport.BATCH)
     opening = batches.BatchOpening(tenant_id=tenant_id, endpoint=found, source=source, shards=shards)

@@ -13,7 +13,6 @@ from uuid import UUID
 import structlog
 from django.db import connection, transaction
 from django.db.models import Q
-from uuid6 import uuid7
 
 from invocation.domain import traces
 from invocation.domain.batches import (
@@ -29,6 +28,7 @@ from invocation.domain.batches import (
 from invocation.domain.budgets import Wish
 from invocation.domain.endpoints import Endpoint
 from invocation.domain.errors import StaleMove, TooManyItems
+from invocation.domain.ids import new_id
 from invocation.gateways import dispatch, objects, parquet
 from invocation.models import Batch, Outbox, Process, Shard
 from invocation.selectors import canaries
@@ -91,7 +91,7 @@ def open_batch(opening: BatchOpening, *, now: datetime) -> Batch:
 
 
 def _insert(opening: BatchOpening, checked: manifests.Checked, *, now: datetime) -> Batch:
-    endpoint, budgets, batch_id = opening.endpoint, opening.endpoint.budgets.within(opening.wish), uuid7()
+    endpoint, budgets, batch_id = opening.endpoint, opening.endpoint.budgets.within(opening.wish), new_id()
     return Batch.objects.create(
         id=batch_id,
         tenant_id=opening.tenant_id,

@@ -11,8 +11,6 @@ from decimal import Decimal
 from functools import reduce
 from types import MappingProxyType
 
-from uuid6 import uuid7
-
 from agents.domain.errors import (
     DayExceeded,
     DayTokensExceeded,
@@ -26,6 +24,7 @@ from agents.domain.providers import Provider
 from agents.domain.run import ModelAsk
 from agents.domain.values import ModelRequest, Piece, Reply, Tier, Usage
 from agents.services.providers import count_messages, count_tokens
+from invocation.domain.ids import new_id
 from invocation.domain.tiers import Downshift, Option, TooDear, Why, below, choose, patience
 from invocation.selectors import outstanding
 from invocation.services import accounts, paces
@@ -278,7 +277,7 @@ class PaidModels:
     def _line(self, reply: Reply, reserved: _Reserved, paid: Decimal) -> LedgerLine:
         payer = self._payer
         return LedgerLine(
-            call_id=uuid7(),
+            call_id=new_id(),
             tenant_id=payer.tenant_id,
             endpoint=payer.endpoint,
             mode=payer.mode,

@@ -9,9 +9,8 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
-from uuid6 import uuid7
-
 from invocation.domain.errors import StaleMove, StreamUnavailable
+from invocation.domain.ids import new_id
 from invocation.gateways import dispatch
 from invocation.gateways.dispatch import BrokerGone
 from invocation.gateways.grouping import Grouper
@@ -41,7 +40,7 @@ async def ask(opening: Opening, *, now: datetime) -> Asked:
     Raises what open_turn raises, and StreamUnavailable when the stream store or the broker is
     gone: then no turn stays open.
     """
-    new_session_id = uuid7()
+    new_session_id = new_id()
     try:
         heard = await listen(opening.session_id or new_session_id)
     except LinkDown:

@@ -10,11 +10,11 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from uuid6 import uuid7
 
 from invocation.domain.batches import Row, Slice, parse_row
 from invocation.domain.endpoints import Endpoint
 from invocation.domain.errors import InputInvalid, InvocationError, ManifestInvalid
+from invocation.domain.ids import new_id
 from invocation.gateways import objects
 from invocation.services.submission import check_input
 from quota.domain.days import DayLimits
@@ -44,7 +44,7 @@ def located(tenant_id: UUID, path: str) -> Path:
 
 def stage(tenant_id: UUID, rows: Iterable[Mapping[str, Any]]) -> Path:
     """Store rows that came with a request as a manifest of the tenant's and return where it lies."""
-    path = objects.inside(tenant_id, f"manifests/{uuid7()}.jsonl")
+    path = objects.inside(tenant_id, f"manifests/{new_id()}.jsonl")
     objects.write_whole(path, b"".join(orjson.dumps(row) + b"\n" for row in rows))
     return path
 

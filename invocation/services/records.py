@@ -9,9 +9,9 @@ from uuid import UUID
 
 import orjson
 import structlog
-from uuid6 import uuid7
 
 from agents.services.execution import Performance
+from invocation.domain.ids import new_id
 from invocation.domain.tiers import Downshift
 from invocation.gateways import statements
 from invocation.services import downshifts
@@ -123,7 +123,7 @@ def _columns(run: Finished) -> dict[str, Any]:
     """Return the run as WRITE reads it. `told` is what a judge needs, where there is something to judge."""
     told = None if run.evidence is None else orjson.Fragment(run.evidence)
     return {
-        "id": uuid7(),
+        "id": new_id(),
         "run_id": run.run_id,
         "source": run.source,
         "source_id": run.source_id,

@@ -13,12 +13,12 @@ from uuid import UUID
 
 import structlog
 from django.db import DatabaseError
-from uuid6 import uuid7
 
 from agents.domain.errors import DayExceeded, RunError
 from agents.domain.values import Request, Terms
 from invocation.domain.batches import Row, part_name
 from invocation.domain.errors import StaleMove
+from invocation.domain.ids import new_id
 from invocation.gateways import declared, parquet
 from invocation.gateways.database import off_loop, patiently
 from invocation.models import Batch
@@ -185,7 +185,7 @@ class _Shard:
         async with slots:
             if not await self._may_begin():
                 return None
-            bill, run_id = Bill(), uuid7()
+            bill, run_id = Bill(), new_id()
             bills.append(bill)
             budgets = (Budget(self.endpoint.budgets.spending), allowance)
             number, end = 1, time.monotonic() + self.batch.row_latency_ms / 1000

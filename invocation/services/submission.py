@@ -12,7 +12,6 @@ from uuid import UUID
 import orjson
 from django.conf import settings
 from django.db import transaction
-from uuid6 import uuid7
 
 from agents.services import providers
 from invocation.domain import traces
@@ -20,6 +19,7 @@ from invocation.domain.budgets import Wish
 from invocation.domain.contexts import Context
 from invocation.domain.endpoints import Endpoint, check_estimate
 from invocation.domain.errors import IdempotencyConflict, InputInvalid, LaneBusy
+from invocation.domain.ids import new_id
 from invocation.domain.jobs import OrderingPolicy
 from invocation.gateways import hints, schemas
 from invocation.models import Job
@@ -202,7 +202,7 @@ def _earlier(submission: Submission) -> Accepted:
 def _columns(submission: Submission, *, now: datetime) -> dict[str, Any]:
     endpoint = submission.endpoint
     budgets, terms = endpoint.budgets.within(submission.wish), endpoint.policy
-    job_id, context, lineage = uuid7(), submission.context, submission.lineage
+    job_id, context, lineage = new_id(), submission.context, submission.lineage
     return {
         "id": job_id,
         "tenant_id": submission.tenant_id,

@@ -11,13 +11,13 @@ from uuid import UUID
 import orjson
 from django.conf import settings
 from django.db import DataError, IntegrityError, OperationalError, transaction
-from uuid6 import uuid7
 
 from agents.domain.values import Exchange
 from invocation.domain import traces
 from invocation.domain.budgets import Wish
 from invocation.domain.endpoints import Endpoint
 from invocation.domain.errors import InputInvalid, Saturated, StaleMove
+from invocation.domain.ids import new_id
 from invocation.domain.openings import RETRY_SATURATED, Seat, Wanted, busy, seat
 from invocation.domain.turns import ENDED, TURN_EDGES, TurnMove
 from invocation.gateways.database import is_away
@@ -133,7 +133,7 @@ def _asked(opening: Opening, *, now: datetime) -> _Asked | Exception:
     """Check an opening by itself; what its endpoint's own estimate raises is not its neighbours'."""
     try:
         check_input(opening.endpoint, opening.input, day=opening.day)
-        session_id = opening.session_id or opening.new_session_id or uuid7()
+        session_id = opening.session_id or opening.new_session_id or new_id()
         agent = canaries.agent_for(opening.endpoint, session_id)
         return _Asked(_wanted(opening, agent), _row(opening, session_id, agent, now=now))
     except Exception as refusal:
@@ -192,7 +192,7 @@ def _wanted(opening: Opening, agent: str) -> Wanted:
 def _row(opening: Opening, session_id: UUID, agent: str, *, now: datetime) -> dict[str, Any]:
     endpoint, budgets = opening.endpoint, opening.endpoint.budgets.within(opening.wish)
     return {
-        "id": uuid7(),
+        "id": new_id(),
         "session_id": session_id,
         "is_new": opening.session_id is None,
         "tenant_id": opening.tenant_id,
