@@ -15,11 +15,12 @@ from typing import Any, cast
 
 from django.core.exceptions import DisallowedHost
 from django.core.handlers.asgi import ASGIRequest
-from django.http import HttpResponse, StreamingHttpResponse
+from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import Resolver404, ResolverMatch, resolve
 
 from invocation.api.front import App, Message, Receive, Request, Send
+from invocation.api.streaming import EventStream
 from invocation.api.streams import Stream
 
 BASE = "/v1/"
@@ -115,13 +116,12 @@ async def _answered(view: ResolverMatch, request: ASGIRequest, send: Send) -> No
     response: HttpResponseBase = await view.func(request, *view.args, **view.kwargs)
     for name, value in STANDING.items():
         response.headers.setdefault(name, value)
-    is_stream = isinstance(response, StreamingHttpResponse)
-    if not is_stream:
+    if not isinstance(response, EventStream):
         response.headers["Content-Length"] = str(len(cast(HttpResponse, response).content))
     headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.items()]
     await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
-    if is_stream:
-        async with aclosing(aiter(cast(StreamingHttpResponse, response))) as parts:  # type: ignore[type-var]
+    if isinstance(response, EventStream):
+        async with aclosing(response.parts) as parts:
             async for part in parts:
                 await send({"type": "http.response.body", "body": part, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
