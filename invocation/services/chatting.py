@@ -26,6 +26,8 @@ from invocation.services.turns import Opened, Opening
 RETRY_STREAM = timedelta(seconds=2)
 TOGETHER = 32
 """The most turns that are opened in one transaction and sent in one message."""
+APART_S = 0.005
+"""Who asks so soon after another waits as long for company: a transaction and a message cost more than a few words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ def _desk() -> Grouper[tuple[Opening, datetime], Opened | Exception]:
     """Return where this loop's turns wait for one another while others are being opened."""
     loop = asyncio.get_running_loop()
     if loop not in _desks:
-        _desks[loop] = Grouper(open_and_wake, most=TOGETHER)
+        _desks[loop] = Grouper(open_and_wake, most=TOGETHER, apart_s=APART_S)
     return _desks[loop]
 
 
