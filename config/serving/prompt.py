@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet import tcp
 
 
-class PromptServer(tcp.Server):  # type: ignore[misc]
+class PromptServer(tcp.Server):
     """Twisted's transport of a connection that was accepted, which may write without the reactor.
 
     Twisted writes when the reactor says that the socket takes something: for each word of a stream that is two
@@ -22,7 +22,7 @@ class PromptServer(tcp.Server):  # type: ignore[misc]
         if self.is_prompt:
             self.write_now(data)
         else:
-            super().write(data)
+            super().write(data)  # type: ignore[no-untyped-call]
 
     def write_now(self, data: bytes) -> None:
         """Write what the socket takes at this moment, and leave the rest, or what came before it, to the reactor."""
@@ -31,7 +31,7 @@ class PromptServer(tcp.Server):  # type: ignore[misc]
             if isinstance(taken, int):  # a connection that was lost is the reactor's to find out
                 data = data[taken:]
         if data:
-            super().write(data)
+            super().write(data)  # type: ignore[no-untyped-call]
 
     def _may_write(self) -> bool:
         is_open = self.connected and not self.disconnecting and not self._writeDisconnected and not self.TLS

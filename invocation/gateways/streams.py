@@ -15,6 +15,7 @@ import redis.asyncio as redis
 import structlog
 from django.conf import settings
 
+from invocation.gateways import cancellations
 from invocation.gateways.link import REST_S, Link, LinkDown, pack
 
 KEPT_EVENTS = 2_000
@@ -62,8 +63,9 @@ def forget(session_ids: Iterable[str]) -> None:
 
 
 async def read_after(source: redis.Redis, session_id: str, seq: int) -> list[Event]:
-    """Return the session's events after `seq`, in order. Raises redis.RedisError."""
-    return _events(await source.xrange(key(session_id), min=f"({seq}-0"))
+    """Return the session's events after `seq`, in order. Raises redis.RedisError; a cancellation of its task is not lost."""
+    with cancellations.kept():
+        return _events(await source.xrange(key(session_id), min=f"({seq}-0"))
 
 
 def shown_text(session_id: str, turn_id: str) -> str:

@@ -17,7 +17,7 @@ from agents.domain.values import Json, Plan, Progress, Request, Terms, Verificat
 from invocation.domain.errors import StaleMove
 from invocation.domain.jobs import Fault
 from invocation.domain.outcomes import RunOutcome, outcome_of
-from invocation.domain.turn_errors import LatencyBudgetExceeded, TurnCancelled, WorkerLost, escape_after, may_try_again
+from invocation.domain.turn_errors import LatencyBudgetExceeded, TurnCancelled, WorkerLost, escape_after, may_try_again, told
 from invocation.domain.turns import EventType, TurnMove
 from invocation.gateways import declared
 from invocation.gateways.announcing import Announcer
@@ -202,21 +202,22 @@ class _Performance:
         if error is None:
             raise AssertionError("a failed turn has an error")
         fault = Fault.of(error)
-        told = failure_event(
+        sentence, remedy = told(error)
+        failure = failure_event(
             code=fault.code,
-            sentence=fault.sentence,
-            remedy=fault.remedy,
+            sentence=sentence,
+            remedy=remedy,
             truncated=bool(self.sink.text) and not self.sink.retracted_by,
             escape=escape_after(error, self.endpoint.escape),
         )
         facts = error.facts if isinstance(error, LatencyBudgetExceeded) else {}
-        event = self.pen.last(EventType.TURN_FAILED, self._shown(carried) | told | facts)
+        event = self.pen.last(EventType.TURN_FAILED, self._shown(carried) | failure | facts)
         return Ending(
             move=TurnMove.CANCEL if isinstance(error, TurnCancelled) else TurnMove.FAIL,
             event=event,
             text=self.sink.text,
             error=fault.as_json(),
-            truncated=told["truncated"],
+            truncated=failure["truncated"],
             retracted=bool(self.sink.retracted_by),
             last_seq=event["seq"],
         )

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 
 import psutil
@@ -17,6 +18,7 @@ from websockets.sync.client import connect
 
 from config.supervisor.ending import until
 from tests.installation import ROOT, free_port
+from tests.integration.config.pieces import piece
 from tests.integration.config.serving import SOON
 
 MOST = 1024 * 1024
@@ -85,6 +87,37 @@ def test_a_reader_that_catches_up_is_sent_all(torrent: Torrent, headers: str) ->
             read += len(piece)
 
     assert read >= 4 * MOST
+
+
+MANY = 400
+"""Pieces: more than the buffers hold, so that the socket takes some of them in parts."""
+
+
+def test_no_byte_of_a_stream_is_out_of_place_though_its_reader_lags(torrent: Torrent) -> None:
+    with socket.socket() as reader:
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8_192)
+        reader.connect(("127.0.0.1", torrent.port))
+        reader.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        time.sleep(0.5)
+        heard = reader.makefile("rb")
+        while heard.readline().strip():
+            continue
+        chunks = [_chunk(heard) for _ in range(MANY)]
+
+    assert chunks == [piece(number) for number in range(1, MANY + 1)]
+
+
+def _chunk(heard: BufferedReader) -> bytes:
+    size = int(heard.readline(), 16)
+    return heard.read(size + 2)[:-2]
+
+
+def test_no_message_of_a_socket_is_out_of_place_though_its_reader_lags(torrent: Torrent) -> None:
+    with connect(f"ws://127.0.0.1:{torrent.port}/", compression=None, max_queue=1) as reader:
+        time.sleep(0.5)
+        messages = [reader.recv() for _ in range(MANY)]
+
+    assert messages == [piece(number) for number in range(1, MANY + 1)]
 
 
 def test_a_sender_of_frames_that_nobody_reads_is_closed(torrent: Torrent) -> None:

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from config.serving.server import WebServer
-
-PIECE = b"x" * 4_096
+from tests.integration.config.pieces import BYTES, piece
 
 
 class Torrent:
@@ -22,16 +21,16 @@ class Torrent:
         await receive()
         if scope["type"] == "websocket":
             await send({"type": "websocket.accept"})
-            await self._pour(send, {"type": "websocket.send", "bytes": PIECE})
+            await self._pour(send, "bytes", {"type": "websocket.send"})
         else:
             headers = [(b"content-type", b"text/event-stream")]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
-            await self._pour(send, {"type": "http.response.body", "body": PIECE, "more_body": True})
+            await self._pour(send, "body", {"type": "http.response.body", "more_body": True})
 
-    async def _pour(self, send: Any, message: dict[str, Any]) -> None:
+    async def _pour(self, send: Any, field: str, message: dict[str, Any]) -> None:
         for number in range(1, 20_000):
-            await send(message)
-            self._told.write_text(str(number * len(PIECE)))
+            await send({**message, field: piece(number)})
+            self._told.write_text(str(number * BYTES))
 
 
 def main(port: str, told: str) -> None:

@@ -57,8 +57,9 @@ async def test_what_comes_soon_after_a_call_goes_together_where_calls_are_kept_a
     await grouper.do(0)
     soon = asyncio.create_task(grouper.do(1))
     await asyncio.sleep(0.05)
+    later = asyncio.create_task(grouper.do(2))
 
-    assert await asyncio.gather(soon, grouper.do(2)) == [2, 4]
+    assert (await soon, await later) == (2, 4)
     assert together.groups == [[0], [1, 2]]
 
 
