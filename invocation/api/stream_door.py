@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Mapping
 from contextlib import aclosing
+from functools import lru_cache
 from io import BytesIO
 from typing import Any, cast
 
@@ -26,6 +27,8 @@ from invocation.api.streams import Stream
 BASE = "/v1/"
 ENDS = ("/chat", "/events")
 MOST_BYTES = 1_048_576
+KNOWN_PATHS = 256
+"""Nearly every call asks for the same one, and Django tries its patterns anew for each."""
 STANDING = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
 
 
@@ -51,8 +54,11 @@ class StreamDoor:
 def _view(scope: Mapping[str, Any]) -> ResolverMatch | None:
     """Return the view of a call that streams."""
     path = scope["path"]
-    if not path.startswith(BASE) or not path.endswith(ENDS):
-        return None
+    return _resolved(path) if path.startswith(BASE) and path.endswith(ENDS) else None
+
+
+@lru_cache(KNOWN_PATHS)
+def _resolved(path: str) -> ResolverMatch | None:
     try:
         found = resolve(path)
     except Resolver404:
