@@ -19,9 +19,9 @@ from invocation.gateways.link import LinkDown
 from invocation.gateways.streams import Subscription
 from invocation.models import Turn
 from invocation.selectors.chat import owned_session
-from invocation.services import cancelling, turns
+from invocation.services import cancelling, turn_openings
 from invocation.services.following import listen
-from invocation.services.turns import Opened, Opening
+from invocation.services.turn_openings import Opened, Opening
 
 RETRY_STREAM = timedelta(seconds=2)
 TOGETHER = 32
@@ -87,7 +87,7 @@ def _desk() -> Grouper[tuple[Opening, datetime], Opened | Exception]:
 
 def open_and_wake(openings: Sequence[tuple[Opening, datetime]]) -> list[Opened | Exception]:
     """Open all in one transaction and send them in one message; a broker that is gone leaves none of them open."""
-    answers = turns.open_turns(openings)
+    answers = turn_openings.open_turns(openings)
     opened = [answer for answer in answers if isinstance(answer, Opened)]
     if not opened:
         return answers

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import structlog
 from redis import RedisError
 
-from agents.domain.contract import Finding
 from agents.domain.errors import RunError
-from agents.domain.values import Json, Plan, Progress, Request, Terms, Verification
+from agents.domain.values import Json, Request, Terms
 from invocation.domain.errors import StaleMove
 from invocation.domain.jobs import Fault
 from invocation.domain.outcomes import RunOutcome, outcome_of
@@ -34,6 +32,7 @@ from invocation.services.records import Finished
 from invocation.services.running import Running, uncancel
 from invocation.services.runs import Assignment, AttemptJournal, Carried, Clock, Surroundings, carry_out
 from invocation.services.snapshots import Snapshots
+from invocation.services.stream_sinks import StreamSink
 from invocation.services.turn_limits import TurnLimits
 from invocation.services.turns import Ending, Finish, TurnClaimed, failure_event
 from quota.domain.budgets import Budget, Spending
@@ -265,35 +264,3 @@ class _Performance:
 
     def _surroundings(self) -> Surroundings:
         return Surroundings(journal=AttemptJournal(), sink=self.sink, watcher=self.sink, waits=NoWaits(), bill=self.bill, clock=self.clock)
-
-
-@dataclass(slots=True)
-class StreamSink:
-    """What the agent streams, on its way to the session's log."""
-
-    pen: Pen
-    limits: TurnLimits
-    text: str = ""
-    retracted_by: str = ""
-
-    async def plan_ready(self, plan: Plan, verification: Verification) -> None:
-        sources = [
-            {name: title.get(name) for name in ("slug", "title", "author", "year")}
-            for title in plan.facts.get("titles", ())
-            if isinstance(title, dict)
-        ]
-        if verification is Verification.BUFFER:
-            self.limits.has_spoken()
-        self.pen.write(EventType.PLAN_READY, {"summary": plan.summary, "verification": str(verification), "sources": sources})
-
-    async def delta(self, text: str) -> None:
-        self.text += text
-        self.pen.delta(text)
-        self.limits.has_spoken()
-
-    async def retracted(self, finding: Finding) -> None:
-        self.retracted_by = finding.verifier
-        self.pen.write(EventType.RETRACTED, {"reason": finding.sentence, "verifier": finding.verifier})
-
-    async def progress(self, progress: Progress) -> None:
-        self.pen.write(EventType.PROGRESS, {"done": progress.done, "of": progress.of, "note": progress.note})
