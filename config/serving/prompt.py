@@ -45,5 +45,8 @@ def make_prompt(port: Any) -> None:
 
 
 def write_now(transport: Any, data: bytes) -> None:
-    """Write at once where the transport can."""
-    getattr(transport, "write_now", transport.write)(data)
+    """Write at once where the transport can. One that wraps ours, as for TLS, must not be passed by."""
+    if isinstance(transport, PromptServer):
+        transport.write_now(data)
+    else:
+        transport.write(data)

@@ -2,17 +2,24 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from io import BufferedReader
 from pathlib import Path
 
 import psutil
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
@@ -45,12 +52,20 @@ class Torrent:
 
 @pytest.fixture
 def torrent(tmp_path: Path) -> Iterator[Torrent]:
-    port, told = free_port(), tmp_path / "poured"
-    words = [sys.executable, "-m", "tests.integration.config.torrent", str(port), str(told)]
+    with pouring(tmp_path) as found:
+        yield found
+
+
+@contextmanager
+def pouring(folder: Path, *more: str) -> Iterator[Torrent]:
+    port, told = free_port(), folder / "poured"
+    words = [sys.executable, "-m", "tests.integration.config.torrent", str(port), str(told), *more]
     with subprocess.Popen(words, cwd=ROOT, env=os.environ) as process:
         assert until(lambda: _listens(port), patience=SOON)
-        yield Torrent(port, told, process)
-        process.kill()
+        try:
+            yield Torrent(port, told, process)
+        finally:
+            process.kill()
 
 
 def _listens(port: int) -> bool:
@@ -105,6 +120,35 @@ def test_no_byte_of_a_stream_is_out_of_place_though_its_reader_lags(torrent: Tor
         chunks = [_chunk(heard) for _ in range(MANY)]
 
     assert chunks == [piece(number) for number in range(1, MANY + 1)]
+
+
+def test_no_byte_of_a_stream_goes_past_its_encryption(tmp_path: Path) -> None:
+    certificate = tmp_path / "certificate.pem"
+    certificate.write_bytes(a_certificate())
+    trust = ssl.create_default_context(cafile=certificate)
+    with (
+        pouring(tmp_path, str(certificate)) as torrent,
+        socket.create_connection(("127.0.0.1", torrent.port), timeout=20) as plain,
+        trust.wrap_socket(plain, server_hostname="localhost") as reader,
+        reader.makefile("rb") as heard,
+    ):
+        reader.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        while heard.readline().strip():
+            continue
+        chunks = [_chunk(heard) for _ in range(MANY)]
+
+    assert chunks == [piece(number) for number in range(1, MANY + 1)]
+
+
+def a_certificate() -> bytes:
+    """Return a key and its own certificate of localhost, good for an hour."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    built = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
+    built = built.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(hours=1))
+    signed = built.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False).sign(key, hashes.SHA256())
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return secret + signed.public_bytes(Encoding.PEM)
 
 
 def _chunk(heard: BufferedReader) -> bytes:

@@ -33,8 +33,9 @@ class Torrent:
             self._told.write_text(str(number * BYTES))
 
 
-def main(port: str, told: str) -> None:
-    WebServer(Torrent(Path(told)), endpoints=[f"tcp:port={port}:interface=127.0.0.1"], verbosity=0).run()
+def main(port: str, told: str, certificate: str = "") -> None:
+    kind = f"ssl:privateKey={certificate}:certKey={certificate}:" if certificate else "tcp:"
+    WebServer(Torrent(Path(told)), endpoints=[f"{kind}port={port}:interface=127.0.0.1"], verbosity=0).run()
 
 
 if __name__ == "__main__":
