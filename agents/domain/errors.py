@@ -28,6 +28,8 @@ class RunError(Exception):
     """Whether it counts as a failure of what was run: where no call was made, it does not."""
     is_of_probe = False
     """Whether the call was sent to see if a provider is back that was out: whoever carries it is not charged."""
+    is_for_operators = False
+    """Whether sentence and remedy quote what broke: they stand on the record, and whoever asked is told other words."""
 
     def __init__(self, sentence: str, *, remedy: str | None = None, retry_after: timedelta | None = None) -> None:
         super().__init__(sentence)

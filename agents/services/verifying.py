@@ -87,15 +87,21 @@ class Showing:
 
     async def take(self, piece: str) -> None:
         """Go on with the answer. Raises AnswerWithdrawn when it may not stand; it has been taken back then."""
-        self._pieces.append(piece)
-        self._unread += len(piece)
-        if self._unread >= LONGEST_UNREAD or not SENTENCE_ENDS.isdisjoint(piece):
-            self._unread = 0
+        if self._is_to_be_read_with(piece):
             await self._read_on(self.text)
 
     async def conclude(self, output: Output, output_check: Callable[[Json], None]) -> None:
         """Verify all that was said and all that only the Output says, then check the Output. Raises AnswerWithdrawn, or OutputInvalid."""
         raise NotImplementedError
+
+    def _is_to_be_read_with(self, piece: str) -> bool:
+        """Add a piece, and say whether verifiers read now: at a sentence's end, or when they have not for long."""
+        self._pieces.append(piece)
+        self._unread += len(piece)
+        if self._unread < LONGEST_UNREAD and SENTENCE_ENDS.isdisjoint(piece):
+            return False
+        self._unread = 0
+        return True
 
     async def _read_on(self, text: str) -> None:
         raise NotImplementedError
@@ -141,11 +147,12 @@ class Draft(Showing):
     _is_withdrawn = False
 
     async def take(self, piece: str) -> None:
-        try:
-            await super().take(piece)
-        except AnswerWithdrawn as objection:
-            await self._withdraw(objection)
-            raise
+        if self._is_to_be_read_with(piece):
+            try:
+                await self._read_on(self.text)
+            except AnswerWithdrawn as objection:
+                await self._withdraw(objection)
+                raise
         if self._is_withdrawn:
             await self._verdict()
         self._has_shown = True

@@ -54,6 +54,7 @@ def before_socket(transport: Any) -> Gate:
     gate = Gate()
     transport.unregisterProducer()
     transport.registerProducer(gate, True)  # noqa: FBT003  (a push producer, in Twisted's order)
+    transport.is_prompt = True
     _keep_small(transport)
     return gate
 

@@ -10,21 +10,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Mapping
 from contextlib import aclosing
+from functools import lru_cache
 from io import BytesIO
 from typing import Any, cast
 
 from django.core.exceptions import DisallowedHost
 from django.core.handlers.asgi import ASGIRequest
-from django.http import HttpResponse, StreamingHttpResponse
+from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import Resolver404, ResolverMatch, resolve
 
 from invocation.api.front import App, Message, Receive, Request, Send
+from invocation.api.streaming import EventStream
 from invocation.api.streams import Stream
 
 BASE = "/v1/"
 ENDS = ("/chat", "/events")
 MOST_BYTES = 1_048_576
+KNOWN_PATHS = 256
+"""Nearly every call asks for the same one, and Django tries its patterns anew for each."""
 STANDING = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
 
 
@@ -50,8 +54,11 @@ class StreamDoor:
 def _view(scope: Mapping[str, Any]) -> ResolverMatch | None:
     """Return the view of a call that streams."""
     path = scope["path"]
-    if not path.startswith(BASE) or not path.endswith(ENDS):
-        return None
+    return _resolved(path) if path.startswith(BASE) and path.endswith(ENDS) else None
+
+
+@lru_cache(KNOWN_PATHS)
+def _resolved(path: str) -> ResolverMatch | None:
     try:
         found = resolve(path)
     except Resolver404:
@@ -115,13 +122,12 @@ async def _answered(view: ResolverMatch, request: ASGIRequest, send: Send) -> No
     response: HttpResponseBase = await view.func(request, *view.args, **view.kwargs)
     for name, value in STANDING.items():
         response.headers.setdefault(name, value)
-    is_stream = isinstance(response, StreamingHttpResponse)
-    if not is_stream:
+    if not isinstance(response, EventStream):
         response.headers["Content-Length"] = str(len(cast(HttpResponse, response).content))
     headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.items()]
     await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
-    if is_stream:
-        async with aclosing(aiter(cast(StreamingHttpResponse, response))) as parts:  # type: ignore[type-var]
+    if isinstance(response, EventStream):
+        async with aclosing(response.parts) as parts:
             async for part in parts:
                 await send({"type": "http.response.body", "body": part, "more_body": True})
         await send({"type": "http.response.body", "body": b""})

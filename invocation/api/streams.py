@@ -36,7 +36,7 @@ from invocation.services import connections, double_sends, tallies
 from invocation.services.connections import Place
 from invocation.services.following import follow, follow_turn
 from invocation.services.resuming import follow_job, follow_to_rest
-from invocation.services.turns import Opening
+from invocation.services.turn_openings import Opening
 from quota.api.authentication import caller_from_header
 from quota.domain.callers import Caller, Scope
 from quota.domain.classes import PriorityClass

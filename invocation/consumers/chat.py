@@ -34,7 +34,7 @@ from invocation.services.connections import Place
 from invocation.services.following import follow_turn
 from invocation.services.passing import Meter, gathered
 from invocation.services.resuming import follow_to_rest
-from invocation.services.turns import Opening
+from invocation.services.turn_openings import Opening
 from quota.domain.callers import Caller, Scope
 from quota.domain.classes import PriorityClass
 from quota.domain.errors import QuotaError

@@ -17,14 +17,18 @@ MOST = 256
 class Grouper(Generic[Item, Answer]):
     """Calls `together(items)`, a blocking function that answers in order, with all that is waiting.
 
-    A lone item goes at once; what arrives while `abreast` calls are under way goes with the next.
-    An error of the call reaches every item of its group.
+    A lone item goes at once; what arrives while `abreast` calls are under way goes with the next, and what arrives
+    within `apart_s` of the last one's beginning waits so long. An error of the call reaches every item of its group.
     """
 
-    def __init__(self, together: Callable[[Sequence[Item]], Sequence[Answer]], *, abreast: int = 1, most: int = MOST) -> None:
+    def __init__(
+        self, together: Callable[[Sequence[Item]], Sequence[Answer]], *, abreast: int = 1, most: int = MOST, apart_s: float = 0.0
+    ) -> None:
         self._together = together
         self._abreast = abreast
         self._most = most
+        self._apart_s = apart_s
+        self._not_before = 0.0
         self._waiting: list[tuple[Item, asyncio.Future[Answer]]] = []
         self._under_way: set[asyncio.Task[None]] = set()
 
@@ -38,10 +42,21 @@ class Grouper(Generic[Item, Answer]):
     async def _empty(self) -> None:
         try:
             while self._waiting:
+                await self._pause()
                 group, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
-                await self._call(group)
+                if group:
+                    await self._call(group)
         finally:  # before anything else may run: whoever comes next must not count on a task that has ended
             self._under_way.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+
+    async def _pause(self) -> None:
+        """Wait until the next call may begin; when it does, others of `abreast` may have taken what waited."""
+        if not self._apart_s:
+            return
+        clock = asyncio.get_running_loop().time
+        if (left := self._not_before - clock()) > 0:
+            await asyncio.sleep(left)
+        self._not_before = clock() + self._apart_s
 
     async def _call(self, group: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
         try:

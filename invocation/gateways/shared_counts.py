@@ -17,6 +17,8 @@ import redis as blocking
 import redis.asyncio as redis
 from django.conf import settings
 
+from invocation.gateways import cancellations
+
 TIMEOUT_S = 1.0
 BOUNDS: dict[str, Any] = {"socket_timeout": TIMEOUT_S, "socket_connect_timeout": TIMEOUT_S}
 LIFE_S = 10
@@ -57,7 +59,8 @@ def tenant_key(tenant_id: UUID) -> str:
 
 async def enter(tenant_id: UUID, *, process: str, own: int, limit: int) -> tuple[bool, int]:
     """Count this process's `own` streams of a tenant: whether they fit, and how many others hold. Raises one of GONE."""
-    said: Any = await _client().eval(ENTER, 1, tenant_key(tenant_id), process, str(own), str(limit), str(LIFE_S))
+    with cancellations.kept():
+        said: Any = await _client().eval(ENTER, 1, tenant_key(tenant_id), process, str(own), str(limit), str(LIFE_S))
     return bool(said[0]), int(said[1])
 
 
@@ -66,11 +69,13 @@ async def report(*, process: str, by_tenant: Mapping[UUID, int], by_kind: Mappin
     pipe = _client().pipeline(transaction=True)
     for tenant_id, count in by_tenant.items():
         pipe.eval(ENTER, 1, tenant_key(tenant_id), process, str(count), "-1", str(LIFE_S))
-    seconds: Any = await _client().time()
+    with cancellations.kept():
+        seconds: Any = await _client().time()
     pipe.hset(OPEN_KEY, process, orjson.dumps({"lapses": seconds[0] + LIFE_S, "open": dict(by_kind)}))
     for tally, amount in tallies.items():
         pipe.hincrbyfloat(TALLIES_KEY, orjson.dumps(tally).decode(), amount)
-    await pipe.execute()
+    with cancellations.kept():
+        await pipe.execute()
 
 
 def open_now() -> dict[str, int]:
@@ -102,7 +107,8 @@ def take_once(name: str, *, within_s: int) -> bool:
 
 async def listeners(channel: str) -> int:
     """Return how many web processes listen to a channel. Raises one of GONE."""
-    said: Any = await _client().pubsub_numsub(channel)
+    with cancellations.kept():
+        said: Any = await _client().pubsub_numsub(channel)
     return int(said[0][1])
 
 

@@ -15,6 +15,7 @@ import redis.asyncio as redis
 import structlog
 from django.conf import settings
 
+from invocation.gateways import cancellations
 from invocation.gateways.link import REST_S, Link, LinkDown, pack
 
 KEPT_EVENTS = 2_000
@@ -62,8 +63,9 @@ def forget(session_ids: Iterable[str]) -> None:
 
 
 async def read_after(source: redis.Redis, session_id: str, seq: int) -> list[Event]:
-    """Return the session's events after `seq`, in order. Raises redis.RedisError."""
-    return _events(await source.xrange(key(session_id), min=f"({seq}-0"))
+    """Return the session's events after `seq`, in order. Raises redis.RedisError; a cancellation of its task is not lost."""
+    with cancellations.kept():
+        return _events(await source.xrange(key(session_id), min=f"({seq}-0"))
 
 
 def shown_text(session_id: str, turn_id: str) -> str:
@@ -90,6 +92,8 @@ class Mailbox:
     def __init__(self) -> None:
         self._told: deque[Event] = deque()
         self._waiting: asyncio.Future[None] | None = None
+        self._silent_at = 0.0
+        self._silence: asyncio.TimerHandle | None = None
         self._has_missed = False
 
     def put(self, event: Event) -> None:
@@ -115,15 +119,37 @@ class Mailbox:
         self._has_missed = False
         return found
 
+    def close(self) -> None:
+        """Wait for nothing any more."""
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None
+
     async def _word(self, within_s: float) -> None:
         loop = asyncio.get_running_loop()
         self._waiting = loop.create_future()
-        silence = loop.call_later(within_s, self._wake)
+        self._silent_at = loop.time() + within_s
+        if self._silence is None or self._silence.when() > self._silent_at:
+            self._set_timer(loop)
         try:
             await self._waiting
         finally:
-            silence.cancel()
             self._waiting = None
+
+    def _set_timer(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.close()
+        self._silence = loop.call_at(self._silent_at, self._look)
+
+    def _look(self) -> None:
+        """Wake who has waited out the silence; one timer goes on through many words, each of which only puts off its end."""
+        self._silence = None
+        if self._waiting is None:
+            return
+        loop = self._waiting.get_loop()
+        if loop.time() >= self._silent_at:
+            self._wake()
+        else:
+            self._set_timer(loop)
 
     def _wake(self) -> None:
         if self._waiting is not None and not self._waiting.done():
@@ -140,6 +166,7 @@ class Subscription:
 
     def close(self) -> None:
         """Hear nothing any more; once or often."""
+        self.mailbox.close()
         self._hub.leave(self._name, self.mailbox)
 
     def __del__(self) -> None:

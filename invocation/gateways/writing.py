@@ -12,7 +12,9 @@ from django.conf import settings
 from invocation.gateways.link import REST_S, Link, LinkDown, pack
 from invocation.gateways.streams import KEPT_EVENTS, KEPT_S, key
 
-FRAME_S = 0.04
+FRAME_S, LONGEST_FRAME_S = 0.04, 0.06
+FEW = 32
+"""Pens up to which a frame is short; with twice as many and more it is as long as it gets."""
 PARTED_S = 5.0
 
 # Fence and word in one: an event whose seq lies behind the log's newest comes from a writer that was fenced
@@ -40,7 +42,8 @@ class Gathering(Protocol):
 class StreamWriter:
     """The one writer of a p0 process, over one connection: what pens write within one step of the loop goes out together.
 
-    A frame is the process's: all pens that gathered something flush at the same moment. A Redis
+    A frame is the process's: all pens that gathered something flush at the same moment. It lasts longer the more
+    pens the one before it had, so that a process has time for first words when many speak. A Redis
     that is gone loses no answer: text and last event are in PostgreSQL.
     """
 
@@ -48,6 +51,7 @@ class StreamWriter:
         self._link = Link(settings.REDIS_URL, greeting=[pack("SCRIPT", "LOAD", WRITE)])
         self._dirty: dict[str, list[bytes | int]] = {}
         self._gathering: dict[Gathering, None] = {}
+        self._frame_s = FRAME_S
         self._frame: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Handle | None = None
         self._coming_up: asyncio.Task[None] | None = None
@@ -62,7 +66,7 @@ class StreamWriter:
         """Let the pen flush at the frame's end."""
         self._gathering[pen] = None
         if self._frame is None:
-            self._frame = asyncio.get_running_loop().call_later(FRAME_S, self._end_frame)
+            self._frame = asyncio.get_running_loop().call_later(self._frame_s, self._end_frame)
 
     async def drain(self) -> None:
         """Return when all that was written is out, or lost with Redis."""
@@ -89,6 +93,7 @@ class StreamWriter:
     def _end_frame(self) -> None:
         self._frame = None
         gathered, self._gathering = self._gathering, {}
+        self._frame_s = frame_s(len(gathered))
         for pen in gathered:
             pen.flush()
 
@@ -116,3 +121,9 @@ class StreamWriter:
         finally:
             self._coming_up = None
         self._flush()
+
+
+def frame_s(pens: int) -> float:
+    """Return how long a frame lasts after one in which so many pens gathered something."""
+    crowd = min(max(pens - FEW, 0) / FEW, 1.0)
+    return FRAME_S + crowd * (LONGEST_FRAME_S - FRAME_S)

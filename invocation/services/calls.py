@@ -200,7 +200,7 @@ class PaidModels:
             await self._hold_elsewhere(option.most)
             undo.pop_all()
         request = ModelRequest(model=option.model, messages=ask.messages, max_tokens=ask.max_tokens)
-        return _Reserved(request, price, count_messages(ask.messages), option, held, grant, day)
+        return _Reserved(request, price, option.most.tokens - ask.max_tokens, option, held, grant, day)
 
     async def _price(self, model: str) -> Price:
         """Return what the model costs now. Raises UnknownPrice."""

@@ -18,13 +18,15 @@ from invocation.gateways.link import LinkDown
 from invocation.gateways.streams import Subscription
 from invocation.models import Turn
 from invocation.selectors.chat import owned_session
-from invocation.services import cancelling, turns
+from invocation.services import cancelling, turn_openings
 from invocation.services.following import listen
-from invocation.services.turns import Opened, Opening
+from invocation.services.turn_openings import Opened, Opening
 
 RETRY_STREAM = timedelta(seconds=2)
 TOGETHER = 32
 """The most turns that are opened in one transaction and sent in one message."""
+APART_S = 0.005
+"""Who asks so soon after another waits as long for company: a transaction and a message cost more than a few words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +80,13 @@ def _desk() -> Grouper[tuple[Opening, datetime], Opened | Exception]:
     """Return where this loop's turns wait for one another while others are being opened."""
     loop = asyncio.get_running_loop()
     if loop not in _desks:
-        _desks[loop] = Grouper(open_and_wake, most=TOGETHER)
+        _desks[loop] = Grouper(open_and_wake, most=TOGETHER, apart_s=APART_S)
     return _desks[loop]
 
 
 def open_and_wake(openings: Sequence[tuple[Opening, datetime]]) -> list[Opened | Exception]:
     """Open all in one transaction and send them in one message; a broker that is gone leaves none of them open."""
-    answers = turns.open_turns(openings)
+    answers = turn_openings.open_turns(openings)
     opened = [answer for answer in answers if isinstance(answer, Opened)]
     if not opened:
         return answers

@@ -16,7 +16,7 @@ from invocation.gateways.database import off_loop
 from invocation.selectors.chat import has_open_turn
 from invocation.services import chatting
 from invocation.services.chatting import Asked
-from invocation.services.turns import Opening
+from invocation.services.turn_openings import Opening
 
 MOST_WAITING = 2
 """Questions of one session that wait in one web process; a person who sends more is refused."""

@@ -29,7 +29,7 @@ async def gathered(events: AsyncIterator[Event]) -> AsyncGenerator[Event, None]:
     is_slow = False
     try:
         while True:
-            event = await (ahead if ahead is not None else _next(events))
+            event = await (ahead if ahead is not None else anext(events, None))
             ahead = None
             if event is None:
                 return

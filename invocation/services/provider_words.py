@@ -23,8 +23,11 @@ async def listened(parts: Parts, grant: Grant) -> Parts:
     """
     try:
         async with aclosing(parts):
+            is_there = False
             async for part in parts:
-                admission.answered(grant)
+                if not is_there:  # what was told once of a call is known
+                    is_there = True
+                    admission.answered(grant)
                 yield part
     except ProviderError as error:
         _tell_of(error)(grant, retry_after=error.retry_after)

@@ -40,6 +40,7 @@ class AgentCrashed(PlatformError):
     """The agent's code raised something that is no typed error of a run."""
 
     code = "agent_crashed"
+    is_for_operators = True
     remedy = "Read the traceback in the worker's log; mend the agent and redrive."
 
 
@@ -48,6 +49,7 @@ class Interrupted(PlatformError):
 
     code = "interrupted"
     retryable = True
+    is_for_operators = True
     remedy = "Nothing needs to be done: it runs again."
 
 

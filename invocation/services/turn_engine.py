@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import structlog
 from redis import RedisError
 
-from agents.domain.contract import Finding
 from agents.domain.errors import RunError
-from agents.domain.values import Json, Plan, Progress, Request, Terms, Verification
+from agents.domain.values import Json, Request, Terms
 from invocation.domain.errors import StaleMove
 from invocation.domain.jobs import Fault
 from invocation.domain.outcomes import RunOutcome, outcome_of
-from invocation.domain.turn_errors import LatencyBudgetExceeded, TurnCancelled, WorkerLost, escape_after, may_try_again
+from invocation.domain.turn_errors import LatencyBudgetExceeded, TurnCancelled, WorkerLost, escape_after, may_try_again, told
 from invocation.domain.turns import EventType, TurnMove
 from invocation.gateways import declared
 from invocation.gateways.announcing import Announcer
@@ -34,6 +32,7 @@ from invocation.services.records import Finished
 from invocation.services.running import Running, uncancel
 from invocation.services.runs import Assignment, AttemptJournal, Carried, Clock, Surroundings, carry_out
 from invocation.services.snapshots import Snapshots
+from invocation.services.stream_sinks import StreamSink
 from invocation.services.turn_limits import TurnLimits
 from invocation.services.turns import Ending, Finish, TurnClaimed, failure_event
 from quota.domain.budgets import Budget, Spending
@@ -41,6 +40,8 @@ from quota.domain.ledger import ParentKind
 
 log = structlog.get_logger()
 SOURCE = "turn"
+ENDS_APART_S = 0.02
+"""An end that comes so soon after others is stored with the next ones: nobody waits for the last event as for the first word."""
 
 
 def _word(error: RunError | None) -> RunOutcome:
@@ -54,7 +55,7 @@ class TurnEngine:
         self._owner = owner
         self._announcer = announcer
         self._claims: Grouper[UUID, TurnClaimed | None] = Grouper(self._claim)
-        self._finishes: Grouper[Finish, Exception | None] = Grouper(turns.finish_all)
+        self._finishes: Grouper[Finish, Exception | None] = Grouper(turns.finish_all, apart_s=ENDS_APART_S)
         self._writer = StreamWriter()
         self._snapshots = Snapshots(owner)
         self._running = Running()
@@ -200,21 +201,22 @@ class _Performance:
         if error is None:
             raise AssertionError("a failed turn has an error")
         fault = Fault.of(error)
-        told = failure_event(
+        sentence, remedy = told(error)
+        failure = failure_event(
             code=fault.code,
-            sentence=fault.sentence,
-            remedy=fault.remedy,
+            sentence=sentence,
+            remedy=remedy,
             truncated=bool(self.sink.text) and not self.sink.retracted_by,
             escape=escape_after(error, self.endpoint.escape),
         )
         facts = error.facts if isinstance(error, LatencyBudgetExceeded) else {}
-        event = self.pen.last(EventType.TURN_FAILED, self._shown(carried) | told | facts)
+        event = self.pen.last(EventType.TURN_FAILED, self._shown(carried) | failure | facts)
         return Ending(
             move=TurnMove.CANCEL if isinstance(error, TurnCancelled) else TurnMove.FAIL,
             event=event,
             text=self.sink.text,
             error=fault.as_json(),
-            truncated=told["truncated"],
+            truncated=failure["truncated"],
             retracted=bool(self.sink.retracted_by),
             last_seq=event["seq"],
         )
@@ -262,35 +264,3 @@ class _Performance:
 
     def _surroundings(self) -> Surroundings:
         return Surroundings(journal=AttemptJournal(), sink=self.sink, watcher=self.sink, waits=NoWaits(), bill=self.bill, clock=self.clock)
-
-
-@dataclass(slots=True)
-class StreamSink:
-    """What the agent streams, on its way to the session's log."""
-
-    pen: Pen
-    limits: TurnLimits
-    text: str = ""
-    retracted_by: str = ""
-
-    async def plan_ready(self, plan: Plan, verification: Verification) -> None:
-        sources = [
-            {name: title.get(name) for name in ("slug", "title", "author", "year")}
-            for title in plan.facts.get("titles", ())
-            if isinstance(title, dict)
-        ]
-        if verification is Verification.BUFFER:
-            self.limits.has_spoken()
-        self.pen.write(EventType.PLAN_READY, {"summary": plan.summary, "verification": str(verification), "sources": sources})
-
-    async def delta(self, text: str) -> None:
-        self.text += text
-        self.pen.delta(text)
-        self.limits.has_spoken()
-
-    async def retracted(self, finding: Finding) -> None:
-        self.retracted_by = finding.verifier
-        self.pen.write(EventType.RETRACTED, {"reason": finding.sentence, "verifier": finding.verifier})
-
-    async def progress(self, progress: Progress) -> None:
-        self.pen.write(EventType.PROGRESS, {"done": progress.done, "of": progress.of, "note": progress.note})

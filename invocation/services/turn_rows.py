@@ -93,18 +93,22 @@ FROM unnest(%(sessions)s::uuid[], %(numbers)s::int[]) AS asked (session_id, numb
            ORDER BY turn.number DESC LIMIT %(most)s) AS earlier
 ORDER BY asked.session_id, earlier.number DESC
 """
+# Ends and snapshots of one process meet in the same rows: both take them in order, so that neither waits for the other in a circle.
 FINISH = """
 WITH given AS (
     SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb) AS row (
         id uuid, attempt int, owner uuid, target text, sources jsonb, text text, text_seq bigint, output jsonb, error jsonb,
         truncated boolean, retracted boolean, last_event jsonb, last_seq bigint)
 ),
+held AS (
+    SELECT id FROM invocation_turn WHERE id IN (SELECT id FROM given) ORDER BY id FOR NO KEY UPDATE
+),
 ended AS (
     UPDATE invocation_turn AS turn
     SET state = given.target, text = given.text, text_seq = given.text_seq, output = given.output, error = given.error,
         truncated = given.truncated, retracted = given.retracted, last_event = given.last_event, owner = NULL, finished_at = %(now)s
-    FROM given
-    WHERE turn.id = given.id AND turn.attempt = given.attempt AND turn.owner IS NOT DISTINCT FROM given.owner
+    FROM held JOIN given USING (id)
+    WHERE turn.id = held.id AND turn.attempt = given.attempt AND turn.owner IS NOT DISTINCT FROM given.owner
       AND given.sources ? turn.state
     RETURNING turn.id, turn.session_id, given.last_seq
 ),
@@ -115,9 +119,15 @@ told AS (
 SELECT id FROM ended
 """
 STORE = """
+WITH given AS (
+    SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb) AS row (id uuid, attempt int, text text, text_seq bigint)
+),
+held AS (
+    SELECT id FROM invocation_turn WHERE id IN (SELECT id FROM given) ORDER BY id FOR NO KEY UPDATE
+)
 UPDATE invocation_turn AS turn SET text = given.text, text_seq = given.text_seq
-FROM jsonb_to_recordset(%(rows)s::jsonb) AS given (id uuid, attempt int, text text, text_seq bigint)
-WHERE turn.id = given.id AND turn.attempt = given.attempt AND turn.owner = %(owner)s AND turn.state = 'working'
+FROM held JOIN given USING (id)
+WHERE turn.id = held.id AND turn.attempt = given.attempt AND turn.owner = %(owner)s AND turn.state = 'working'
 """
 
 

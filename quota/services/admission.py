@@ -52,7 +52,7 @@ def _refusal(provider: str, model: str, priority_class: PriorityClass, tokens: i
 
 
 async def settle(grant: Grant, *, used_tokens: int) -> None:
-    """Charge what was really used. Once: later calls change nothing. The store is told within a few milliseconds."""
+    """Charge what was really used. Once: later calls change nothing. The store is told within some 40 ms."""
     _room(grant.provider, grant.model).close(grant, tokens=used_tokens, requests=1)
 
 

@@ -29,7 +29,7 @@ from quota.services.limits import limits_of
 from quota.services.turns import Turn, full
 
 POLL_S, SOONEST_S = 0.25, 0.005
-SETTLE_WITHIN_S = 0.01
+SETTLE_WITHIN_S = 0.04  # what calls of the same moment gave back is told together; until then it counts as used
 AWAY_LOOK_S, REBUILT_LOOK_S = 0.5, 0.05
 OVERDUE_S = 0.2  # a store that hangs costs one p0 call so much, and the next ones nothing
 

@@ -65,6 +65,17 @@ class Tempo:
 
 async def wait_until(moment: float) -> None:
     """Sleep until this moment of the running loop's clock; return at once if it has passed."""
-    delay = moment - asyncio.get_running_loop().time()
-    if delay > 0:
-        await asyncio.sleep(delay)
+    loop = asyncio.get_running_loop()
+    if moment <= loop.time():
+        return
+    due: asyncio.Future[None] = loop.create_future()
+    timer = loop.call_at(moment, _come, due)
+    try:
+        await due
+    finally:
+        timer.cancel()
+
+
+def _come(due: asyncio.Future[None]) -> None:
+    if not due.done():
+        due.set_result(None)

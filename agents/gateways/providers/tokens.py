@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import islice
 
 from agents.domain.values import Message
 
@@ -30,11 +31,10 @@ def words(text: str) -> list[str]:
 
 def cut(text: str, *, max_tokens: int) -> str:
     """Return the longest beginning, in whole words, of at most `max_tokens`; the text itself if it fits."""
-    kept: list[str] = []
-    left = max_tokens
-    for word in words(text):
-        left -= count_tokens(word)
-        if left < 0:
-            return "".join(kept).rstrip()
-        kept.append(word)
-    return text
+    beyond = next(islice(_TOKEN.finditer(text), max_tokens, None), None)
+    if beyond is None:
+        return text
+    end = beyond.start()
+    while end and not text[end - 1].isspace():
+        end -= 1
+    return text[:end].strip()

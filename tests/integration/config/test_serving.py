@@ -2,21 +2,30 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from io import BufferedReader
 from pathlib import Path
 
 import psutil
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
 from config.supervisor.ending import until
 from tests.installation import ROOT, free_port
+from tests.integration.config.pieces import piece
 from tests.integration.config.serving import SOON
 
 MOST = 1024 * 1024
@@ -43,12 +52,20 @@ class Torrent:
 
 @pytest.fixture
 def torrent(tmp_path: Path) -> Iterator[Torrent]:
-    port, told = free_port(), tmp_path / "poured"
-    words = [sys.executable, "-m", "tests.integration.config.torrent", str(port), str(told)]
+    with pouring(tmp_path) as found:
+        yield found
+
+
+@contextmanager
+def pouring(folder: Path, *more: str) -> Iterator[Torrent]:
+    port, told = free_port(), folder / "poured"
+    words = [sys.executable, "-m", "tests.integration.config.torrent", str(port), str(told), *more]
     with subprocess.Popen(words, cwd=ROOT, env=os.environ) as process:
         assert until(lambda: _listens(port), patience=SOON)
-        yield Torrent(port, told, process)
-        process.kill()
+        try:
+            yield Torrent(port, told, process)
+        finally:
+            process.kill()
 
 
 def _listens(port: int) -> bool:
@@ -85,6 +102,66 @@ def test_a_reader_that_catches_up_is_sent_all(torrent: Torrent, headers: str) ->
             read += len(piece)
 
     assert read >= 4 * MOST
+
+
+MANY = 400
+"""Pieces: more than the buffers hold, so that the socket takes some of them in parts."""
+
+
+def test_no_byte_of_a_stream_is_out_of_place_though_its_reader_lags(torrent: Torrent) -> None:
+    with socket.socket() as reader:
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8_192)
+        reader.connect(("127.0.0.1", torrent.port))
+        reader.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        time.sleep(0.5)
+        heard = reader.makefile("rb")
+        while heard.readline().strip():
+            continue
+        chunks = [_chunk(heard) for _ in range(MANY)]
+
+    assert chunks == [piece(number) for number in range(1, MANY + 1)]
+
+
+def test_no_byte_of_a_stream_goes_past_its_encryption(tmp_path: Path) -> None:
+    certificate = tmp_path / "certificate.pem"
+    certificate.write_bytes(a_certificate())
+    trust = ssl.create_default_context(cafile=certificate)
+    with (
+        pouring(tmp_path, str(certificate)) as torrent,
+        socket.create_connection(("127.0.0.1", torrent.port), timeout=20) as plain,
+        trust.wrap_socket(plain, server_hostname="localhost") as reader,
+        reader.makefile("rb") as heard,
+    ):
+        reader.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        while heard.readline().strip():
+            continue
+        chunks = [_chunk(heard) for _ in range(MANY)]
+
+    assert chunks == [piece(number) for number in range(1, MANY + 1)]
+
+
+def a_certificate() -> bytes:
+    """Return a key and its own certificate of localhost, good for an hour."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    built = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
+    built = built.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(hours=1))
+    signed = built.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False).sign(key, hashes.SHA256())
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return secret + signed.public_bytes(Encoding.PEM)
+
+
+def _chunk(heard: BufferedReader) -> bytes:
+    size = int(heard.readline(), 16)
+    return heard.read(size + 2)[:-2]
+
+
+def test_no_message_of_a_socket_is_out_of_place_though_its_reader_lags(torrent: Torrent) -> None:
+    with connect(f"ws://127.0.0.1:{torrent.port}/", compression=None, max_queue=1) as reader:
+        time.sleep(0.5)
+        messages = [reader.recv() for _ in range(MANY)]
+
+    assert messages == [piece(number) for number in range(1, MANY + 1)]
 
 
 def test_a_sender_of_frames_that_nobody_reads_is_closed(torrent: Torrent) -> None:

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from config.serving.server import WebServer
-
-PIECE = b"x" * 4_096
+from tests.integration.config.pieces import BYTES, piece
 
 
 class Torrent:
@@ -22,20 +21,21 @@ class Torrent:
         await receive()
         if scope["type"] == "websocket":
             await send({"type": "websocket.accept"})
-            await self._pour(send, {"type": "websocket.send", "bytes": PIECE})
+            await self._pour(send, "bytes", {"type": "websocket.send"})
         else:
             headers = [(b"content-type", b"text/event-stream")]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
-            await self._pour(send, {"type": "http.response.body", "body": PIECE, "more_body": True})
+            await self._pour(send, "body", {"type": "http.response.body", "more_body": True})
 
-    async def _pour(self, send: Any, message: dict[str, Any]) -> None:
+    async def _pour(self, send: Any, field: str, message: dict[str, Any]) -> None:
         for number in range(1, 20_000):
-            await send(message)
-            self._told.write_text(str(number * len(PIECE)))
+            await send({**message, field: piece(number)})
+            self._told.write_text(str(number * BYTES))
 
 
-def main(port: str, told: str) -> None:
-    WebServer(Torrent(Path(told)), endpoints=[f"tcp:port={port}:interface=127.0.0.1"], verbosity=0).run()
+def main(port: str, told: str, certificate: str = "") -> None:
+    kind = f"ssl:privateKey={certificate}:certKey={certificate}:" if certificate else "tcp:"
+    WebServer(Torrent(Path(told)), endpoints=[f"{kind}port={port}:interface=127.0.0.1"], verbosity=0).run()
 
 
 if __name__ == "__main__":

@@ -25,10 +25,10 @@ from invocation.gateways import declared
 from invocation.models import Batch, CanaryChange, Job, Outbox, RunRecord, Turn
 from invocation.models.admission import HoldScope
 from invocation.selectors import canaries
-from invocation.services import batches, contracts, holds, schedules, submission, turns
+from invocation.services import batches, contracts, holds, schedules, submission, turn_openings
 from invocation.services import canaries as deciding
 from invocation.services.batches import BatchOpening
-from invocation.services.turns import Opening
+from invocation.services.turn_openings import Opening
 from tests.integration.invocation.conftest import OnLoop
 from tests.integration.invocation.rows import NOW, a_process, a_session, a_submission, a_tenant
 from tests.integration.invocation.workers import job_worker, run
@@ -154,7 +154,7 @@ def test_every_turn_of_a_session_goes_to_one_version(db: None) -> None:
     for _ in range(12):
         session = a_session()
         for _ in range(3):
-            opened = turns.open_turn(
+            opened = turn_openings.open_turn(
                 Opening(tenant_id=session.tenant_id, endpoint=endpoint("trial-chat@1"), input={"text": "hello"}, session_id=session.pk),
                 now=NOW,
             )
@@ -172,7 +172,7 @@ def test_a_new_session_is_of_the_version_of_its_id(db: None) -> None:
     a_process("p0", slots=100)
     decide("50", label="trial-chat@1")
     for _ in range(12):
-        opened = turns.open_turn(Opening(tenant_id=uuid4(), endpoint=endpoint("trial-chat@1"), input={"text": "hello"}), now=NOW)
+        opened = turn_openings.open_turn(Opening(tenant_id=uuid4(), endpoint=endpoint("trial-chat@1"), input={"text": "hello"}), now=NOW)
         turn = Turn.objects.get(pk=opened.turn_id)
         assert turn.agent == canaries.agent_for(endpoint("trial-chat@1"), turn.session_id)
 
@@ -210,7 +210,7 @@ def test_a_hold_on_the_canarys_version_keeps_only_its_own_out(db: None) -> None:
 
     def ask(session_id: UUID) -> str:
         opening = Opening(tenant_id=UUID(int=7), endpoint=endpoint("trial-chat@1"), input={"text": "hello"}, session_id=session_id)
-        return Turn.objects.get(pk=turns.open_turn(opening, now=NOW).turn_id).agent
+        return Turn.objects.get(pk=turn_openings.open_turn(opening, now=NOW).turn_id).agent
 
     with pytest.raises(AdmissionHeld):
         ask(share)

@@ -50,6 +50,19 @@ async def test_what_comes_during_a_call_goes_together_with_the_next() -> None:
     assert together.groups == [[0], list(range(1, 10))]
 
 
+async def test_what_comes_soon_after_a_call_goes_together_where_calls_are_kept_apart() -> None:
+    together = Together()
+    together.gate.set()
+    grouper = Grouper(together, apart_s=0.3)
+    await grouper.do(0)
+    soon = asyncio.create_task(grouper.do(1))
+    await asyncio.sleep(0.05)
+    later = asyncio.create_task(grouper.do(2))
+
+    assert (await soon, await later) == (2, 4)
+    assert together.groups == [[0], [1, 2]]
+
+
 async def test_a_group_is_bounded() -> None:
     together = Together()
     together.gate.set()

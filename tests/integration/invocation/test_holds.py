@@ -24,8 +24,8 @@ from invocation.gateways import declared
 from invocation.gateways.presence import Presence
 from invocation.models import Hold, Job
 from invocation.models.admission import HoldScope
-from invocation.services import admission, dispatching, holds, schedules, searching, turns
-from invocation.services.turns import Opening
+from invocation.services import admission, dispatching, holds, schedules, searching, turn_openings
+from invocation.services.turn_openings import Opening
 from quota.domain.classes import PriorityClass
 from quota.selectors import terms_of_tenants
 from tests.integration.invocation.api.calling import open_account
@@ -178,7 +178,7 @@ def test_a_chat_is_refused_at_once_with_a_time_to_come_back(db: None, scope: str
     holds.hold(HoldScope(scope), value, reason="looks wrong", by=None, now=NOW)
     opening = Opening(tenant_id=UUID(int=5), endpoint=declared.book().find("chat@1"), input={"text": "hello"})
     with pytest.raises(AdmissionHeld, match="looks wrong") as refused:
-        turns.open_turn(opening, now=NOW)
+        turn_openings.open_turn(opening, now=NOW)
 
     assert refused.value.retry_after
 

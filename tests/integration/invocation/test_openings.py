@@ -20,8 +20,8 @@ from invocation.domain.errors import InputInvalid, NotFound, Saturated, SessionB
 from invocation.gateways import declared, streams
 from invocation.gateways.database import off_loop
 from invocation.models import Session, Turn
-from invocation.services import chatting, turn_rows, turns
-from invocation.services.turns import Opened, Opening
+from invocation.services import chatting, turn_openings, turn_rows
+from invocation.services.turn_openings import Opened, Opening
 from tests.integration.invocation.conftest import OnLoop, until
 from tests.integration.invocation.rows import a_process, a_session, a_tenant
 
@@ -35,7 +35,7 @@ def opening(tenant_id: UUID | None = None, **terms: Any) -> Opening:
 
 def opened(*openings: Opening) -> list[Opened | Exception]:
     now = datetime.now(UTC)
-    return turns.open_turns([(each, now) for each in openings])
+    return turn_openings.open_turns([(each, now) for each in openings])
 
 
 @pytest.fixture

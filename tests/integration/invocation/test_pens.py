@@ -11,7 +11,7 @@ import redis
 from invocation.domain.turns import EventType
 from invocation.gateways import streams
 from invocation.gateways.streams import Event
-from invocation.gateways.writing import FRAME_S, StreamWriter
+from invocation.gateways.writing import FEW, FRAME_S, LONGEST_FRAME_S, StreamWriter, frame_s
 from invocation.services.pens import Pen
 from tests.integration.invocation.conftest import OnLoop, until
 from tests.integration.invocation.hearing import WORDS
@@ -48,6 +48,39 @@ def test_the_first_delta_goes_at_once_and_later_ones_once_a_frame(on_loop: OnLoo
     events = on_loop(story())
     assert [event.data.get("text") for event in events] == [WORDS[0], "".join(WORDS[1:]), "after the frame", None]
     assert [event.seq for event in events] == [1, 2, 3, 4]
+
+
+def test_a_frame_is_longer_the_more_speak_and_never_longer_than_the_longest() -> None:
+    lengths = [frame_s(pens) for pens in range(4 * FEW)]
+
+    assert set(lengths[: FEW + 1]) == {FRAME_S}
+    assert lengths == sorted(lengths)
+    assert FRAME_S < frame_s(FEW + 1) < frame_s(2 * FEW) == lengths[-1] == pytest.approx(LONGEST_FRAME_S)
+
+
+def test_those_who_spoke_in_a_frame_decide_how_long_the_next_one_is(on_loop: OnLoop[Any]) -> None:
+    class Noting:
+        def __init__(self) -> None:
+            self.at_s: list[float] = []
+
+        def flush(self) -> None:
+            self.at_s.append(asyncio.get_running_loop().time())
+
+    async def story() -> float:
+        writer, pen = StreamWriter(), Noting()
+        for other in (pen, *(Noting() for _ in range(2 * FEW))):
+            writer.gather(other)
+        await until(lambda: _flushed(pen, 1))
+        writer.gather(pen)
+        began = asyncio.get_running_loop().time()
+        await until(lambda: _flushed(pen, 2))
+        await writer.aclose()
+        return pen.at_s[1] - began
+
+    async def _flushed(pen: Noting, count: int) -> bool:
+        return len(pen.at_s) == count
+
+    assert on_loop(story()) > LONGEST_FRAME_S - 0.01
 
 
 def test_a_writer_that_was_fenced_out_cannot_write_behind_a_newer_one(on_loop: OnLoop[Any]) -> None:

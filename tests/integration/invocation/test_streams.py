@@ -88,6 +88,20 @@ async def test_a_reader_too_slow_for_its_mailbox_is_told_to_read_the_log() -> No
     assert await mailbox.take(within_s=5) == []
 
 
+async def test_each_silence_is_as_long_as_was_asked_for_whatever_was_waited_for_before() -> None:
+    mailbox, clock = Mailbox(), asyncio.get_running_loop().time
+    word = Event(1, "delta", "", {})
+    asyncio.get_running_loop().call_later(0.2, mailbox.put, word)
+    assert await mailbox.take(within_s=0.3) == [word]
+    began = clock()
+    assert await asyncio.wait_for(mailbox.take(within_s=0.3), 10) == []
+    assert clock() - began > 0.25
+
+    asyncio.get_running_loop().call_later(0.05, mailbox.put, word)
+    assert await mailbox.take(within_s=60) == [word]
+    assert await asyncio.wait_for(mailbox.take(within_s=0.05), 10) == []
+
+
 def test_what_a_writer_that_was_fenced_out_says_is_neither_kept_nor_told(on_loop: OnLoop[Any], wiped: redis.Redis) -> None:
     async def story() -> list[int]:
         here = await streams.hub().subscribe("fenced")

@@ -16,8 +16,9 @@ from invocation.domain.turns import ENDED, OPEN, SEQS_OF_A_CLAIM, TURN_EDGES, Tu
 from invocation.gateways import declared
 from invocation.models import Session, Turn
 from invocation.models.admission import HoldScope
-from invocation.services import cancelling, holds, overdue, turns
-from invocation.services.turns import Ending, Finish, Opened, Opening
+from invocation.services import cancelling, holds, overdue, turn_openings, turns
+from invocation.services.turn_openings import Opened, Opening
+from invocation.services.turns import Ending, Finish
 from tests.integration.invocation.rows import NOW, a_process, a_session, a_turn
 
 pytestmark = [pytest.mark.usefixtures("tried"), pytest.mark.django_db]
@@ -26,7 +27,7 @@ pytestmark = [pytest.mark.usefixtures("tried"), pytest.mark.django_db]
 def opened(tenant_id: UUID | None = None, *, session_id: UUID | None = None, endpoint: str = "chat@1", **given: Any) -> Opened:
     found = declared.book().find(endpoint)
     opening = Opening(tenant_id=tenant_id or uuid4(), endpoint=found, input={"text": "hello", **given}, session_id=session_id)
-    return turns.open_turn(opening, now=NOW)
+    return turn_openings.open_turn(opening, now=NOW)
 
 
 def ended(turn: Turn, *, move: TurnMove = TurnMove.COMPLETE, seq: int = 5) -> Ending:

@@ -22,7 +22,7 @@ from invocation.models import Turn
 from invocation.selectors import endpoints
 from invocation.services import abandoned, chatting, double_sends
 from invocation.services.chatting import Asked
-from invocation.services.turns import Opening
+from invocation.services.turn_openings import Opening
 from tests.integration.invocation.api.calling import Account, open_account
 from tests.integration.invocation.rows import a_process
 

@@ -23,7 +23,7 @@ from invocation.models import Batch, BatchRow, Job, Turn
 from invocation.selectors import outstanding
 from invocation.services import batches, jobs, shards
 from invocation.services.batches import BatchOpening
-from invocation.services.turns import Opening, open_turn
+from invocation.services.turn_openings import Opening, open_turn
 from quota.domain.budgets import Spending
 from quota.domain.days import day_of, ends_in
 from quota.domain.errors import LargerThanDay

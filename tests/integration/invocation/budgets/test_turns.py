@@ -12,7 +12,7 @@ from invocation.api.shapes.chat import TurnShape
 from invocation.domain.budgets import Wish
 from invocation.gateways import declared
 from invocation.models import RunRecord, Turn
-from invocation.services.turns import Opening, open_turn
+from invocation.services.turn_openings import Opening, open_turn
 from tests.integration.invocation.budgets.test_day import a_spent_day
 from tests.integration.invocation.budgets.test_downshift import BOTH, TIGHT
 from tests.integration.invocation.conftest import OnLoop
