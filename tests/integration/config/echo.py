@@ -12,6 +12,8 @@ from config.serving import reactor
 
 reactor.install()
 
+from twisted.internet import reactor as running  # noqa: E402
+
 from config.serving.server import WebServer  # noqa: E402
 
 MUCH = b"x" * 65_536
@@ -48,8 +50,16 @@ class Echo:
         return json.dumps(told, default=lambda value: value.decode("latin-1")).encode()
 
 
-def main(port: str, told: str) -> None:
-    WebServer(Echo(Path(told)), endpoints=[f"tcp:port={port}:interface=127.0.0.1"], verbosity=0).run()
+def main(port: str, told: str, given: str) -> None:
+    """Serve. `given` is JSON: what the server is made with, and `idle_s` that it lets a connection be idle."""
+    words = json.loads(given)
+    idle_s = words.pop("idle_s", None)
+    if "action_logger" in words:
+        words["action_logger"] = lambda *_: None
+    server = WebServer(Echo(Path(told)), endpoints=[f"tcp:port={port}:interface=127.0.0.1"], verbosity=0, **words)
+    if idle_s:
+        running.callWhenRunning(lambda: setattr(server.http_factory, "timeOut", idle_s))
+    server.run()
 
 
 if __name__ == "__main__":

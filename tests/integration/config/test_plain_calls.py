@@ -96,8 +96,14 @@ class Answer:
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
-    port, told = free_port(), tmp_path / "told"
-    words = [sys.executable, "-m", "tests.integration.config.echo", str(port), str(told)]
+    with serving(tmp_path) as served:
+        yield served
+
+
+@contextmanager
+def serving(home: Path, **given: Any) -> Iterator[Served]:
+    port, told = free_port(), home / "told"
+    words = [sys.executable, "-m", "tests.integration.config.echo", str(port), str(told), json.dumps(given)]
     with subprocess.Popen(words, cwd=ROOT, env={**os.environ, "UNREADY_S": "0.01"}) as process:
         assert until(lambda: _listens(port), patience=SOON)
         yield Served(port, told, process)
@@ -250,6 +256,20 @@ def test_a_call_under_way_is_answered_before_the_process_leaves(served: Served) 
 
     assert told.status == 202
     assert served.process.wait(20) == 0
+
+
+@pytest.mark.parametrize(
+    "given", [{"root_path": "/x"}, {"http_timeout": 30}, {"proxy_forwarded_address_header": "X-Forwarded-For"}, {"action_logger": True}]
+)
+def test_what_only_daphnes_own_way_has_is_had_by_all_calls(tmp_path: Path, given: dict[str, Any]) -> None:
+    with serving(tmp_path, **given) as served, served.connected() as connection:
+        assert connection.asked(call()).told["way"] == "long"
+
+
+def test_an_idle_connection_is_closed_and_one_that_waits_for_an_answer_is_not(tmp_path: Path) -> None:
+    with serving(tmp_path, idle_s=0.3) as served, served.connected() as connection:
+        assert connection.asked(call("X-Act: wait")).told["way"] == "short"
+        assert connection.socket.recv(1) == b""
 
 
 def test_a_web_process_runs_on_uvloop_and_on_asyncio_where_there_is_none(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
