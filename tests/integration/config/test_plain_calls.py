@@ -105,9 +105,11 @@ def serving(home: Path, **given: Any) -> Iterator[Served]:
     port, told = free_port(), home / "told"
     words = [sys.executable, "-m", "tests.integration.config.echo", str(port), str(told), json.dumps(given)]
     with subprocess.Popen(words, cwd=ROOT, env={**os.environ, "UNREADY_S": "0.01"}) as process:
-        assert until(lambda: _listens(port), patience=SOON)
-        yield Served(port, told, process)
-        process.kill()
+        try:
+            assert until(lambda: _listens(port), patience=SOON)
+            yield Served(port, told, process)
+        finally:
+            process.kill()
 
 
 def _listens(port: int) -> bool:
