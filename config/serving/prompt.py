@@ -22,7 +22,7 @@ class PromptServer(tcp.Server):
         if self.is_prompt:
             self.write_now(data)
         else:
-            super().write(data)  # type: ignore[no-untyped-call]
+            super().write(data)
 
     def write_now(self, data: bytes) -> None:
         """Write what the socket takes at this moment, and leave the rest, or what came before it, to the reactor."""
@@ -31,7 +31,7 @@ class PromptServer(tcp.Server):
             if isinstance(taken, int):  # a connection that was lost is the reactor's to find out
                 data = data[taken:]
         if data:
-            super().write(data)  # type: ignore[no-untyped-call]
+            super().write(data)
 
     def _may_write(self) -> bool:
         is_open = self.connected and not self.disconnecting and not self._writeDisconnected and not self.TLS

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from daphne.server import Server  # first: it installs Twisted's reactor on the event loop
+from daphne.server import Server
 from twisted.internet import defer
 
 from config.env import env
 from config.serving import gate
+from config.serving.connections import Connections
+from config.serving.exchange import Exchange
 from config.serving.gate import Gate
 from config.serving.inbox import Inbox
 from config.serving.prompt import make_prompt, write_now
@@ -27,6 +30,8 @@ STANDARD = range(1001, 1015)
 EVENT_STREAM = b"text/event-stream"
 Message = Mapping[str, Any]
 
+log = logging.getLogger(__name__)
+
 
 class WebServer(Server):  # type: ignore[misc]
     """One web process."""
@@ -34,6 +39,30 @@ class WebServer(Server):  # type: ignore[misc]
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
         self._ports: list[Any] = []
+        self._exchanges: set[asyncio.Task[None]] = set()
+
+    @property
+    def http_factory(self) -> Connections:
+        """What answers HTTP; daphne would set its own."""
+        return self._connections
+
+    @http_factory.setter
+    def http_factory(self, _: Any) -> None:
+        self._connections = Connections(self)
+
+    def carry_out(self, exchange: Exchange, scope: dict[str, Any]) -> None:
+        """Start the application of a plain call."""
+        task = asyncio.ensure_future(self._answered(exchange, scope))
+        self._exchanges.add(task)
+        task.add_done_callback(self._exchanges.discard)
+
+    async def _answered(self, exchange: Exchange, scope: dict[str, Any]) -> None:
+        try:
+            await self.application(scope, exchange.receive, exchange.send)
+        except Exception:
+            log.exception("Exception inside application")
+        if not exchange.is_over:
+            await exchange.fail()
 
     def listen_success(self, port: Any) -> None:
         make_prompt(port)
@@ -102,7 +131,7 @@ class WebServer(Server):  # type: ignore[misc]
 
     def _under_way(self) -> list[asyncio.Future[None]]:
         found = (details.get("application_instance") for details in self.connections.values())
-        return [application for application in found if application is not None and not application.done()]
+        return [*self._exchanges, *(application for application in found if application is not None and not application.done())]
 
     def _is_connected(self, protocol: Any) -> bool:
         return protocol in self.connections and "disconnected" not in self.connections[protocol] and protocol.channel is not None

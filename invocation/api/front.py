@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
@@ -25,6 +25,7 @@ from invocation.domain import traces
 from invocation.domain.endpoints import check_size
 from invocation.domain.errors import InvocationError
 from invocation.domain.modes import Transport
+from invocation.gateways.database import off_loop
 from invocation.gateways.grouping import Grouper
 from invocation.selectors import endpoints
 from invocation.services import submission
@@ -45,6 +46,8 @@ PATH = "/v1/jobs"
 PLAIN: Mapping[str, int] = {"endpoint": 120, "subject": 200, "locale": 16}
 """The strings that a plain submission may bring beside its input, and the most characters of each."""
 MOST_BYTES = 65_536
+BREATH = timedelta(milliseconds=5)
+"""How long those who were just answered together may take to post again and go together once more. Whoever posts alone never waits."""
 STANDING = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"same-origin")]
 AWAY = (OperationalError, InterfaceError)
 
@@ -84,15 +87,15 @@ class FrontDoor:
 
     def __init__(self, behind: App) -> None:
         self._behind = behind
-        self._together: Grouper[Plain, Answer | None] = Grouper(accept)
-        self._keyed: Grouper[Plain, Answer | None] = Grouper(accept)
+        self._together: Grouper[Plain, Answer | None] = Grouper(accept, breath=BREATH)
+        self._keyed: Grouper[Plain, Answer | None] = Grouper(accept, breath=BREATH)
 
     async def __call__(self, scope: Request, receive: Receive, send: Send) -> None:
         if scope.get("method") != "POST" or scope["path"] != PATH:
             await self._behind(scope, receive, send)
             return
         heard, body = await _read(receive)
-        plain = _plain(scope, body, now=timezone.now()) if body is not None else None
+        plain = await _plain(scope, body) if body is not None else None
         answer = await self._accepted(plain) if plain else None
         if answer is None:
             await self._behind(scope, _again(heard, receive), send)
@@ -123,7 +126,7 @@ def _let_in(asked: Sequence[Plain], *, now: datetime) -> Mapping[int, LetIn]:
     """Check all, count those that fit, and return by its place what may be written; the view counts and refuses the others."""
     standings = days.standings([each.caller for each in asked], now=now)
     may = [at for at, each in enumerate(asked) if _has_room(each.caller, standings[at])]
-    fit = {at: ready for at in may if (ready := _ready(asked[at].submission, now=now))}
+    fit = {at: ready for at in may if (ready := _ready(asked[at], now=now))}
     counted = rates.take_many([asked[at].caller for at in fit], now=now) if fit else []
     return {
         at: LetIn(asked[at], ready, rate, standings[at])
@@ -137,9 +140,9 @@ def _has_room(caller: Caller, day: DayStanding | None) -> bool:
     return not caller.plan.day.is_limited or (day is not None and day.spent is None)
 
 
-def _ready(wanted: Submission, *, now: datetime) -> Ready | None:
+def _ready(plain: Plain, *, now: datetime) -> Ready | None:
     try:
-        return submission.ready(wanted, now=now)
+        return submission.ready(plain.submission, day=plain.caller.plan.day, now=now)
     except AWAY:
         raise
     except Exception:  # noqa: BLE001  (a refusal, or an error of its endpoint's own estimate: neither is its neighbours')
@@ -199,21 +202,21 @@ def _again(heard: list[Message], receive: Receive) -> Receive:
     return again
 
 
-def _plain(scope: Mapping[str, Any], body: bytes, *, now: datetime) -> Plain | None:
+async def _plain(scope: Mapping[str, Any], body: bytes) -> Plain | None:
     """Return the submission if nothing of it needs the view."""
-    headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-    told = _json(headers, body)
-    if told is None or scope.get("query_string"):
+    headers = dict(scope["headers"])
+    told = _json(headers, body) if not scope.get("query_string") else None
+    if told is None:
         return None
     try:
-        caller = _caller(headers.get(b"authorization", ""), now=now)
+        caller = await _caller(headers.get(b"authorization", b"").decode("latin-1"))
         return _submission(headers, told, caller, body) if caller else None
-    except (InvocationError, QuotaError):
+    except (InvocationError, QuotaError, *AWAY):
         return None
 
 
-def _json(headers: Mapping[bytes, str], body: bytes) -> dict[str, Any] | None:
-    if headers.get(b"content-type") != "application/json" or b"\\u0000" in body:
+def _json(headers: Mapping[bytes, bytes], body: bytes) -> dict[str, Any] | None:
+    if headers.get(b"content-type") != b"application/json" or b"\\u0000" in body:
         return None
     try:
         told = orjson.loads(body)
@@ -228,21 +231,25 @@ def _is_plain(value: Any, most: int) -> bool:
     return isinstance(value, str) and 0 < len(value) <= most and value == value.strip()
 
 
-def _caller(header: str, *, now: datetime) -> Caller | None:
-    """Return the caller if this process knows the key; who is new is met by the view."""
+async def _caller(header: str) -> Caller | None:
+    """Return the caller. Raises BadKey, KeyRevoked or ScopeMissing, and OperationalError while the database is away."""
     scheme, _, key = header.strip().partition(" ")
-    caller = keys.recall(key.strip(), now=now) if scheme.lower() == "bearer" else None
-    if caller is not None:
-        caller.require(Scope.INVOKE)
+    if scheme.lower() != "bearer":
+        return None
+    now, key = timezone.now(), key.strip()
+    caller = keys.recall(key, now=now)
+    if caller is None:
+        caller = await off_loop(keys.authenticate, key, now=now)
+    caller.require(Scope.INVOKE)
     return caller
 
 
-def _submission(headers: Mapping[bytes, str], told: dict[str, Any], caller: Caller, body: bytes) -> Plain:
+def _submission(headers: Mapping[bytes, bytes], told: dict[str, Any], caller: Caller, body: bytes) -> Plain:
     endpoint = endpoints.callable_as(told["endpoint"], Transport.JOB)
     check_size(endpoint, len(body))
     caller.require_class(endpoint.policy.priority_class)
-    given = headers.get(b"idempotency-key")
-    key = None if given is None else bodies.unquoted_key(given)
+    given, trace = headers.get(b"idempotency-key"), headers.get(b"traceparent")
+    key = None if given is None else bodies.unquoted_key(given.decode("latin-1"))
     wanted = Submission(
         tenant_id=caller.tenant_id,
         endpoint=endpoint,
@@ -251,7 +258,7 @@ def _submission(headers: Mapping[bytes, str], told: dict[str, Any], caller: Call
         locale=told.get("locale", "en"),
         idempotency_key=key,
         fingerprint=submission.fingerprint("POST", PATH, told) if key else "",
-        traceparent=traces.taken(headers.get(b"traceparent")),
+        traceparent=traces.taken(None if trace is None else trace.decode("latin-1")),
     )
     return Plain(caller, wanted)
 

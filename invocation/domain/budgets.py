@@ -27,6 +27,9 @@ class Wish:
     model_calls: int | None = None
 
 
+NOTHING = Wish()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budgets:
     """What binds one run; copied to its row at submission, so that a promise once given does not change."""
@@ -47,6 +50,8 @@ class Budgets:
 
     def within(self, wish: Wish) -> Budgets:
         """Return these budgets, narrower where the wish is narrower."""
+        if wish == NOTHING:
+            return self
         return replace(
             self,
             cost_usd=narrowed(wish.cost_usd, self.cost_usd),

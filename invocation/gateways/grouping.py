@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import timedelta
 from typing import Generic, TypeVar, cast
 
 from invocation.gateways.database import off_loop
@@ -18,23 +20,36 @@ class Grouper(Generic[Item, Answer]):
     """Calls `together(items)`, a blocking function that answers in order, with all that is waiting.
 
     A lone item goes at once; what arrives while `abreast` calls are under way goes with the next, and what arrives
-    within `apart_s` of the last one's beginning waits so long. An error of the call reaches every item of its group.
+    within `apart_s` of the last one's beginning waits so long.
+    After a call that carried several the next waits for as many to come again, at most for a `breath`: those
+    who ask again once they are answered go together, too, instead of in two parties that take turns.
+    An error of the call reaches every item of its group.
     """
 
     def __init__(
-        self, together: Callable[[Sequence[Item]], Sequence[Answer]], *, abreast: int = 1, most: int = MOST, apart_s: float = 0.0
+        self,
+        together: Callable[[Sequence[Item]], Sequence[Answer]],
+        *,
+        abreast: int = 1,
+        most: int = MOST,
+        apart_s: float = 0.0,
+        breath: timedelta = timedelta(0),
     ) -> None:
         self._together = together
         self._abreast = abreast
         self._most = most
         self._apart_s = apart_s
         self._not_before = 0.0
+        self._breath = breath
+        self._enough, self._are_enough = 0, asyncio.Event()
         self._waiting: list[tuple[Item, asyncio.Future[Answer]]] = []
         self._under_way: set[asyncio.Task[None]] = set()
 
     async def do(self, item: Item) -> Answer:
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, answer))
+        if len(self._waiting) == self._enough:
+            self._are_enough.set()
         if len(self._under_way) < self._abreast:
             self._under_way.add(asyncio.create_task(self._empty()))
         return await answer
@@ -46,6 +61,8 @@ class Grouper(Generic[Item, Answer]):
                 group, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
                 if group:
                     await self._call(group)
+                if self._breath and len(group) > 1:
+                    await self._breathe(len(group))
         finally:  # before anything else may run: whoever comes next must not count on a task that has ended
             self._under_way.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
@@ -57,6 +74,14 @@ class Grouper(Generic[Item, Answer]):
         if (left := self._not_before - clock()) > 0:
             await asyncio.sleep(left)
         self._not_before = clock() + self._apart_s
+
+    async def _breathe(self, answered: int) -> None:
+        self._enough = min(len(self._waiting) + answered, self._most)
+        self._are_enough.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._breath.total_seconds()):
+                await self._are_enough.wait()
+        self._enough = 0
 
     async def _call(self, group: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
         try:

@@ -141,12 +141,12 @@ def _into_lane(submission: Submission, *, now: datetime) -> Accepted:
     return accepted
 
 
-def ready(submission: Submission, *, now: datetime) -> Ready:
-    """Check a submission for `submit_many` and write nothing.
+def ready(submission: Submission, *, day: DayLimits, now: datetime) -> Ready:
+    """Check a submission for `submit_many` and write nothing; `day` is what the tenant's plan allows a day.
 
     Raises InputInvalid and its kin, and whatever the endpoint's own estimate raises.
     """
-    check_input(submission.endpoint, submission.input, day=plans.day_limits_now(submission.tenant_id))
+    check_input(submission.endpoint, submission.input, day=day)
     return Ready(submission, _columns(submission, now=now))
 
 

@@ -1,4 +1,4 @@
-"""Each tenant's requests per minute in Redis: one script of fixed cost."""
+"""Each tenant's requests per minute in Redis: one script, whose cost is fixed for each."""
 
 from __future__ import annotations
 
@@ -24,37 +24,39 @@ class Taking:
 
 def take(tenant_id: UUID, *, limit: int, now: datetime) -> Taking:
     """Count one request if the limit allows. Raises QuotaStoreUnavailable."""
-    keys, passed = _place(tenant_id, now)
-    with connection.answering():
-        answer = connection.in_threads().register_script(_TAKE)(keys=keys, args=[limit, passed])
-    return _taking(answer, passed)
+    return take_many([(tenant_id, limit)], now=now)[0]
 
 
 def take_many(asked: Sequence[tuple[UUID, int]], *, now: datetime) -> list[Taking]:
-    """Count one request for each (tenant, limit), in one exchange. Raises QuotaStoreUnavailable."""
+    """Count one request for each (tenant, limit), one after another in one exchange. Raises QuotaStoreUnavailable."""
+    keys, args = _told(asked, now)
     with connection.answering():
-        pipeline = connection.in_threads().pipeline(transaction=False)
-        script, places = pipeline.register_script(_TAKE), [(_place(tenant_id, now), limit) for tenant_id, limit in asked]
-        for (keys, passed), limit in places:
-            script(keys=keys, args=[limit, passed], client=pipeline)
-        answers = pipeline.execute()
-    return [_taking(answer, passed) for answer, ((_, passed), _) in zip(answers, places, strict=True)]
+        answer = connection.in_threads().register_script(_TAKE)(keys=keys, args=args)
+    return _takings(answer, now)
 
 
 async def atake(tenant_id: UUID, *, limit: int, now: datetime) -> Taking:
     """Do the same on an event loop."""
-    keys, passed = _place(tenant_id, now)
+    keys, args = _told([(tenant_id, limit)], now)
     with connection.answering():
-        answer = await connection.on_loop().register_script(_TAKE)(keys=keys, args=[limit, passed])
-    return _taking(answer, passed)
+        answer = await connection.on_loop().register_script(_TAKE)(keys=keys, args=args)
+    return _takings(answer, now)[0]
 
 
-def _place(tenant_id: UUID, now: datetime) -> tuple[list[str], float]:
-    minute, second = divmod(now.timestamp(), MINUTE_S)
-    keys = [f"{{quota}}:rate:{tenant_id.hex}:{int(minute) - ago}" for ago in (0, 1)]
-    return keys, second / MINUTE_S
+def _told(asked: Sequence[tuple[UUID, int]], now: datetime) -> tuple[list[str], list[float]]:
+    """Return the script's keys and arguments."""
+    minute = int(now.timestamp()) // MINUTE_S
+    keys = [f"{{quota}}:rate:{tenant_id.hex}:{minute - ago}" for tenant_id, _ in asked for ago in (0, 1)]
+    return keys, [_passed(now), *(limit for _, limit in asked)]
 
 
-def _taking(answer: list[int], passed: float) -> Taking:
-    is_allowed, current, before = answer
-    return Taking(bool(is_allowed), Counts(current, before, passed))
+def _takings(answer: Sequence[int], now: datetime) -> list[Taking]:
+    passed = _passed(now)
+    return [
+        Taking(bool(is_allowed), Counts(current, before, passed))
+        for is_allowed, current, before in zip(answer[::3], answer[1::3], answer[2::3], strict=True)
+    ]
+
+
+def _passed(now: datetime) -> float:
+    return now.timestamp() % MINUTE_S / MINUTE_S

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -106,3 +107,32 @@ async def test_one_who_stops_waiting_takes_nothing_from_the_others() -> None:
     assert await second == 4
     with pytest.raises(asyncio.CancelledError):
         await first
+
+
+async def test_those_who_were_answered_together_and_ask_again_go_together_again() -> None:
+    together = Together()
+    grouper = Grouper(together, breath=timedelta(seconds=20))
+    async with asyncio.timeout(10):
+        first = asyncio.create_task(grouper.do(0))
+        await until(lambda: together.groups == [[0]])
+        rest = [asyncio.create_task(grouper.do(number)) for number in (1, 2, 3)]
+        await asyncio.sleep(0)
+        together.gate.set()
+        await asyncio.gather(first, *rest)
+        for number in (4, 5, 6):
+            rest.append(asyncio.create_task(grouper.do(number)))
+            await asyncio.sleep(0.01)
+        await asyncio.gather(*rest)
+
+    assert together.groups == [[0], [1, 2, 3], [4, 5, 6]]
+
+
+async def test_who_comes_alone_after_a_group_goes_after_a_breath() -> None:
+    together = Together()
+    together.gate.set()
+    grouper = Grouper(together, breath=timedelta(milliseconds=20))
+    async with asyncio.timeout(10):
+        await asyncio.gather(*(grouper.do(number) for number in (1, 2)))
+        assert await grouper.do(3) == 6
+
+    assert together.groups == [[1, 2], [3]]

@@ -18,6 +18,7 @@ from invocation.domain.errors import IdempotencyConflict, InputInvalid, Invocati
 from invocation.gateways.hints import CHANNEL
 from invocation.models import Job, JobEvent
 from invocation.services.submission import Accepted, fingerprint, ready, submit, submit_many
+from quota.domain.days import UNLIMITED
 from quota.domain.errors import CanNeverFit
 from quota.models import ModelQuota
 from quota.services import limits
@@ -192,7 +193,7 @@ def test_groups_that_bring_the_same_keys_in_another_order_do_not_lock_each_other
 
     def together(keys: str) -> list[Any]:
         try:
-            return submit_many([ready(a_submission(TENANT, idempotency_key=key), now=NOW) for key in keys])
+            return submit_many([ready(a_submission(TENANT, idempotency_key=key), day=UNLIMITED, now=NOW) for key in keys])
         finally:
             connection.close()
 

@@ -144,6 +144,23 @@ async def test_a_stranger_and_a_key_without_the_class_are_refused(doors: Doors) 
     assert await off_loop(Job.objects.count) == 0
 
 
+async def test_a_key_that_this_process_meets_for_the_first_time_needs_no_view(doors: Doors) -> None:
+    stranger = await off_loop(open_account)
+    told = await asyncio.gather(*(doors.post(BODY, authorization=stranger.bearer) for _ in range(3)))
+
+    assert ({each.status for each in told}, doors.passed_on) == ({202}, 0)
+    owners = await off_loop(lambda: set(Job.objects.values_list("tenant_id", flat=True)))
+    assert owners == {stranger.tenant_id}
+
+
+async def test_a_key_that_was_revoked_is_refused_by_the_view(doors: Doors) -> None:
+    await off_loop(keys.revoke, doors.account.key.split("_")[1], now=timezone.now())
+    told = await doors.post(BODY)
+
+    assert (told.status, told.body["code"], doors.passed_on) == (401, "key_revoked", 1)
+    assert await off_loop(Job.objects.count) == 0
+
+
 @pytest.mark.parametrize("levels", [254, 300])
 async def test_a_body_that_is_nested_too_deeply_harms_nobody_beside_it(doors: Doors, levels: int) -> None:
     deep = orjson.dumps(BODY).replace(b'"What is new?"', b"[" * levels + b"]" * levels)

@@ -1,0 +1,110 @@
+"""One HTTP connection: plain calls are read and answered at once, everything else is Twisted's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.tcp import Connection
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel
+
+from config.serving import plain_calls
+from config.serving.exchange import Exchange
+from config.serving.plain_calls import PlainCall, Unread
+
+CLOSED = Failure(ConnectionDone())
+
+
+class Channel(HTTPChannel):
+    """Twisted's channel, with a short way for plain calls.
+
+    A call that is answered on the short way counts as one that Twisted handles: what the other side
+    sends meanwhile is kept, and read when the answer is written, and a sender too far ahead is held up.
+    """
+
+    transport: Any
+    factory: Any
+    _networkProducer: Any  # noqa: N815  (Twisted's own word)
+    _held = b""
+    _exchange: Exchange | None = None
+    _place: Mapping[str, Any] | None = None
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802  (Twisted's own word)
+        if not self._is_between_calls():
+            super().dataReceived(data)
+            return
+        held, self._held = self._held, b""
+        call = plain_calls.read(held + data)
+        if isinstance(call, PlainCall):
+            self.resetTimeout()
+            self._begin(call)
+        elif call is Unread.INCOMPLETE and not held:  # once: a body that trickles in is Twisted's to gather
+            self.resetTimeout()
+            self._held = data
+        else:
+            super().dataReceived(held + data)
+
+    def connectionLost(self, reason: Failure = CLOSED) -> None:  # noqa: N802
+        super().connectionLost(reason)
+        if self._exchange is not None:
+            self._exchange.lose()
+
+    def timeoutConnection(self) -> None:  # noqa: N802
+        """Only a caller can be idle: one who waits for an answer is not."""
+        if self._exchange is None:
+            super().timeoutConnection()
+        else:
+            self.setTimeout(self.timeOut)
+
+    def _is_between_calls(self) -> bool:
+        return bool(self.line_mode and self.persistent and not (self.requests or self._buffer or self._busyReceiving))
+
+    def _begin(self, call: PlainCall) -> None:
+        self._handlingRequest = True
+        self.setRawMode()
+        server = self.factory.server
+        self._exchange = Exchange(call, self._answer, server_name=server.server_name)
+        server.carry_out(self._exchange, self._scope(call))
+
+    def _answer(self, written: bytes) -> None:
+        """Write, and read on, unless the other side first has to read what it was told."""
+        self._exchange = None
+        self._write(written)
+        self._handlingRequest = False
+        if self._waitingForTransport:
+            self._networkProducer.pauseProducing()
+        else:
+            self._networkProducer.resumeProducing()
+        data, self._dataBuffer = b"".join(self._dataBuffer), []
+        self.setLineMode(data)
+
+    def _write(self, data: bytes) -> None:
+        """Hand the answer to the kernel at once, where it takes it: that saves a turn of the loop and two calls of the kernel."""
+        if _is_empty(self.transport):
+            sent = self.transport.writeSomeData(data)
+            data = data[sent:] if isinstance(sent, int) else data  # of a lost connection the next write tells
+        if data:
+            self.transport.write(data)
+
+    def _scope(self, call: PlainCall) -> dict[str, Any]:
+        if self._place is None:
+            peer, host = self.getPeer(), self.getHost()
+            self._place = {
+                "type": "http",
+                "http_version": "1.1",
+                "root_path": "",
+                "scheme": "https" if self.isSecure() else "http",
+                "query_string": b"",
+                "client": [peer.host, peer.port] if hasattr(peer, "port") else None,
+                "server": [host.host, host.port] if hasattr(host, "port") else None,
+            }
+        own = {"method": call.method, "path": call.path.decode(), "raw_path": call.path, "headers": call.headers}
+        return {**self._place, **own, "asgi": {"version": "3.0"}}
+
+
+def _is_empty(transport: Any) -> bool:
+    """Say whether a plain TCP connection has nothing left to write."""
+    is_plain = isinstance(transport, Connection) and bool(transport.connected) and not transport.TLS
+    return is_plain and not (transport.dataBuffer or transport._tempDataBuffer)  # noqa: SLF001  (nothing public tells)

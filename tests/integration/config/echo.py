@@ -1,0 +1,66 @@
+"""A web process whose application tells what it was told, and does as the path's call asks; run by test_plain_calls."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from config.serving import reactor
+
+reactor.install()
+
+from twisted.internet import reactor as running  # noqa: E402
+
+from config.serving.server import WebServer  # noqa: E402
+
+MUCH = b"x" * 65_536
+
+
+class Echo:
+    """An ASGI application. What it is to do stands in the header `x-act`; it writes down what it heard."""
+
+    def __init__(self, told: Path) -> None:
+        self._told = told
+        self._calls = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        act = dict(scope["headers"]).get(b"x-act", b"").decode()
+        body = (await receive()).get("body", b"")
+        self._calls += 1
+        self._told.write_text(f"called {self._calls}")
+        if act == "break":
+            raise LookupError("as asked")
+        if act == "wait":
+            await asyncio.sleep(1)
+        if act == "leave":
+            self._told.write_text((await receive())["type"])
+            return
+        extra = [(b"x-broken", b"a\r\nx-injected: b")] if act == "inject" else []
+        await send({"type": "http.response.start", "status": 202, "headers": [(b"content-type", b"application/json"), *extra]})
+        for part in (MUCH,) if act == "much" else (self._answer(scope, body, receive), b""):
+            await send({"type": "http.response.body", "body": part, "more_body": bool(part) and act != "much"})
+
+    def _answer(self, scope: Any, body: bytes, receive: Any) -> bytes:
+        way = "short" if type(getattr(receive, "__self__", None)).__name__ == "Exchange" else "long"
+        loop = type(asyncio.get_running_loop()).__module__.partition(".")[0]
+        told = {"scope": scope, "body": body, "way": way, "loop": loop, "number": self._calls}
+        return json.dumps(told, default=lambda value: value.decode("latin-1")).encode()
+
+
+def main(port: str, told: str, given: str) -> None:
+    """Serve. `given` is JSON: what the server is made with, and `idle_s` that it lets a connection be idle."""
+    words = json.loads(given)
+    idle_s = words.pop("idle_s", None)
+    if "action_logger" in words:
+        words["action_logger"] = lambda *_: None
+    server = WebServer(Echo(Path(told)), endpoints=[f"tcp:port={port}:interface=127.0.0.1"], verbosity=0, **words)
+    if idle_s:
+        running.callWhenRunning(lambda: setattr(server.http_factory, "timeOut", idle_s))
+    server.run()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
