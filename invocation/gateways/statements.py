@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import psycopg
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connection, connections
 from psycopg.rows import tuple_row
 
 Row = tuple[Any, ...]
@@ -21,12 +21,13 @@ def rows(statement: str, given: Mapping[str, Any]) -> list[Row]:
 
     Raises django.db errors, as a cursor of Django's does.
     """
-    connection.ensure_connection()
-    session: psycopg.Connection[Any] = connection.connection
+    django = connections[DEFAULT_DB_ALIAS]
+    django.ensure_connection()
+    session: psycopg.Connection[Any] = django.connection
     session.prepare_threshold = 0  # Django says never; its own cursors bind on the client and prepare nothing all the same
-    with connection.wrap_database_errors, psycopg.Cursor(session, row_factory=tuple_row) as cursor:
-        cursor.execute(statement.encode(), given)
-        return cursor.fetchall() if cursor.description else []
+    with django.wrap_database_errors:
+        cursor = psycopg.Cursor(session, row_factory=tuple_row).execute(statement.encode(), given)
+        return cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else []
 
 
 def prefer_indexes() -> None:

@@ -6,9 +6,22 @@ from typing import ClassVar
 
 from django.db import models
 from django.db.models import F, Q
+from django.db.models.functions import Least
 
-from invocation.domain.jobs import HELD_BY_A_WORKER, IN_FLIGHT, MAY_EXPIRE, PARKED, TERMINAL, JobState
-from invocation.models.columns import Held, Invoked, one_of
+from invocation.domain.jobs import IN_FLIGHT, MAY_EXPIRE, PARKED, TERMINAL, JobState
+from invocation.models.columns import Held, Invoked
+
+COUNTS = ("attempt", "event_seq", "rank", "depth", "descendants", "context_version", "latency_budget_ms", "tries", "failures", "losses")
+SOUND = models.Func(
+    *map(F, ("state", "owner", "finished_at", "cause", "questions", "is_behind", "ordering_key")),
+    *map(F, ("context_key", "context_version", "relevance")),
+    Least(*map(F, ("held_usd", "held_tokens", "held_calls")), output_field=models.DecimalField()),
+    Least(*map(F, COUNTS), output_field=models.BigIntegerField()),
+    function="invocation_job_is_sound",
+    output_field=models.BooleanField(),
+)
+"""All of a row's rules in one function of the database (migration 0016), which names the one that is broken. PostgreSQL reads each
+CHECK of a table anew at each statement that writes to it: eighteen were two fifths of what an insert cost."""
 
 
 class Job(Invoked, Held):
@@ -73,28 +86,7 @@ class Job(Invoked, Held):
 
     class Meta:
         constraints: ClassVar[list[models.BaseConstraint]] = [
-            one_of("state", JobState, name="job_state_is_known"),
-            models.CheckConstraint(
-                condition=Q(owner__isnull=False, state__in=HELD_BY_A_WORKER) | Q(owner__isnull=True) & ~Q(state__in=HELD_BY_A_WORKER),
-                name="job_is_owned_only_while_working",
-            ),
-            models.CheckConstraint(
-                condition=Q(finished_at__isnull=False, state__in=TERMINAL) | Q(finished_at__isnull=True) & ~Q(state__in=TERMINAL),
-                name="job_is_finished_only_when_terminal",
-            ),
-            models.CheckConstraint(condition=Q(state=JobState.FAILED) | Q(cause=""), name="job_has_a_cause_only_when_failed"),
-            models.CheckConstraint(
-                condition=~Q(state=JobState.INPUT_REQUIRED) | Q(questions__isnull=False), name="job_asks_a_question_when_input_is_required"
-            ),
-            models.CheckConstraint(
-                condition=Q(context_key__isnull=True, context_version__isnull=True, relevance="")
-                | Q(context_key__isnull=False, context_version__isnull=False) & ~Q(relevance=""),
-                name="job_names_a_context_with_version_and_policy_or_none",
-            ),
-            models.CheckConstraint(
-                condition=Q(held_usd__gte=0, held_tokens__gte=0, held_calls__gte=0), name="job_holds_no_less_than_nothing"
-            ),
-            models.CheckConstraint(condition=Q(is_behind=False) | Q(ordering_key__isnull=False), name="job_is_behind_only_in_a_lane"),
+            models.CheckConstraint(condition=SOUND, name="job_is_sound"),
             models.UniqueConstraint(fields=["parent", "child_key"], condition=Q(parent__isnull=False), name="child_is_spawned_once"),
             models.UniqueConstraint(
                 fields=["tenant_id", "idempotency_key"], condition=Q(idempotency_key__isnull=False), name="idempotency_key_is_used_once"

@@ -15,6 +15,7 @@ from django.db import IntegrityError, connection, transaction
 from invocation.domain.errors import StaleMove
 from invocation.domain.jobs import EDGES, HELD_BY_A_WORKER, IN_FLIGHT, TERMINAL, JobState, Move
 from invocation.models import Job, JobEvent
+from invocation.models.jobs import COUNTS
 from invocation.services import lifecycle
 from tests.integration.invocation.rows import NOW, QUESTIONS, a_job, snapshot, told
 
@@ -172,6 +173,9 @@ def test_a_note_takes_the_next_place_in_the_history() -> None:
     assert told(job) == [(1, "job.queued"), (2, "progress"), (3, "job.completed")]
 
 
+CONTEXT = {"context_key": "cart", "context_version": 1, "relevance": "deliver"}
+
+
 @pytest.mark.parametrize("state", JobState)
 def test_the_database_refuses_an_owner_where_no_worker_holds_the_job(state: JobState) -> None:
     job = a_job(state)
@@ -196,6 +200,9 @@ def test_the_database_refuses_an_end_that_is_none(state: JobState) -> None:
         (JobState.INPUT_REQUIRED, {"questions": None}, "job_asks_a_question_when_input_is_required"),
         (JobState.QUEUED, {"is_behind": True}, "job_is_behind_only_in_a_lane"),
         (JobState.QUEUED, {"context_key": "cart"}, "job_names_a_context_with_version_and_policy_or_none"),
+        *[(JobState.WORKING, {column: -1}, "job_holds_no_less_than_nothing") for column in ("held_usd", "held_tokens", "held_calls")],
+        *[(JobState.WORKING, {column: -1, **CONTEXT}, "job_counts_are_not_negative") for column in COUNTS if column != "context_version"],
+        (JobState.WORKING, {**CONTEXT, "context_version": -1}, "job_counts_are_not_negative"),
     ],
 )
 def test_the_database_keeps_the_law_of_states(state: JobState, columns: dict[str, Any], rule: str) -> None:
