@@ -11,7 +11,7 @@ import redis
 from django.conf import settings as configured
 
 from agents.gateways import postgres
-from invocation.gateways import declared, streams
+from invocation.gateways import declared, shared_counts, streams
 from quota.gateways import connection
 from quota.services import limits
 from tests.integration.invocation import trial
@@ -52,6 +52,7 @@ def on_loop() -> OnLoop[Any]:
             return await asyncio.wait_for(work, 60)
         finally:
             await streams.aclose()
+            await shared_counts.aclose()
             await connection.aclose()
             await postgres.aclose()
 
