@@ -1,4 +1,4 @@
-"""The whole platform on each provider's protocol over HTTP; that of OpenAI has its turn in `make test`."""
+"""The whole platform on each provider's protocol over HTTP; `make test` has each protocol by itself, and OpenAI's through an outage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.installation import Installation
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("provider", ["anthropic", "bedrock"])
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "bedrock"])
 def test_a_model_over_http_answers_as_the_one_in_process(up: Installation, tmp_path: Path, provider: str) -> None:
     with served() as base_url, over_http(provider, base_url, tmp_path) as far:
         answers_as(up, far)

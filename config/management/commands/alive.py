@@ -19,10 +19,11 @@ class Command(BaseCommand):
         parser.add_argument("name", choices=list(alive.CHECKS))
 
     def handle(self, *, name: str, **_: Any) -> None:
-        from django.db import Error
+        from django.db import Error, connection
 
         from config import alive
 
+        connection.settings_dict["OPTIONS"].pop("pool", None)  # a pool tries on for ten seconds where nobody listens
         try:
             lives = alive.is_alive(name)
         except (Error, OSError) as gone:
