@@ -83,12 +83,14 @@ class Pace:
 
     def __init__(self) -> None:
         self._next = 0.0
+        self._credit = AT_ONCE * TICK_S
 
     def wait(self, *, now: float) -> float:
         """Return the seconds until a round may begin."""
-        return max(0.0, self._next - AT_ONCE * TICK_S - now)
+        return max(0.0, self._next - self._credit - now)
 
     def went(self, admitted: int, *, took: float, now: float) -> None:
-        """Note a round that has just ended, and the seconds that it took."""
-        tick = SHORT_TICK_S if admitted >= A_CROWD else min(max(TICK_S, REST * took), LONGEST_TICK_S)
-        self._next = max(self._next, now) + tick
+        """Note a round that has just ended, and the seconds that it took. One that admitted nobody has nothing to follow it."""
+        rest = min(max(TICK_S, REST * took), LONGEST_TICK_S) if admitted else TICK_S
+        self._next = max(self._next, now) + (SHORT_TICK_S if admitted >= A_CROWD else rest)
+        self._credit = AT_ONCE * rest

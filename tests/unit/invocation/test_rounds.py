@@ -101,6 +101,17 @@ def test_rounds_that_take_long_come_more_seldom_but_for_a_crowd_and_never_less_o
     assert len(rounds_until(3.0, admitted=A_CROWD, took=0.005)) > 0.9 * 3.0 / SHORT_TICK_S
 
 
+def test_a_slow_machine_has_as_many_rounds_at_once_after_a_rest() -> None:
+    began = rounds_until(0.5, admitted=1, took=0.01)
+
+    assert began[AT_ONCE - 1] < AT_ONCE * 0.01
+    assert began[-1] - began[-2] > 0.9 * LONGEST_TICK_S
+
+
+def test_a_round_that_admits_nobody_costs_the_next_no_more_than_a_tick() -> None:
+    assert len(rounds_until(3.0, admitted=0, took=0.01)) > 0.9 * 3.0 / TICK_S
+
+
 def test_a_rest_gives_the_burst_back() -> None:
     pace = Pace()
     for _ in range(50):
