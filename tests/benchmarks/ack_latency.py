@@ -29,6 +29,7 @@ def run() -> Figure:
     with staged(SLOTS=f"p1={SLOTS}") as stage:
         for program in ("worker-p1", "dispatcher", "web"):
             stage.start(program)
+        stage.wait_for_port(stage.port)
         poster, tenants = stage.client("posting"), Tenants.made(stage.client("submitting"), TENANTS)
         _flat_out(stage, poster, tenants)
         played = [_block(stage, poster, tenants) for _ in range(BLOCKS)]

@@ -37,6 +37,7 @@ def _plays(stage: Stage) -> Mapping[str, Play]:
     stage.start("dispatcher")
     stage.start("web")
     stage.start_bare(concurrency=stage.env.worker_threads)
+    stage.wait_for_port(stage.port)
     submitting, posting, delaying = (stage.client(module) for module in ("submitting", "posting", "delaying"))
     tenants = Tenants.made(submitting, TENANTS)
 
