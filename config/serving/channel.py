@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from twisted.internet.error import ConnectionDone
-from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 
 from config.serving import plain_calls
 from config.serving.exchange import Exchange
 from config.serving.plain_calls import PlainCall, Unread
+from config.serving.prompt import write_now
 
 CLOSED = Failure(ConnectionDone())
 
@@ -71,7 +71,7 @@ class Channel(HTTPChannel):
     def _answer(self, written: bytes) -> None:
         """Write, and read on, unless the other side first has to read what it was told."""
         self._exchange = None
-        self._write(written)
+        write_now(self.transport, written)  # saves a turn of the loop and two calls of the kernel
         self._handlingRequest = False
         if self._waitingForTransport:
             self._networkProducer.pauseProducing()
@@ -79,14 +79,6 @@ class Channel(HTTPChannel):
             self._networkProducer.resumeProducing()
         data, self._dataBuffer = b"".join(self._dataBuffer), []
         self.setLineMode(data)
-
-    def _write(self, data: bytes) -> None:
-        """Hand the answer to the kernel at once, where it takes it: that saves a turn of the loop and two calls of the kernel."""
-        if _is_empty(self.transport):
-            sent = self.transport.writeSomeData(data)
-            data = data[sent:] if isinstance(sent, int) else data  # of a lost connection the next write tells
-        if data:
-            self.transport.write(data)
 
     def _scope(self, call: PlainCall) -> dict[str, Any]:
         if self._place is None:
@@ -102,9 +94,3 @@ class Channel(HTTPChannel):
             }
         own = {"method": call.method, "path": call.path.decode(), "raw_path": call.path, "headers": call.headers}
         return {**self._place, **own, "asgi": {"version": "3.0"}}
-
-
-def _is_empty(transport: Any) -> bool:
-    """Say whether a plain TCP connection has nothing left to write."""
-    is_plain = isinstance(transport, Connection) and bool(transport.connected) and not transport.TLS
-    return is_plain and not (transport.dataBuffer or transport._tempDataBuffer)  # noqa: SLF001  (nothing public tells)

@@ -95,8 +95,8 @@ class JobEngine:
         except Exception as broken:
             log.exception("claim_broke_off", jobs=len(wakes), is_away=is_away(broken))
         finally:
-            connections.close_all()
             loop.call_soon_threadsafe(self._begin, promise, claimed)
+            connections.close_all()
 
     def _begin(self, promise: int, claimed: Sequence[Claimed | None]) -> None:
         for each in claimed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,9 @@ from invocation.domain import modes
 from invocation.domain.errors import InputInvalid, NotWaiting
 from invocation.domain.jobs import JobState
 from invocation.domain.modes import Mode
+from invocation.gateways import hints
 from invocation.gateways.database import is_away, off_loop
+from invocation.gateways.presence import own_connection
 from invocation.models import Job, RunRecord
 from invocation.services import attempts, claims, jobs
 from invocation.services.attempts import MOST_UNDECLARED
@@ -394,3 +397,45 @@ def test_lines_that_could_not_be_booked_stay_on_the_bill() -> None:
 
     assert bill.take() == [line]
     assert bill.take() == []
+
+
+def test_a_job_whose_claim_waits_is_held_and_a_drain_waits_for_it(on_loop: OnLoop[Any]) -> None:
+    job_id, seen = queued({"says": ["late"]}), []
+
+    async def story() -> None:
+        async with job_worker() as engine:
+            message = await off_loop(wakes, [job_id])
+            with own_connection() as other, other.transaction():
+                other.execute("SELECT FROM invocation_job WHERE id = %s FOR UPDATE", [job_id])
+                engine.accept(message)
+                draining = asyncio.create_task(engine.drain(timedelta(seconds=30)))
+                await until(lambda: other.execute("SELECT FROM pg_locks WHERE NOT granted").fetchone() is not None)
+                seen.append((engine.running, engine.in_flight, draining.done()))
+            await draining
+
+    on_loop(story())
+    assert seen == [(frozenset({str(job_id)}), 1, False)]
+    assert Job.objects.get(pk=job_id).state == "completed"
+
+
+def test_a_claim_that_breaks_holds_no_slot(on_loop: OnLoop[Any]) -> None:
+    job_id, unclaimable = queued({"says": ["after"]}), [(uuid4(), 2**40)]
+
+    async def story() -> None:
+        async with job_worker() as engine:
+            engine.accept(unclaimable)
+            assert engine.in_flight == 1
+            await until(lambda: engine.in_flight == 0)
+            await run(engine, job_id)
+
+    on_loop(story())
+    assert Job.objects.get(pk=job_id).state == "completed"
+
+
+def test_a_completion_tells_the_dispatcher_that_a_slot_is_free(on_loop: OnLoop[Any]) -> None:
+    job_id = queued({"says": ["done"]})
+    with own_connection() as session:
+        session.execute(f"LISTEN {hints.CHANNEL}")
+        played(on_loop, job_id)
+
+        assert "p1" in (word.payload for word in session.notifies(timeout=20.0))
