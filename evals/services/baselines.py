@@ -26,7 +26,7 @@ def set_by_hand(baseline: Baseline, expected: float | None, *, now: datetime) ->
 @transaction.atomic
 def propose(baseline_id: int, *, now: datetime) -> float:
     """Propose the mean of the runs scored so far and return it. Raises TooFewScores below 30."""
-    baseline = Baseline.objects.select_for_update().get(pk=baseline_id)
+    baseline = Baseline.objects.select_for_update(no_key=True).get(pk=baseline_id)
     runs, mean = selectors.mean_of(baseline)
     if mean is None or runs < ENOUGH_SCORES:
         raise TooFewScores(f"{baseline} has {runs} scores; a baseline is proposed from {ENOUGH_SCORES} at least.")

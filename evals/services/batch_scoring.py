@@ -44,7 +44,7 @@ def wake(*, now: datetime) -> int:
     """Send a wake-up for each batch that is due, and make it due again later; return how many were sent."""
     with transaction.atomic():
         open_rows = BatchScoring.objects.filter(finished_at__isnull=True, tries__lt=MOST_TRIES, due_at__lte=now)
-        due = list(open_rows.select_for_update(skip_locked=True).order_by("due_at").values_list("pk", flat=True)[:MOST_WOKEN])
+        due = list(open_rows.select_for_update(skip_locked=True, no_key=True).order_by("due_at").values_list("pk", flat=True)[:MOST_WOKEN])
         BatchScoring.objects.filter(pk__in=due).update(due_at=now + PATIENCE)
     for batch_id in due:
         dispatch.score_batch(batch_id)

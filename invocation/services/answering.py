@@ -34,7 +34,7 @@ def answer_all(job_id: UUID, answers: Mapping[str, Any], *, now: datetime) -> No
 
 def _answer(job_id: UUID, answers: Mapping[str, Any], fields: Mapping[str, str], *, now: datetime) -> None:
     with transaction.atomic():
-        job = Job.objects.select_for_update(of=["self"]).get(pk=job_id)
+        job = Job.objects.select_for_update(of=["self"], no_key=True).get(pk=job_id)
         asked = job.questions or {}
         for key, value in answers.items():
             if job.state != JobState.INPUT_REQUIRED or key not in asked:

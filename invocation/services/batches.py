@@ -12,7 +12,7 @@ from uuid import UUID
 
 import structlog
 from django.db import connection, transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from invocation.domain import traces
 from invocation.domain.batches import (
@@ -119,7 +119,7 @@ def next_wave(batch_id: UUID, *, now: datetime) -> int:
     is claimed once, and PostgreSQL alone knows whether the batch is complete.
     """
     with transaction.atomic():
-        batch = Batch.objects.select_for_update().get(pk=batch_id)
+        batch = Batch.objects.select_for_update(no_key=True).get(pk=batch_id)
         if batch.state not in BATCH_OPEN or is_held(batch):
             return 0
         _move(batch, BatchMove.START, started_at=now)
@@ -225,15 +225,15 @@ def _facts(batch: Batch, files: list[dict[str, Any]]) -> Mapping[str, Any]:
 def cancel(batch_id: UUID, *, now: datetime) -> None:
     """End a batch; finished rows stay in staging, running shards stop at their next checkpoint. Raises StaleMove if it has ended."""
     with transaction.atomic():
-        batch = Batch.objects.select_for_update().get(pk=batch_id)
+        batch = Batch.objects.select_for_update(no_key=True).get(pk=batch_id)
         if not _move(batch, BatchMove.CANCEL, finished_at=now):
             raise StaleMove(f"Batch {batch_id} is {batch.state} and cannot be cancelled.")
         _cancel_shards(batch, now=now)
 
 
 def fail(batch_id: UUID, *, sentence: str, now: datetime) -> None:
-    """End a batch that cannot go on; finished rows stay in staging. Joins the caller's transaction."""
-    batch = Batch.objects.select_for_update().get(pk=batch_id)
+    """End a batch that cannot go on; finished rows stay in staging. Joins the caller's transaction, which holds the batch already."""
+    batch = Batch.objects.get(pk=batch_id)
     fault = {"code": "shard_broke", "sentence": sentence, "remedy": "Mend what the sentence says; then open the batch again."}
     if _move(batch, BatchMove.FAIL, fault=fault, finished_at=now):
         _cancel_shards(batch, now=now)
@@ -267,12 +267,19 @@ def rescue_shards(*, now: datetime) -> int:
     """Queue again, from their checkpoint, the shards of processes whose lease has ended."""
     edge = SHARD_EDGES[ShardMove.RESCUE]
     alive = Process.objects.filter(lease_until__gt=now).values("id")
-    return Shard.objects.filter(state__in=edge.sources, owner__isnull=False).exclude(owner__in=alive).update(state=edge.target, owner=None)
+    held = Shard.objects.filter(state__in=edge.sources, owner__isnull=False).exclude(owner__in=alive)
+    with transaction.atomic():
+        return _in_order(held).update(state=edge.target, owner=None)
 
 
 def _cancel_shards(batch: Batch, *, now: datetime) -> None:
     edge = SHARD_EDGES[ShardMove.CANCEL]
-    batch.shards.filter(state__in=edge.sources).update(state=edge.target, owner=None, finished_at=now)
+    _in_order(batch.shards.filter(state__in=edge.sources)).update(state=edge.target, owner=None, finished_at=now)
+
+
+def _in_order(shards: QuerySet[Shard]) -> QuerySet[Shard]:
+    """Lock these shards by their ids before they are moved: of two who move several at once neither waits for the other for ever."""
+    return shards.filter(pk__in=list(shards.select_for_update(no_key=True).order_by("pk").values_list("pk", flat=True)))
 
 
 def is_held(batch: Batch) -> bool:

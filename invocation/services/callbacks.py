@@ -50,7 +50,7 @@ def receive(token: str, value: Any, *, now: datetime) -> None:
     """
     with transaction.atomic():
         # The callback before the job, as in parking: whoever comes second sees what the first did.
-        callback = Callback.objects.select_for_update(of=["self"]).filter(token_sha256=_digest(token)).first()
+        callback = Callback.objects.select_for_update(of=["self"], no_key=True).filter(token_sha256=_digest(token)).first()
         if callback is None:
             raise NotFound("There is no such callback.")
         if callback.came_at is not None:

@@ -19,7 +19,7 @@ from invocation.services.turns import Ending, failure_event
 def stop_turn(turn_id: UUID, *, now: datetime) -> None:
     """End a queued turn at once, ask the worker of a running one to stop. Called again, or too late, it changes nothing."""
     with transaction.atomic():
-        turn = Turn.objects.select_for_update().get(pk=turn_id)
+        turn = Turn.objects.select_for_update(no_key=True).get(pk=turn_id)
         if turn.state == TurnState.QUEUED:
             turns.end_from_outside(turn, _cancelled(turn, now=now), now=now)
         elif turn.state not in ENDED:

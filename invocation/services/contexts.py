@@ -37,7 +37,7 @@ RETURNING version
 LOCK = """
 SELECT context.id FROM invocation_contextrecord AS context
 JOIN unnest(%(tenants)s::uuid[], %(keys)s::text[]) AS named (tenant_id, key) USING (tenant_id, key)
-ORDER BY tenant_id, key FOR UPDATE OF context
+ORDER BY tenant_id, key FOR NO KEY UPDATE OF context
 """
 # The rows are locked: what is read of a context here is what is written over.
 SETTLE = """

@@ -43,5 +43,5 @@ def discard(job_ids: Sequence[UUID], *, tenant_id: UUID | None, by: str, reason:
 def _locked(job_ids: Sequence[UUID], *, tenant_id: UUID | None) -> list[DeadLetter]:
     """Return the rows as they are under their locks, which a redrive takes too; in order, so that no two wait for each other."""
     found = dead_letters.these(job_ids, tenant_id=tenant_id)
-    keys = list(found.select_for_update(of=("self",)).order_by("pk").values_list("pk", flat=True))
+    keys = list(found.select_for_update(of=("self",), no_key=True).order_by("pk").values_list("pk", flat=True))
     return list(dead_letters.dead_letters().filter(pk__in=keys).select_related("successor", "discard"))

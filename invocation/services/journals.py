@@ -63,7 +63,7 @@ def must_hold(fence: Fence) -> None:
     """Lock the job's row for this attempt, so that no rescue can come between. Raises StaleMove."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT FROM invocation_job WHERE id = %s AND attempt = %s AND owner = %s FOR UPDATE",
+            "SELECT FROM invocation_job WHERE id = %s AND attempt = %s AND owner = %s FOR NO KEY UPDATE",
             [fence.job_id, fence.attempt, fence.owner],
         )
         if not cursor.rowcount:

@@ -47,7 +47,7 @@ def accept(caller: Caller, turn_id: UUID, *, now: datetime) -> Continued:
 
 def _locked(tenant_id: UUID, turn_id: UUID) -> Turn:
     """Return the turn, held until the transaction's end: of two who accept at once the second finds the first's job."""
-    found = Turn.objects.select_for_update().filter(pk=turn_id, tenant_id=tenant_id).first()
+    found = Turn.objects.select_for_update(no_key=True).filter(pk=turn_id, tenant_id=tenant_id).first()
     if found is None:
         raise NotFound(f"There is no turn {turn_id}.", field="turn", found=str(turn_id))
     return found

@@ -45,7 +45,7 @@ def _for_answers(fence: Fence, wait: ForAnswers, now: datetime) -> list[Moved]:
 
 def _for_callback(fence: Fence, wait: ForCallback, now: datetime) -> list[Moved]:
     """The callback's row is locked first: a call that comes now either is seen here, or sees the job waiting."""
-    callback = Callback.objects.select_for_update(of=["self"]).get(job_id=fence.job_id, key=wait.key)
+    callback = Callback.objects.select_for_update(of=["self"], no_key=True).get(job_id=fence.job_id, key=wait.key)
     _wait(fence, WaitReason.CALLBACK, now, due_at=wait.until, awaiting=for_callback(wait.key))
     return [] if callback.came_at is None else lifecycle.take(Move.WAKE, [lifecycle.of(fence.job_id)], now=now)
 

@@ -281,7 +281,7 @@ def _one_at_a_time(tenant_id: UUID | None) -> None:
 
 def _locked(redrive_id: UUID, state: RedriveState) -> Redrive | None:
     """Return the redrive under its lock if it is in this state and nobody else carries it on."""
-    return Redrive.objects.select_for_update(skip_locked=True).filter(pk=redrive_id, state=state).first()
+    return Redrive.objects.select_for_update(skip_locked=True, no_key=True).filter(pk=redrive_id, state=state).first()
 
 
 def _move(redrive_id: UUID, move: RedriveMove, **facts: Any) -> bool:

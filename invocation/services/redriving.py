@@ -42,7 +42,7 @@ def redrive(job_id: UUID, *, now: datetime, edit: Edit = AS_IT_WAS) -> Accepted:
 
 def held(job_ids: Sequence[UUID]) -> Mapping[UUID, Held]:
     """Lock these jobs until the caller's transaction ends, in order, so that no two wait for each other; return those that exist."""
-    jobs = list(Job.objects.select_for_update(of=("self",)).filter(pk__in=job_ids).order_by("pk"))
+    jobs = list(Job.objects.select_for_update(of=("self",), no_key=True).filter(pk__in=job_ids).order_by("pk"))
     successors = dict(Job.objects.filter(redrive_of__in=job_ids).values_list("redrive_of_id", "pk"))
     discards = Discard.objects.in_bulk(job_ids)
     return {job.pk: Held(job, successors.get(job.pk), discards.get(job.pk)) for job in jobs}

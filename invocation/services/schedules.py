@@ -69,7 +69,7 @@ def pause(schedule_id: UUID, *, now: datetime) -> None:
 def resume(schedule_id: UUID, *, now: datetime) -> None:
     """Fire again from the next moment after `now`; what was missed is not made up."""
     with transaction.atomic():
-        schedule = Schedule.objects.select_for_update().get(pk=schedule_id)
+        schedule = Schedule.objects.select_for_update(no_key=True).get(pk=schedule_id)
         schedule.is_paused = False
         schedule.next_fire_at = _next(schedule.cron, schedule.timezone, now)
         schedule.save(update_fields=["is_paused", "next_fire_at"])
@@ -83,7 +83,7 @@ def delete(schedule_id: UUID) -> None:
 def fire(schedule_id: UUID, *, now: datetime) -> Firing:
     """Fire now, beside the clock. The next moment stays as it was."""
     with transaction.atomic():
-        return _fire(Schedule.objects.select_for_update().get(pk=schedule_id), due_at=now, now=now)
+        return _fire(Schedule.objects.select_for_update(no_key=True).get(pk=schedule_id), due_at=now, now=now)
 
 
 def tick(*, now: datetime, most: int = 100) -> int:
@@ -96,7 +96,7 @@ def tick(*, now: datetime, most: int = 100) -> int:
     """
     fired = 0
     with transaction.atomic():
-        due = Schedule.objects.select_for_update(skip_locked=True).filter(is_paused=False, next_fire_at__lte=now)
+        due = Schedule.objects.select_for_update(skip_locked=True, no_key=True).filter(is_paused=False, next_fire_at__lte=now)
         for schedule in due.order_by("next_fire_at")[:most]:
             fired += _fire_due(schedule, now=now)
     return fired

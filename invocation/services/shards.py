@@ -108,7 +108,12 @@ def book_late(shard: Shard, lines: Sequence[LedgerLine]) -> None:
     Joins nothing: the attempt that made the calls books them, once, unless another has taken the shard since.
     """
     with transaction.atomic():
-        if Shard.objects.select_for_update().filter(pk=shard.pk, attempt=shard.attempt).exclude(state=ShardState.QUEUED).exists():
+        if (
+            Shard.objects.select_for_update(no_key=True)
+            .filter(pk=shard.pk, attempt=shard.attempt)
+            .exclude(state=ShardState.QUEUED)
+            .exists()
+        ):
             booked = ledger.append(lines)
             spent = sum((line.spending for line in booked), NONE)
             Shard.objects.filter(pk=shard.pk).update(
@@ -151,7 +156,7 @@ def reserve(shard: Shard) -> Spending:
     of the others that may be at work beside it.
     """
     with transaction.atomic():
-        batch = Batch.objects.select_for_update().get(pk=shard.batch_id)
+        batch = Batch.objects.select_for_update(no_key=True).get(pk=shard.batch_id)
         Shard.objects.filter(pk=shard.pk).update(**_RESERVES_NOTHING)
         sums = batch.shards.aggregate(**_GONE, others=Count("pk", filter=Q(state__in=OPEN, reserved_calls=0)))
         gone = Spending(sums["usd"], int(sums["tokens"]), int(sums["calls"]))
@@ -177,6 +182,8 @@ def charge(shard_id: int, *, owner: UUID, sentence: str) -> None:
     edge = SHARD_EDGES[ShardMove.HAND_BACK]
     held = Shard.objects.filter(pk=shard_id, owner=owner, state__in=edge.sources)
     with transaction.atomic():
+        # The batch before its shards, as whoever cancels it takes them.
+        Batch.objects.select_for_update(no_key=True).get(shards=shard_id)
         if held.update(state=edge.target, owner=None, failures=F("failures") + 1):
             shard = Shard.objects.get(pk=shard_id)
             if shard.failures >= FAILURES_OF_A_BATCH:

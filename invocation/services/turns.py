@@ -116,7 +116,7 @@ def _ended(finish: Finish) -> dict[str, Any]:
 def book_late(turn: Turn, lines: Sequence[LedgerLine]) -> None:
     """Book what the turn's calls cost though somebody else ended it; not once another attempt has taken it."""
     with transaction.atomic():
-        if Turn.objects.select_for_update().filter(pk=turn.pk, attempt=turn.attempt, state__in=ENDED).exists():
+        if Turn.objects.select_for_update(no_key=True).filter(pk=turn.pk, attempt=turn.attempt, state__in=ENDED).exists():
             ledger.append(lines)
 
 

@@ -30,7 +30,7 @@ def add(row: Model, *, by: str, now: datetime, reason: str = "") -> None:
 @transaction.atomic
 def change(row: Model, *, by: str, now: datetime, reason: str = "") -> None:
     """Save a row that exists, on record; one in which nothing differs is left alone. Two changes at once are told one after the other."""
-    stored = type(row)._default_manager.select_for_update().get(pk=row.pk)  # noqa: SLF001  (Django's own name for it)
+    stored = type(row)._default_manager.select_for_update(no_key=True).get(pk=row.pk)  # noqa: SLF001  (Django's own name for it)
     if changed(told(stored), told(row)):
         row.save(force_update=True)
         _record(row, Act.CHANGED, told(stored), told(row), by=by, now=now, reason=reason)

@@ -87,7 +87,7 @@ def _step(settled: int, *, now: datetime, using: str) -> int:
     """Sum one stretch and move the mark, in one transaction; return how far it moved."""
     with transaction.atomic(using=using):
         UsageMark.objects.using(using).get_or_create(pk=1)
-        mark = UsageMark.objects.using(using).select_for_update().get(pk=1)
+        mark = UsageMark.objects.using(using).select_for_update(no_key=True).get(pk=1)
         upto = min(settled, mark.ledger_id + STEP)
         if upto <= mark.ledger_id:
             return 0

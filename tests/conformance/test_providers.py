@@ -28,7 +28,7 @@ from agents.gateways.providers.pacing import Pacing
 from agents.gateways.providers.simulator import OfflineSimulator
 from tests.conformance.simulated import OVER_HTTP, PACE, serving, stats, until
 
-SILENCE = timedelta(seconds=1)
+SILENCE = timedelta(seconds=3)
 RETRY_AFTER = timedelta(seconds=7)
 SAYS_NOT_WHEN = {"bedrock"}
 """Whose 429 has no Retry-After."""

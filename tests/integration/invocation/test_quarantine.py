@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -141,12 +140,10 @@ def test_a_cancel_reaches_a_job_in_quarantine(staff: Crew, submitted: Submit) ->
     wait_until(lambda: workers() == 1)
     job_id = submitted(is_alone=True, takes_s=60)
     wait_until(alone_at_work(job_id))
-    asked = time.monotonic()
     jobs.cancel(job_id, reason="not wanted", now=datetime.now(UTC))
     wait_until(all_ended)
 
     assert Job.objects.get(pk=job_id).state == "cancelled"
-    assert time.monotonic() - asked < 2
 
 
 @pytest.mark.parametrize("word", [signal.SIGTERM, signal.SIGKILL])

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import pytest
-from django.db import connection, connections, transaction
+from django.db import transaction
 
 from config.supervisor.ending import until
 from invocation.domain.turns import TurnMove, TurnState
@@ -17,11 +17,11 @@ from invocation.services import turn_rows, turns
 from invocation.services.turn_rows import Shown
 from invocation.services.turns import Ending, Finish
 from tests.integration.config.serving import SOON
+from tests.integration.invocation.crossing import beside, is_waited
 from tests.integration.invocation.rows import a_turn
 
 pytestmark = [pytest.mark.usefixtures("tried"), pytest.mark.django_db(transaction=True)]
 OWNER = uuid4()
-WAITING = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND locktype IN ('transactionid', 'tuple'))"
 
 
 def stored(held: Sequence[Turn]) -> None:
@@ -32,12 +32,6 @@ def finished(held: Sequence[Turn]) -> None:
     event = {"seq": 7, "type": "turn.completed", "at": "", "data": {}}
     ending = Ending(move=TurnMove.COMPLETE, event=event, text="said", last_seq=7)
     assert turns.finish_all([Finish(turn, ending, None) for turn in held]) == [None] * len(held)
-
-
-def is_waited() -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute(WAITING)
-        return bool(cursor.fetchone()[0])
 
 
 def text_of(turn_id: UUID) -> str:
@@ -51,14 +45,10 @@ def test_whoever_waits_for_a_turn_holds_none_behind_it(act: Callable[[Sequence[T
     held = [a_turn(TurnState.WORKING, now=datetime.now(UTC), attempt=1, owner=OWNER) for _ in range(2)]
     first, second = sorted(held, key=lambda turn: turn.pk)
 
-    def acted() -> None:
-        act([second, first] if is_turned_round else [first, second])
-        connections.close_all()
-
     with ThreadPoolExecutor(1) as thread:
         with transaction.atomic():
             Turn.objects.select_for_update().get(pk=first.pk)
-            answer = thread.submit(acted)
+            answer = thread.submit(beside(lambda: act([second, first] if is_turned_round else [first, second])))
             assert until(is_waited, patience=SOON)
             assert Turn.objects.select_for_update(nowait=True).get(pk=second.pk).text == ""
         answer.result()

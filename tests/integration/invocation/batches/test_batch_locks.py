@@ -1,0 +1,94 @@
+"""Whoever ends a batch meets its shards at work: each waits for the other's row once, and never in a circle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+import pytest
+from django.db import transaction
+
+from config.supervisor.ending import until
+from invocation.domain.batches import BatchState
+from invocation.models import Batch, BatchRow, Process, Shard
+from invocation.services import batches, shards
+from invocation.services.shards import Checkpoint, ShardClaimed
+from tests.integration.config.serving import SOON
+from tests.integration.invocation.batches.planned import opened
+from tests.integration.invocation.crossing import beside, is_waited
+from tests.integration.invocation.rows import NOW
+
+pytestmark = [pytest.mark.usefixtures("tried"), pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture
+def batch() -> Batch:
+    made = opened(shards=2)
+    Batch.objects.filter(pk=made.pk).update(state=BatchState.RUNNING)
+    return made
+
+
+def claimed(batch: Batch, *, index: int = 0) -> ShardClaimed:
+    found = shards.claim(batch.shards.get(index=index).pk, owner=uuid4())
+    assert found is not None
+    return found
+
+
+def a_row(batch: Batch) -> BatchRow:
+    facts = {"row_id": "row-000", "run_id": uuid4(), "shard": 0, "outcome": "ok", "agent": batch.agent, "duration_ms": 1, "at": NOW}
+    return BatchRow(batch=batch, traceparent="", **facts)
+
+
+def test_a_checkpoint_is_kept_while_somebody_cancels_its_batch(batch: Batch) -> None:
+    shard = claimed(batch).shard
+    block = Checkpoint(part="part-0", rows=[a_row(batch)], lines=[], failed=0, passed=1)
+
+    with ThreadPoolExecutor(1) as thread:
+        with transaction.atomic():
+            Shard.objects.select_for_update(no_key=True).get(pk=shard.pk)
+            cancelled = thread.submit(beside(lambda: batches.cancel(batch.pk, now=NOW)))
+            assert until(is_waited, patience=SOON)
+            shards.checkpoint(shard, block)
+        cancelled.result()
+
+    assert BatchRow.objects.filter(batch=batch).count() == 1
+    assert list(batch.shards.order_by("index").values_list("state", "position")) == [("cancelled", 1), ("cancelled", 0)]
+
+
+def test_a_shard_that_breaks_waits_for_whoever_cancels_its_batch_and_holds_nothing(batch: Batch) -> None:
+    shard, owner = claimed(batch).shard, uuid4()
+    Shard.objects.filter(pk=shard.pk).update(failures=shards.FAILURES_OF_A_BATCH - 1, owner=owner)
+
+    with ThreadPoolExecutor(1) as thread:
+        with transaction.atomic():
+            Batch.objects.select_for_update(no_key=True).get(pk=batch.pk)
+            charged = thread.submit(beside(lambda: shards.charge(shard.pk, owner=owner, sentence="The disk is full.")))
+            assert until(is_waited, patience=SOON)
+            batches.cancel(batch.pk, now=NOW)
+        charged.result()
+
+    batch.refresh_from_db()
+    assert (batch.state, batch.fault, set(batch.shards.values_list("state", flat=True))) == ("cancelled", None, {"cancelled"})
+
+
+@pytest.mark.parametrize("act", ["cancel", "rescue"])
+def test_whoever_waits_for_a_shard_holds_none_behind_it(batch: Batch, act: str) -> None:
+    first, second = (claimed(batch, index=index).shard for index in range(2))
+    # The row that was written last lies last in the table: without an order it would be taken second.
+    Shard.objects.filter(pk=first.pk).update(failures=1)
+    assert not Process.objects.exists()
+    acts: dict[str, Callable[[], object]] = {
+        "cancel": lambda: batches.cancel(batch.pk, now=NOW),
+        "rescue": lambda: batches.rescue_shards(now=NOW),
+    }
+
+    with ThreadPoolExecutor(1) as thread:
+        with transaction.atomic():
+            Shard.objects.select_for_update(no_key=True).get(pk=first.pk)
+            ended = thread.submit(beside(acts[act]))
+            assert until(is_waited, patience=SOON)
+            assert Shard.objects.select_for_update(no_key=True, nowait=True).get(pk=second.pk).state == "working"
+        ended.result()
+
+    assert set(batch.shards.values_list("state", flat=True)) == {"cancelled" if act == "cancel" else "queued"}
