@@ -65,6 +65,7 @@ class Hinter:
         self._awake.set()
 
     def _tell(self, session: psycopg.Connection) -> None:
+        session.execute("SET synchronous_commit = off")  # each NOTIFY is a commit, and need not wait for the disk: it may be lost
         while self._awake.wait():
             self._awake.clear()
             with self._lock:

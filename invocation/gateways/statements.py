@@ -6,7 +6,8 @@ few statements that every job passes through, that costs more than running them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -30,8 +31,20 @@ def rows(statement: str, given: Mapping[str, Any]) -> list[Row]:
         return cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else []
 
 
-def prefer_indexes() -> None:
-    """Let this process's connection walk indexes only: a queue's statistics are never fresh, and one bad plan reads the whole backlog."""
+@contextmanager
+def admitting() -> Iterator[None]:
+    """Let this thread's connection suit whoever admits, for as long as this lasts; nobody has it afterwards.
+
+    It walks indexes only: a queue's statistics are never fresh, and one bad plan reads the whole backlog. And it does not wait for
+    the disk: an admission that a crash of the database takes back is made anew, and its message finds a job that waits and drops it.
+    """
     with connection.cursor() as cursor:
-        for setting in ("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_bitmapscan", "jit"):
+        for setting in ("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_bitmapscan", "jit", "synchronous_commit"):
             cursor.execute(f"SET {setting} = off")
+    try:
+        yield
+    finally:
+        session: psycopg.Connection[Any] | None = connection.connection
+        if session is not None:
+            session.close()  # back in the pool it would bring its settings to the next that writes
+        connection.close()

@@ -72,7 +72,7 @@ class Dispatcher:
             try:
                 with own_connection() as session:
                     self._stand_by(session)
-                    with Mender(mended=self._look_everywhere):
+                    with Mender(mended=self._look_everywhere), statements.admitting():
                         self._lead(session)
             except (psycopg.Error, DatabaseError) as gone:
                 log.warning("dispatcher_waits_for_the_database", error=str(gone))
@@ -92,7 +92,6 @@ class Dispatcher:
 
     def _lead(self, session: psycopg.Connection) -> None:
         session.execute(f"LISTEN {hints.CHANNEL}")
-        statements.prefer_indexes()
         pace, heard, beaten = Pace(), _nothing_heard(), float("-inf")
         while not self._stopping.is_set():
             if time.monotonic() - beaten > BEAT_S:

@@ -42,8 +42,10 @@ async def follow_job(job_id: UUID, *, after: int) -> AsyncIterator[Event]:
     clock = asyncio.get_running_loop().time
     last, heard_at, began_at = after, clock(), clock()
     while True:
-        # Asked before the events are read: what ended by now has its last event among them.
-        is_over = last == after and await off_loop(has_ended, job_id)
+        # Asked before the events are read: what ended by now has its last event among them. In silence too: where a crash of
+        # the database took an admission back that was told here, the end may stand at a place that was read already.
+        is_silent = clock() - heard_at >= HEARTBEAT_S
+        is_over = (last == after or is_silent) and await off_loop(has_ended, job_id)
         for row in await off_loop(events_after, job_id, last):
             last, heard_at = row.seq, clock()
             if row.type in ENDED_TYPES:

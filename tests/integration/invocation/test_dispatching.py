@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
 
+from invocation.gateways import statements
 from invocation.gateways.hints import CHANNEL
 from invocation.gateways.presence import own_connection
 from invocation.models import Job
@@ -59,3 +60,18 @@ def test_a_mend_that_fails_stops_no_other_and_a_lost_database_stops_them_all() -
     assert [mending._tried(mend) for mend in (broken, lambda _: 3)] == [0, 3]
     with pytest.raises(OperationalError):
         mending._tried(cut_off)
+
+
+def test_who_admits_waits_for_no_disk_and_nobody_has_that_connection_afterwards(transactional_db: None) -> None:
+    with statements.admitting():
+        assert setting("synchronous_commit") == "off"
+        session = connection.connection.info.backend_pid
+
+    assert setting("synchronous_commit") == "on"
+    assert connection.connection.info.backend_pid != session
+
+
+def setting(name: str) -> str:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SHOW {name}")
+        return str(cursor.fetchone()[0])
