@@ -18,7 +18,7 @@ from config.embedded.servers import Servers
 from config.supervisor.ending import until
 
 ROOT = Path(__file__).resolve().parents[3]
-SOON = timedelta(seconds=20)
+SOON = timedelta(seconds=60)
 
 
 def write_something(found: Servers) -> None:

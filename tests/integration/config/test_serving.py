@@ -61,8 +61,8 @@ def pouring(folder: Path, *more: str) -> Iterator[Torrent]:
     port, told = free_port(), folder / "poured"
     words = [sys.executable, "-m", "tests.integration.config.torrent", str(port), str(told), *more]
     with subprocess.Popen(words, cwd=ROOT, env=os.environ) as process:
-        assert until(lambda: _listens(port), patience=SOON)
         try:
+            assert until(lambda: _listens(port), patience=SOON)
             yield Torrent(port, told, process)
         finally:
             process.kill()
