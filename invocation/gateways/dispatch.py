@@ -9,6 +9,9 @@ from uuid import UUID
 from django.conf import settings
 from django.utils.module_loading import import_string
 from kombu.exceptions import OperationalError
+from redis import RedisError
+
+from invocation.gateways import envelopes
 
 RUN_JOBS = "invocation.run_jobs"
 RUN_ALONE = "invocation.run_alone"
@@ -19,10 +22,6 @@ START_WAVE = "invocation.start_wave"
 
 MESSAGE_LIFE_S = 60
 """A wake-up that nobody took within a minute is worthless: the sweep has sent another."""
-
-
-UNSHOWN = "..."
-"""Celery would write all arguments out once more for its logs, which takes as long as the rest of sending."""
 
 
 class BrokerGone(ConnectionError):
@@ -72,12 +71,20 @@ def _told(claims: Sequence[tuple[UUID, int]]) -> list[tuple[str, int]]:
 
 
 def _send(name: str, queue: str, *args: Any, expires: float = MESSAGE_LIFE_S) -> None:
+    """A broker that is reached otherwise than by `redis://` (TLS, sentinels) is Celery's own business."""
     try:
-        _app().send_task(
-            name, args=args, queue=queue, expires=expires, retry=False, ignore_result=True, argsrepr=UNSHOWN, kwargsrepr=UNSHOWN
-        )
-    except (OperationalError, ConnectionError, OSError) as gone:
+        if settings.BROKER_URL.startswith("redis://"):
+            envelopes.post(settings.BROKER_URL, name, queue, args, expires_s=expires)
+        else:
+            sent_by_celery(name, queue, args, expires_s=expires)
+    except (OperationalError, RedisError, ConnectionError, OSError) as gone:
         raise BrokerGone(str(gone)) from gone
+
+
+def sent_by_celery(name: str, queue: str, args: Sequence[Any], *, expires_s: float) -> None:
+    """Send a message by Celery itself. Raises kombu's OperationalError, and what the transport raises."""
+    told = {"argsrepr": envelopes.UNSHOWN, "kwargsrepr": envelopes.UNSHOWN}
+    _app().send_task(name, args=args, queue=queue, expires=expires_s, retry=False, ignore_result=True, **told)
 
 
 def _app() -> Any:
