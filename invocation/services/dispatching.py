@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -19,10 +19,9 @@ from invocation.gateways.presence import own_connection
 from invocation.services import admission
 from invocation.services.endings import DISPATCHED_CLASSES
 from invocation.services.mending import Mender
+from invocation.services.plan_terms import KnownTerms
 from invocation.services.searching import Spots
-from quota.domain.callers import PlanTerms
 from quota.domain.classes import PriorityClass
-from quota.selectors import terms_of
 
 log = structlog.get_logger()
 
@@ -30,9 +29,6 @@ LEADER = 0x6765_6172
 """The advisory lock's number, "gear" in ASCII: whoever holds it leads."""
 POLL_S = 0.2
 EVERYWHERE_S = 0.5
-TERMS_S = 2.0
-MOST_TERMS = 100_000
-UNREAD: tuple[float, PlanTerms | None] = (float("-inf"), None)
 STANDBY_S = 0.5
 BEAT_S = 1.0
 """A leader says something on its session each second; silent for a whole lease, it is frozen."""
@@ -58,7 +54,7 @@ class Dispatcher:
         self._stopping = threading.Event()
         self._places: dict[str, Place] = {}
         self._spots: dict[str, Spots] = {}
-        self._terms: dict[UUID, tuple[float, PlanTerms | None]] = {}
+        self._terms = KnownTerms()
         self._looked = float("-inf")
         self._short: frozenset[str] = frozenset()
         self._passed_by: dict[str, tuple[UUID, ...]] = {}
@@ -102,6 +98,7 @@ class Dispatcher:
             began = time.monotonic()
             admitted = self.round(heard)
             pace.went(admitted, took=time.monotonic() - began, now=time.monotonic())
+            self._terms.read_ahead()
             heard = _heard(session, timeout=POLL_S)
 
     def round(self, heard: Mapping[str, set[UUID]] | None = None) -> int:
@@ -132,7 +129,7 @@ class Dispatcher:
         while more and fruitless < A_WHOLE_RING:
             now, place = datetime.now(UTC), self._places.get(priority_class, START)
             scene = admission.look(priority_class, place=place, now=now)
-            terms = self._known_terms([*scene.waiting, *new]) if scene.free else {}
+            terms = self._terms.of([*scene.waiting, *new]) if scene.free else {}
             spots = self._spots.get(priority_class, admission.NOWHERE)
             newcomers = list(dict.fromkeys(new))
             admitted = admission.admit(priority_class, scene, terms=terms, place=place, now=now, fresh=newcomers, spots=spots)
@@ -153,18 +150,6 @@ class Dispatcher:
                 dispatch.wake_alone(admitted.priority_class, claims)
         except dispatch.BrokerGone as gone:
             log.warning("broker_gone", error=str(gone), jobs=len(admitted.picked))
-
-    def _known_terms(self, tenants: Sequence[UUID]) -> Mapping[UUID, PlanTerms]:
-        """Return the terms of these tenants' plans, none older than two seconds; one that is not active has none."""
-        now = time.monotonic()
-        if len(self._terms) > MOST_TERMS:
-            self._terms = {}
-        stale = [tenant for tenant in tenants if now - self._terms.get(tenant, UNREAD)[0] > TERMS_S]
-        if stale:
-            read = terms_of(stale)
-            self._terms.update({tenant: (now, read.get(tenant)) for tenant in stale})
-        known = {tenant: self._terms[tenant][1] for tenant in tenants}
-        return {tenant: terms for tenant, terms in known.items() if terms is not None}
 
 
 def _nothing_heard() -> dict[str, set[UUID]]:

@@ -69,6 +69,15 @@ def terms_of(tenant_ids: Iterable[UUID]) -> Mapping[UUID, PlanTerms]:
     return {tenant.pk: plan_terms(tenant.plan) for tenant in tenants}
 
 
+def plan_ids_of(tenant_ids: Iterable[UUID]) -> Mapping[UUID, int]:
+    """Return which plan each of the tenants has, of those that are active."""
+    return dict(Tenant.objects.filter(pk__in=list(tenant_ids), is_active=True).order_by().values_list("pk", "plan_id"))
+
+
+def terms_by_plan() -> Mapping[int, PlanTerms]:
+    return {plan.pk: plan_terms(plan) for plan in Plan.objects.all()}
+
+
 def all_keys() -> QuerySet[ApiKey]:
     return ApiKey.objects.select_related("tenant__plan")
 
