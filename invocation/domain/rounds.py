@@ -66,7 +66,7 @@ def messages(claims: Sequence[C], *, processes: int) -> list[Sequence[C]]:
 
 TICK_S = 0.02
 """Rounds come at once when idle and no faster than this when busy: a tick's jobs go together, which is most of the speed."""
-REST = 8
+REST = 12
 """After a round comes a rest of so many times its own length: what follows it, message, claim and finish, costs several times as much."""
 LONGEST_TICK_S = 0.06
 SHORT_TICK_S = 0.005
