@@ -71,13 +71,10 @@ class Exchange:
             self._start, self._is_stream = message, is_stream(message)
             return
         body, goes_on = message.get("body", b""), bool(message.get("more_body"))
-        if self._is_stream:
-            await self._pass_on(body, goes_on=goes_on)
-            return
-        self._parts.append(body)
-        if not goes_on:
-            whole = b"".join(self._parts)
-            self._end(self._head([(b"content-length", b"%d" % len(whole))]) + whole)
+        if not self._is_stream:
+            self._gather(body, goes_on=goes_on)
+        elif (gate := self._pass_on(body, goes_on=goes_on)).is_shut and goes_on:
+            await gate.opened()
 
     async def fail(self) -> None:
         """Answer for an application that broke before it had; a stream that began can only be broken off."""
@@ -93,16 +90,23 @@ class Exchange:
         """The other side is gone."""
         self._over.set()
 
-    async def _pass_on(self, body: bytes, *, goes_on: bool) -> None:
+    def _gather(self, body: bytes, *, goes_on: bool) -> None:
+        self._parts.append(body)
+        if not goes_on:
+            whole = b"".join(self._parts)
+            self._end(self._head([(b"content-length", b"%d" % len(whole))]) + whole)
+
+    def _pass_on(self, body: bytes, *, goes_on: bool) -> Gate:
         written = chunk(body) if body else b""
-        if self._gate is None:
+        gate = self._gate
+        if gate is None:
             written = self._head([(b"transfer-encoding", b"chunked")]) + written
-            self._gate = self._line.begin_stream()
+            gate = self._gate = self._line.begin_stream()
         if goes_on:
             self._line.tell(written)
-            await self._gate.opened()
         else:
             self._end(written + LAST_CHUNK)
+        return gate
 
     def _end(self, written: bytes) -> None:
         self._over.set()

@@ -24,10 +24,12 @@ class Gate:
         self._open = asyncio.Event()
         self._open.set()
 
+    @property
+    def is_shut(self) -> bool:
+        return not self._open.is_set()
+
     async def opened(self) -> None:
         """Return when the connection can take more; one that takes nothing is cut off."""
-        if self._open.is_set():
-            return
         try:
             async with asyncio.timeout(STALLED_S):
                 await self._open.wait()

@@ -77,7 +77,8 @@ class WebServer(Server):  # type: ignore[misc]
         held = _gate(protocol)
         if held is not None and _goes_on(protocol, message) and self._is_connected(protocol):
             _write_part(protocol, message.get("body", b""))
-            await held.opened()
+            if held.is_shut:
+                await held.opened()
             return
         if message["type"] == "http.response.start" and is_stream(message) and self._is_connected(protocol):
             protocol.gate = gate.before_stream(protocol.channel)
@@ -91,7 +92,7 @@ class WebServer(Server):  # type: ignore[misc]
         else:
             await super().handle_reply(protocol, message)
         held = _gate(protocol)
-        if held is not None:
+        if held is not None and held.is_shut:
             await held.opened()
 
     def kill_all_applications(self) -> Any:
