@@ -9,8 +9,9 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 
-from config.serving import plain_calls
+from config.serving import gate, plain_calls
 from config.serving.exchange import Exchange
+from config.serving.gate import Gate
 from config.serving.plain_calls import PlainCall, Unread
 from config.serving.prompt import write_now
 
@@ -38,7 +39,6 @@ class Channel(HTTPChannel):
         held, self._held = self._held, b""
         call = plain_calls.read(held + data)
         if isinstance(call, PlainCall):
-            self.resetTimeout()
             self._begin(call)
         elif call is Unread.INCOMPLETE and not held:  # once: a body that trickles in is Twisted's to gather
             self.resetTimeout()
@@ -58,20 +58,18 @@ class Channel(HTTPChannel):
         else:
             self.setTimeout(self.timeOut)
 
-    def _is_between_calls(self) -> bool:
-        return bool(self.line_mode and self.persistent and not (self.requests or self._buffer or self._busyReceiving))
+    def begin_stream(self) -> Gate:
+        return gate.before_stream(self)
 
-    def _begin(self, call: PlainCall) -> None:
-        self._handlingRequest = True
-        self.setRawMode()
-        server = self.factory.server
-        self._exchange = Exchange(call, self._answer, server_name=server.server_name)
-        server.carry_out(self._exchange, self._scope(call))
+    def tell(self, written: bytes) -> None:
+        write_now(self.transport, written)  # saves a turn of the loop and two calls of the kernel
 
-    def _answer(self, written: bytes) -> None:
+    def end(self, written: bytes) -> None:
         """Write, and read on, unless the other side first has to read what it was told."""
         self._exchange = None
-        write_now(self.transport, written)  # saves a turn of the loop and two calls of the kernel
+        self.unregisterProducer()
+        self.tell(written)
+        self.resetTimeout()
         self._handlingRequest = False
         if self._waitingForTransport:
             self._networkProducer.pauseProducing()
@@ -79,6 +77,20 @@ class Channel(HTTPChannel):
             self._networkProducer.resumeProducing()
         data, self._dataBuffer = b"".join(self._dataBuffer), []
         self.setLineMode(data)
+
+    def break_off(self) -> None:
+        self._exchange = None
+        self.loseConnection()
+
+    def _is_between_calls(self) -> bool:
+        return bool(self.line_mode and self.persistent and not (self.requests or self._buffer or self._busyReceiving))
+
+    def _begin(self, call: PlainCall) -> None:
+        self._handlingRequest = True
+        self.setRawMode()
+        server = self.factory.server
+        self._exchange = Exchange(call, self, server_name=server.server_name)
+        server.carry_out(self._exchange, self._scope(call))
 
     def _scope(self, call: PlainCall) -> dict[str, Any]:
         if self._place is None:

@@ -16,6 +16,13 @@ class Request(WebRequest):  # type: ignore[misc]
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, parsePOSTFormSubmission=False, **named)
 
+    def handle_exception(self, exception: Exception) -> None:
+        """Answer for an application that broke before it had; an answer that began can only be broken off."""
+        if self._response_started:
+            self.channel.loseConnection()
+        else:
+            super().handle_exception(exception)
+
 
 class Connections(HTTPFactory):  # type: ignore[misc]
     """daphne's factory. Plain calls go the short way where nothing was asked of daphne that only its own way has."""

@@ -1,32 +1,53 @@
-"""A plain call and its answer, as ASGI has them: the body comes in one message, and the answer leaves in one piece."""
+"""A plain call and its answer, as ASGI has them: the body comes in one message, and the answer leaves in one piece, or as a stream."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from twisted.web.http import RESPONSES
 
-from config.serving.plain_calls import PlainCall
+from config.serving.gate import Gate
+from config.serving.plain_calls import Headers, PlainCall
 
 Message = Mapping[str, Any]
+EVENT_STREAM = b"text/event-stream"
+LAST_CHUNK = b"0\r\n\r\n"
 BROKEN: tuple[Message, Message] = (
     {"type": "http.response.start", "status": 500, "headers": [(b"content-type", b"text/plain; charset=utf-8")]},
     {"type": "http.response.body", "body": b"Internal Server Error"},
 )
 
 
-class Exchange:
-    """Hands a call to an application, and its answer, once complete, to `answered`."""
+class Line(Protocol):
+    """The connection that a call came over."""
 
-    def __init__(self, call: PlainCall, answered: Callable[[bytes], None], *, server_name: str) -> None:
+    def begin_stream(self) -> Gate:
+        """Return what is shut while the other side lags behind."""
+
+    def tell(self, written: bytes) -> None:
+        """Write a part of the answer."""
+
+    def end(self, written: bytes) -> None:
+        """Write the last of the answer: the next call may come."""
+
+    def break_off(self) -> None:
+        """Close the connection once what was told is written."""
+
+
+class Exchange:
+    """Hands a call to an application, and its answer to the connection: an event stream as it comes, any other once it is complete."""
+
+    def __init__(self, call: PlainCall, line: Line, *, server_name: str) -> None:
         self._call = call
-        self._answered = answered
+        self._line = line
         self._server_name = server_name
         self._is_heard = False
         self._over = asyncio.Event()
         self._start: Message | None = None
+        self._is_stream = False
+        self._gate: Gate | None = None
         self._parts: list[bytes] = []
 
     @property
@@ -43,20 +64,24 @@ class Exchange:
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
-        """Take a part of the answer. What is said when all is over is dropped, as ASGI has it."""
+        """Take a part of the answer, and return when more can be taken. What is said when all is over is dropped, as ASGI has it."""
         if self.is_over:
             return
         if message["type"] == "http.response.start":
-            self._start = message
+            self._start, self._is_stream = message, is_stream(message)
             return
-        self._parts.append(message.get("body", b""))
-        if not message.get("more_body"):
-            written = self._written()
-            self._over.set()
-            self._answered(written)
+        body, goes_on = message.get("body", b""), bool(message.get("more_body"))
+        if not self._is_stream:
+            self._gather(body, goes_on=goes_on)
+        elif (gate := self._pass_on(body, goes_on=goes_on)).is_shut and goes_on:
+            await gate.opened()
 
     async def fail(self) -> None:
-        """Answer for an application that broke before it had."""
+        """Answer for an application that broke before it had; a stream that began can only be broken off."""
+        if self._gate is not None:
+            self._over.set()
+            self._line.break_off()
+            return
         self._parts.clear()
         for message in BROKEN:
             await self.send(message)
@@ -65,21 +90,51 @@ class Exchange:
         """The other side is gone."""
         self._over.set()
 
-    def _written(self) -> bytes:
-        """Return the answer as it goes over the wire. Raises ValueError for a header that would break a line."""
+    def _gather(self, body: bytes, *, goes_on: bool) -> None:
+        self._parts.append(body)
+        if not goes_on:
+            whole = b"".join(self._parts)
+            self._end(self._head([(b"content-length", b"%d" % len(whole))]) + whole)
+
+    def _pass_on(self, body: bytes, *, goes_on: bool) -> Gate:
+        written = chunk(body) if body else b""
+        gate = self._gate
+        if gate is None:
+            written = self._head([(b"transfer-encoding", b"chunked")]) + written
+            gate = self._gate = self._line.begin_stream()
+        if goes_on:
+            self._line.tell(written)
+        else:
+            self._end(written + LAST_CHUNK)
+        return gate
+
+    def _end(self, written: bytes) -> None:
+        self._over.set()
+        self._line.end(written)
+
+    def _head(self, framing: Headers) -> bytes:
+        """Return the answer's head as it goes over the wire. Raises ValueError for a header that would break a line."""
         if self._start is None:
             raise ValueError("a body before its http.response.start")
-        status, body = self._start["status"], b"".join(self._parts)
+        status = self._start["status"]
         lines = [b"HTTP/1.1 %d %b" % (status, RESPONSES.get(status, b"Unknown Status"))]
         named = set()
         for name, value in self._start.get("headers", ()):
             named.add(name.lower())
             lines.append(name + b": " + value)
-        if b"content-length" not in named:
-            lines.append(b"content-length: %d" % len(body))
-        if self._server_name and b"server" not in named:
-            lines.append(b"server: " + self._server_name.encode())
+        own = [(b"server", self._server_name.encode())] if self._server_name else []
+        lines += [name + b": " + value for name, value in (*framing, *own) if name not in named]
         head = b"\r\n".join(lines)
         if head.count(b"\n") != len(lines) - 1 or head.count(b"\r") != len(lines) - 1:
             raise ValueError("a header of the answer holds a line break")
-        return head + b"\r\n\r\n" + body
+        return head + b"\r\n\r\n"
+
+
+def is_stream(start: Message) -> bool:
+    """Say whether an answer that begins so is a stream of events."""
+    return any(name.lower() == b"content-type" and value.startswith(EVENT_STREAM) for name, value in start.get("headers", ()))
+
+
+def chunk(body: bytes) -> bytes:
+    """Return a part of an answer, which must not be empty, as a chunk (RFC 9112, 7.1)."""
+    return b"%x\r\n%b\r\n" % (len(body), body)

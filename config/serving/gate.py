@@ -11,13 +11,16 @@ from zope.interface import implementer
 
 KERNEL_BYTES = 64 * 1024
 """What the kernel may hold of a stream for a slow reader; left alone it grows to megabytes."""
+STALLED_S = 30.0
+"""A reader that takes nothing for so long is cut off; its turn goes on, and it may resume."""
 
 
 @implementer(IPushProducer)
 class Gate:
     """Hears from the transport when its buffer (64 KiB) is full and when it is empty again."""
 
-    def __init__(self) -> None:
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
         self._open = asyncio.Event()
         self._open.set()
 
@@ -25,14 +28,13 @@ class Gate:
     def is_shut(self) -> bool:
         return not self._open.is_set()
 
-    async def opened(self, *, within_s: float) -> bool:
-        """Return when the reader has caught up, or False after `within_s`."""
+    async def opened(self) -> None:
+        """Return when the connection can take more; one that takes nothing is cut off."""
         try:
-            async with asyncio.timeout(within_s):
+            async with asyncio.timeout(STALLED_S):
                 await self._open.wait()
         except TimeoutError:
-            return False
-        return True
+            self._transport.abortConnection()
 
     def pauseProducing(self) -> None:  # noqa: N802  (Twisted's own word)
         self._open.clear()
@@ -51,7 +53,7 @@ def before_socket(transport: Any) -> Gate:
     daphne leaves the HTTP channel of the handshake registered with the transport, which hears of
     a full buffer and tells nobody (django/daphne#170): it has to give way.
     """
-    gate = Gate()
+    gate = Gate(transport)
     transport.unregisterProducer()
     transport.registerProducer(gate, True)  # noqa: FBT003  (a push producer, in Twisted's order)
     transport.is_prompt = True
@@ -59,11 +61,11 @@ def before_socket(transport: Any) -> Gate:
     return gate
 
 
-def before_stream(request: Any) -> Gate:
+def before_stream(channel: Any) -> Gate:
     """Put a gate before a streamed answer, by way of the HTTP channel that is there."""
-    gate = Gate()
-    request.registerProducer(gate, True)  # noqa: FBT003
-    _keep_small(request.channel.transport)
+    gate = Gate(channel.transport)
+    channel.registerProducer(gate, True)  # noqa: FBT003
+    _keep_small(channel.transport)
     return gate
 
 

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-STARTS: tuple[bytes, ...] = (b"POST /v1/jobs HTTP/1.1\r\n",)
+STARTS: tuple[bytes, ...] = (b"POST /v1/jobs HTTP/1.1\r\n", b"POST /v1/chat HTTP/1.1\r\n")
 """The request lines of the calls that are made so often, and are answered so quickly, that reading them is most of their cost."""
 MOST_BYTES = 65_536
 MOST_HEAD_BYTES = 8_192

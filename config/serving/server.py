@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from daphne.server import Server
@@ -14,21 +13,17 @@ from twisted.internet import defer
 from config.env import env
 from config.serving import gate
 from config.serving.connections import Connections
-from config.serving.exchange import Exchange
+from config.serving.exchange import Exchange, Message, chunk, is_stream
 from config.serving.gate import Gate
 from config.serving.inbox import Inbox
 from config.serving.prompt import make_prompt, write_now
 from invocation.services import departing
 
-STALLED_S = 30.0
-"""A reader that takes nothing for so long is cut off; its turn goes on, and it may resume."""
 TOO_MUCH = 1008
 LAST_S = 1.0
 """For what was cancelled to let go of what it held."""
 STANDARD = range(1001, 1015)
 """The registered close codes, which autobahn sends only by its inner method."""
-EVENT_STREAM = b"text/event-stream"
-Message = Mapping[str, Any]
 
 log = logging.getLogger(__name__)
 
@@ -81,11 +76,12 @@ class WebServer(Server):  # type: ignore[misc]
         """Write what the application says, and return when the connection can take more: that is ASGI's back-pressure."""
         held = _gate(protocol)
         if held is not None and _goes_on(protocol, message) and self._is_connected(protocol):
-            _write_chunk(protocol, message.get("body", b""))
-            await _caught_up(protocol, held)
+            _write_part(protocol, message.get("body", b""))
+            if held.is_shut:
+                await held.opened()
             return
-        if message["type"] == "http.response.start" and _is_stream(message) and self._is_connected(protocol):
-            protocol.gate = gate.before_stream(protocol)
+        if message["type"] == "http.response.start" and is_stream(message) and self._is_connected(protocol):
+            protocol.gate = gate.before_stream(protocol.channel)
         if message["type"] == "http.response.body" and not message.get("more_body") and _gate(protocol):
             protocol.unregisterProducer()
             protocol.gate = None
@@ -96,8 +92,8 @@ class WebServer(Server):  # type: ignore[misc]
         else:
             await super().handle_reply(protocol, message)
         held = _gate(protocol)
-        if held is not None:
-            await _caught_up(protocol, held)
+        if held is not None and held.is_shut:
+            await held.opened()
 
     def kill_all_applications(self) -> Any:
         """Leave: say so, let go of the port, send every stream elsewhere, wait for the rest; then end what is left.
@@ -137,10 +133,6 @@ class WebServer(Server):  # type: ignore[misc]
         return protocol in self.connections and "disconnected" not in self.connections[protocol] and protocol.channel is not None
 
 
-def _is_stream(message: Message) -> bool:
-    return any(name.lower() == b"content-type" and value.startswith(EVENT_STREAM) for name, value in message.get("headers", ()))
-
-
 def _gate(protocol: Any) -> Gate | None:
     return cast("Gate | None", getattr(protocol, "gate", None))
 
@@ -151,20 +143,8 @@ def _goes_on(protocol: Any, message: Message) -> bool:
     return bool(is_part and protocol.startedWriting and protocol.chunked and not protocol.finished)
 
 
-def _write_chunk(protocol: Any, body: bytes) -> None:
+def _write_part(protocol: Any, body: bytes) -> None:
     """Write what Twisted's request would, without what it and daphne ask themselves before each chunk."""
     if body:
         protocol.sentLength += len(body)
-        write_now(protocol.channel.transport, b"%x\r\n%b\r\n" % (len(body), body))
-
-
-async def _caught_up(protocol: Any, held: Gate) -> None:
-    """Return when the connection can take more; one that takes nothing is cut off."""
-    if held.is_shut and not await held.opened(within_s=STALLED_S):
-        _cut_off(protocol)
-
-
-def _cut_off(protocol: Any) -> None:
-    channel: Any = getattr(protocol, "channel", None)
-    abort: Callable[[], None] = (channel or protocol).transport.abortConnection
-    abort()
+        write_now(protocol.channel.transport, chunk(body))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
@@ -73,31 +73,31 @@ class _Reading:
             self._meter.asked(turn_id, ago_s=(datetime.now(UTC) - at).total_seconds())
         try:
             yield b": open\n\n"
-            async with aclosing(self._passed()) as events:
-                async for event in events:
-                    yield _as_bytes(event)
+            with self._interrupted():
+                async with aclosing(self._told.events) as source, aclosing(gathered(source)) as each:  # type: ignore[type-var]
+                    async for event in each:
+                        self._seq = event.seq
+                        self._meter.saw(event)
+                        self._has_ended = event.type in LAST_EVENTS
+                        yield _as_bytes(event)
             self._has_ended = not self._is_sent_away
             if self._is_sent_away:
                 yield b"retry: %d\n" % COME_BACK_MS + _as_bytes(self._goodbye())
         finally:
             self._leave()
 
-    async def _passed(self) -> AsyncGenerator[Event, None]:
-        """Yield the events; returns early when the reader is to come back elsewhere."""
+    @contextmanager
+    def _interrupted(self) -> Iterator[None]:
+        """Go on behind this where the reader is to come back elsewhere."""
         try:
-            async with aclosing(self._told.events) as source, aclosing(gathered(source)) as each:  # type: ignore[type-var]
-                async for event in each:
-                    self._seq = event.seq
-                    self._meter.saw(event)
-                    self._has_ended = event.type in LAST_EVENTS
-                    yield event
+            yield
         except asyncio.CancelledError:
             if not self._is_sent_away or self._task is None:
                 raise
             self._task.uncancel()
 
     def _send_away(self) -> None:
-        """Interrupt the wait for the next event: a cancellation of ours, which `_passed` takes for an answer."""
+        """Interrupt the wait for the next event: a cancellation of ours, which `_interrupted` takes for an answer."""
         if self._task is not None and not self._is_sent_away:
             self._is_sent_away = True
             self._task.cancel()

@@ -32,7 +32,7 @@ from invocation.gateways.database import off_loop
 from invocation.selectors import endpoints
 from invocation.selectors.chat import owned_session
 from invocation.selectors.jobs import owned_job
-from invocation.services import connections, double_sends, tallies
+from invocation.services import connections, double_sends, request_rates, tallies
 from invocation.services.connections import Place
 from invocation.services.following import follow, follow_turn
 from invocation.services.resuming import follow_job, follow_to_rest
@@ -42,7 +42,7 @@ from quota.domain.callers import Caller, Scope
 from quota.domain.classes import PriorityClass
 from quota.domain.days import DayStanding
 from quota.domain.errors import QuotaError
-from quota.services import days, keys, rates
+from quota.services import days, keys
 
 TAG = "chat"
 MOST_SEQ = 2**53
@@ -61,7 +61,7 @@ class Stream(APIView):
         place: Place | None = None
         try:
             caller = await _caller(request.headers.get("Authorization"))
-            rate = await rates.atake(caller, now=timezone.now())
+            rate = await request_rates.take(caller, now=timezone.now())
             [day] = await _standings(caller)
             caller.require(self.scope)
             place = await connections.desk().enter(caller, Line.SSE)

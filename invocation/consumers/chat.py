@@ -29,7 +29,7 @@ from invocation.gateways.database import off_loop
 from invocation.gateways.streams import Event
 from invocation.selectors import endpoints, outstanding
 from invocation.selectors.chat import owned_session
-from invocation.services import abandoned, chatting, connections, double_sends, offers, tallies
+from invocation.services import abandoned, chatting, connections, double_sends, offers, request_rates, tallies
 from invocation.services.connections import Place
 from invocation.services.following import follow_turn
 from invocation.services.passing import Meter, gathered
@@ -38,7 +38,7 @@ from invocation.services.turn_openings import Opening
 from quota.domain.callers import Caller, Scope
 from quota.domain.classes import PriorityClass
 from quota.domain.errors import QuotaError
-from quota.services import days, rates
+from quota.services import days
 
 log = structlog.get_logger()
 NO_DATABASE = "The database cannot be reached."
@@ -112,7 +112,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     async def _open(self) -> None:
         query = handshake.query_of(self.scope)
         self.caller = await off_loop(handshake.recognise, query, handshake.authorization_of(self.scope))
-        await rates.atake(self.caller, now=timezone.now())
+        await request_rates.take(self.caller, now=timezone.now())
         self.caller.require(Scope.INVOKE)
         self.endpoint = endpoints.callable_as(self.scope["url_route"]["kwargs"]["label"], Transport.SESSION)
         self.caller.require_class(self.endpoint.policy.priority_class)
@@ -159,7 +159,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         """Ask. The reading of frames goes on meanwhile: a stop must not wait behind a question that waits."""
         now = timezone.now()
         check_size(self.endpoint, frame.bytes)
-        await rates.atake(self.caller, now=now)
+        await request_rates.take(self.caller, now=now)
         if self.caller.plan.day.is_limited:
             await off_loop(days.must_have_room, self.caller, now=now, under_way=outstanding.under_way)
         if self.session_id is None:
@@ -184,7 +184,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     async def _accept(self, frame: Frame) -> None:
         """Answer with the job as which the turn goes on; whoever reads the session again finds it in the turn."""
         turn_id = handshake.uuid_of(frame.turn, what="turn")
-        await rates.atake(self.caller, now=timezone.now())
+        await request_rates.take(self.caller, now=timezone.now())
         if self.caller.plan.day.is_limited:
             await off_loop(days.must_have_room, self.caller, now=timezone.now(), under_way=outstanding.under_way)
         found = await off_loop(offers.accept, self.caller, turn_id, now=timezone.now())

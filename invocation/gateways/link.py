@@ -7,9 +7,11 @@ worth of work; at a thousand pushed messages a second both cost more than what i
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, cast
 
 import hiredis
@@ -22,7 +24,9 @@ ANSWER_S = 2.0
 REST_S = 0.5
 """Between two attempts to come back."""
 
-Word = bytes | str | int
+KNOWN_SCRIPTS = 64
+
+Word = bytes | str | int | float
 log = structlog.get_logger()
 
 
@@ -155,6 +159,16 @@ class Link:
         self.tell(pack(*words), [answer])
         return await answer
 
+    async def run(self, script: str, keys: Sequence[str], args: Sequence[Word]) -> Any:
+        """Run a script, which is sent in full only to a store that does not know it. Raises LinkDown, LinkRefused."""
+        told = (len(keys), *keys, *args)
+        try:
+            return await self.ask("EVALSHA", _digest(script), *told)
+        except LinkRefused as refused:
+            if not str(refused).startswith("NOSCRIPT"):
+                raise
+        return await self.ask("EVAL", script, *told)
+
     def tell(self, packed: bytes, answers: Sequence[asyncio.Future[Any] | None]) -> None:
         """Send packed commands at once, in order, on a connection that is up; `answers` has a place for each. Raises LinkDown."""
         if self._line is None:
@@ -193,6 +207,11 @@ class Link:
         was_up, self._line = self._line is not None, None
         if was_up:
             self._lost()
+
+
+@lru_cache(KNOWN_SCRIPTS)
+def _digest(script: str) -> str:
+    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
 
 
 async def _open(url: str, line: _Line) -> None:

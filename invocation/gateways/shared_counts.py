@@ -17,7 +17,7 @@ import redis as blocking
 import redis.asyncio as redis
 from django.conf import settings
 
-from invocation.gateways import cancellations
+from invocation.gateways import cancellations, streams
 
 TIMEOUT_S = 1.0
 BOUNDS: dict[str, Any] = {"socket_timeout": TIMEOUT_S, "socket_connect_timeout": TIMEOUT_S}
@@ -59,8 +59,8 @@ def tenant_key(tenant_id: UUID) -> str:
 
 async def enter(tenant_id: UUID, *, process: str, own: int, limit: int) -> tuple[bool, int]:
     """Count this process's `own` streams of a tenant: whether they fit, and how many others hold. Raises one of GONE."""
-    with cancellations.kept():
-        said: Any = await _client().eval(ENTER, 1, tenant_key(tenant_id), process, str(own), str(limit), str(LIFE_S))
+    async with asyncio.timeout(TIMEOUT_S):
+        said: Any = await streams.hub().link.run(ENTER, [tenant_key(tenant_id)], [process, own, limit, LIFE_S])
     return bool(said[0]), int(said[1])
 
 

@@ -174,16 +174,16 @@ class Subscription:
 
 
 class Hub:
-    """Subscribed to every session that somebody follows; reads their logs over the same connection."""
+    """Subscribed to every session that somebody follows; reads their logs, and runs what its loop runs often, over the same connection."""
 
     def __init__(self) -> None:
-        self._link = Link(settings.REDIS_URL, pushed=self._hear, lost=self._has_lost)
+        self.link = Link(settings.REDIS_URL, pushed=self._hear, lost=self._has_lost)
         self._followers: dict[bytes, set[Mailbox]] = {}
         self._returning: asyncio.Task[None] | None = None
 
     async def subscribe(self, session_id: str) -> Subscription:
         """Follow a session from now on. Raises LinkDown, and then nobody follows."""
-        await self._link.up()
+        await self.link.up()
         name = key(session_id).encode()
         subscription = Subscription(self, name)
         if name not in self._followers:
@@ -200,7 +200,7 @@ class Hub:
 
     async def read_after(self, session_id: str, seq: int, *, most: int = PAGE) -> list[Event]:
         """Return the next page of the session's events after `seq`, in order. Raises LinkDown."""
-        entries = await self._link.ask("XRANGE", key(session_id), f"({seq}-0", "+", "COUNT", most)
+        entries = await self.link.ask("XRANGE", key(session_id), f"({seq}-0", "+", "COUNT", most)
         return [Event.parse(fields[1]) for _, fields in entries]
 
     async def aclose(self) -> None:
@@ -208,7 +208,7 @@ class Hub:
         if self._returning is not None:
             self._returning.cancel()
             await asyncio.wait([self._returning])
-        await self._link.aclose()
+        await self.link.aclose()
 
     def _hear(self, told: Sequence[Any]) -> None:
         if told[0] != b"message":
@@ -221,8 +221,8 @@ class Hub:
 
     def _tell(self, *words: bytes | str) -> None:
         """Both are answered by a pushed message, not by an answer."""
-        if self._link.is_up:  # a new connection subscribes to what is followed then
-            self._link.tell(pack(*words), [])
+        if self.link.is_up:  # a new connection subscribes to what is followed then
+            self.link.tell(pack(*words), [])
 
     def _has_lost(self) -> None:
         if self._followers and self._returning is None:
@@ -231,9 +231,9 @@ class Hub:
     async def _return(self) -> None:
         """Come back, and let every follower look what was said meanwhile."""
         try:
-            while self._followers and not self._link.is_up:
+            while self._followers and not self.link.is_up:
                 try:
-                    await self._link.up()
+                    await self.link.up()
                 except LinkDown as gone:
                     log.warning("stream_read_lost", error=str(gone))
                     await asyncio.sleep(REST_S)

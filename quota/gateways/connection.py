@@ -20,6 +20,8 @@ from redis.retry import Retry
 from quota.domain.errors import QuotaStoreUnavailable
 
 TIMEOUT_S = 1.0
+SILENT = "The quota store does not answer."
+SOON = timedelta(seconds=1)
 BOUNDS: dict[str, Any] = {
     "max_connections": 32,
     "timeout": TIMEOUT_S,
@@ -66,7 +68,7 @@ def answering() -> Iterator[None]:
     try:
         yield
     except redis.RedisError as error:
-        raise QuotaStoreUnavailable("The quota store does not answer.", retry_after=timedelta(seconds=1)) from error
+        raise QuotaStoreUnavailable(SILENT, retry_after=SOON) from error
     if _cancellations() > before:
         raise asyncio.CancelledError
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
+from quota.domain.errors import QuotaStoreUnavailable
 from quota.domain.rates import MINUTE_S, Counts
 from quota.gateways import connection
+
+Run = Callable[[str, Sequence[str], Sequence[float]], Awaitable[Sequence[int]]]
+"""Runs a script with these keys and arguments on the loop that asks. Raises ConnectionError."""
 
 _TAKE = (Path(__file__).parent / "rate.lua").read_text()
 
@@ -35,11 +40,17 @@ def take_many(asked: Sequence[tuple[UUID, int]], *, now: datetime) -> list[Takin
     return _takings(answer, now)
 
 
-async def atake(tenant_id: UUID, *, limit: int, now: datetime) -> Taking:
-    """Do the same on an event loop."""
+async def atake(tenant_id: UUID, *, limit: int, now: datetime, run: Run) -> Taking:
+    """Do the same on an event loop, by whatever connection to the store it has. One that was lost is tried once more, at once."""
     keys, args = _told([(tenant_id, limit)], now)
-    with connection.answering():
-        answer = await connection.on_loop().register_script(_TAKE)(keys=keys, args=args)
+    try:
+        async with asyncio.timeout(connection.TIMEOUT_S):
+            try:
+                answer = await run(_TAKE, keys, args)
+            except ConnectionError:
+                answer = await run(_TAKE, keys, args)
+    except (ConnectionError, TimeoutError) as error:
+        raise QuotaStoreUnavailable(connection.SILENT, retry_after=connection.SOON) from error
     return _takings(answer, now)[0]
 
 

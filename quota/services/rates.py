@@ -9,7 +9,7 @@ from quota.domain.callers import Caller
 from quota.domain.errors import QuotaStoreUnavailable, RateExceeded
 from quota.domain.rates import Rate
 from quota.gateways import rate_counts
-from quota.gateways.rate_counts import Taking
+from quota.gateways.rate_counts import Run, Taking
 
 
 def take(caller: Caller, *, now: datetime) -> Rate:
@@ -36,11 +36,11 @@ def take_many(callers: Sequence[Caller], *, now: datetime) -> list[Rate | RateEx
     ]
 
 
-async def atake(caller: Caller, *, now: datetime) -> Rate:
-    """Do the same on an event loop."""
+async def atake(caller: Caller, *, now: datetime, run: Run) -> Rate:
+    """Count one request on an event loop, by a connection to the store that it has. Raises RateExceeded."""
     limit = caller.plan.requests_per_minute
     try:
-        taking = await rate_counts.atake(caller.tenant_id, limit=limit, now=now)
+        taking = await rate_counts.atake(caller.tenant_id, limit=limit, now=now, run=run)
     except QuotaStoreUnavailable:
         return _unknown(limit)
     return _judge(taking, limit)

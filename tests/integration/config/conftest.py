@@ -1,4 +1,4 @@
-"""Homes for embedded servers, which leave nothing behind."""
+"""Homes for embedded servers, which leave nothing behind, and a web process that tells what it was told."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from config.embedded import servers
+from tests.integration.config.echoes import Served, serving
 
 
 @pytest.fixture
@@ -33,3 +34,9 @@ def closed_home() -> Iterator[Path]:
     shutil.rmtree(above)
     if elsewhere != home:
         shutil.rmtree(elsewhere)
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    with serving(tmp_path) as served:
+        yield served

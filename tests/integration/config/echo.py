@@ -1,4 +1,4 @@
-"""A web process whose application tells what it was told, and does as the path's call asks; run by test_plain_calls."""
+"""A web process whose application tells what it was told, and does as the path's call asks; run by tests of plain calls."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from twisted.internet import reactor as running  # noqa: E402
 from config.serving.server import WebServer  # noqa: E402
 
 MUCH = b"x" * 65_536
+INJECTION = (b"x-broken", b"a\r\nx-injected: b")
 
 
 class Echo:
@@ -38,10 +39,26 @@ class Echo:
         if act == "leave":
             self._told.write_text((await receive())["type"])
             return
-        extra = [(b"x-broken", b"a\r\nx-injected: b")] if act == "inject" else []
+        if act.startswith("stream"):
+            await self._stream(act, receive, send)
+            return
+        extra = [INJECTION] if act == "inject" else []
         await send({"type": "http.response.start", "status": 202, "headers": [(b"content-type", b"application/json"), *extra]})
         for part in (MUCH,) if act == "much" else (self._answer(scope, body, receive), b""):
             await send({"type": "http.response.body", "body": part, "more_body": bool(part) and act != "much"})
+
+    async def _stream(self, act: str, receive: Any, send: Any) -> None:
+        extra = [INJECTION] if act == "stream-inject" else []
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream"), *extra]})
+        for part in (b": open\n\n", b"", b"data: 1\n\n"):
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        if act == "stream-wait":
+            await asyncio.sleep(1)
+        if act == "stream-break":
+            raise LookupError("as asked")
+        if act == "stream-leave":
+            self._told.write_text((await receive())["type"])
+        await send({"type": "http.response.body", "body": b"data: 2\n\n"})
 
     def _answer(self, scope: Any, body: bytes, receive: Any) -> bytes:
         way = "short" if type(getattr(receive, "__self__", None)).__name__ == "Exchange" else "long"

@@ -2,124 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import socket
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
-from http.client import HTTPResponse
-from io import BufferedReader
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from config.serving import reactor
 from config.supervisor.ending import until
-from tests.installation import ROOT, free_port
+from tests.integration.config.echoes import BODY, Connection, Served, call, serving
 from tests.integration.config.serving import SOON
-
-BODY = b'{"endpoint": "x@1"}'
-
-
-class Answers:
-    """What the other side says, for one answer after another: each is read from it and none closes it."""
-
-    def __init__(self, reader: BufferedReader) -> None:
-        self._reader = reader
-
-    def makefile(self, _: str) -> Answers:
-        return self
-
-    def close(self) -> None:
-        """The connection goes on."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._reader, name)
-
-
-@dataclass(frozen=True)
-class Connection:
-    """A kept connection."""
-
-    socket: socket.socket
-    reader: BufferedReader
-
-    def send(self, data: bytes) -> None:
-        self.socket.sendall(data)
-
-    def answer(self) -> Answer:
-        response = HTTPResponse(cast(socket.socket, Answers(self.reader)))
-        response.begin()
-        return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())
-
-    def asked(self, data: bytes) -> Answer:
-        self.send(data)
-        return self.answer()
-
-
-@dataclass(frozen=True)
-class Served:
-    """A web process that tells what it was told."""
-
-    port: int
-    told: Path
-    process: subprocess.Popen[bytes]
-
-    @property
-    def heard(self) -> str:
-        return self.told.read_text() if self.told.exists() else ""
-
-    @contextmanager
-    def connected(self) -> Iterator[Connection]:
-        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection, connection.makefile("rb") as reader:
-            yield Connection(connection, reader)
-
-
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def told(self) -> Any:
-        return json.loads(self.body)
-
-
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
-    with serving(tmp_path) as served:
-        yield served
-
-
-@contextmanager
-def serving(home: Path, **given: Any) -> Iterator[Served]:
-    port, told = free_port(), home / "told"
-    words = [sys.executable, "-m", "tests.integration.config.echo", str(port), str(told), json.dumps(given)]
-    with subprocess.Popen(words, cwd=ROOT, env={**os.environ, "UNREADY_S": "0.01"}) as process:
-        try:
-            assert until(lambda: _listens(port), patience=SOON)
-            yield Served(port, told, process)
-        finally:
-            process.kill()
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def call(*more: str, body: bytes = BODY) -> bytes:
-    lines = ("POST /v1/jobs HTTP/1.1", "Host: x", "Content-Type: application/json", f"Content-Length: {len(body)}", *more)
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
 def test_both_ways_tell_the_application_the_same_and_answer_the_same(served: Served) -> None:
@@ -272,6 +169,13 @@ def test_an_idle_connection_is_closed_and_one_that_waits_for_an_answer_is_not(tm
     with serving(tmp_path, idle_s=0.3) as served, served.connected() as connection:
         assert connection.asked(call("X-Act: wait")).told["way"] == "short"
         assert connection.socket.recv(1) == b""
+
+
+def test_a_connection_is_idle_from_its_last_answer_on(tmp_path: Path) -> None:
+    with serving(tmp_path, idle_s=3.0) as served, served.connected() as connection:
+        for pause_s in (0.0, 1.5, 1.8):
+            time.sleep(pause_s)
+            assert connection.asked(call()).status == 202
 
 
 def test_a_web_process_runs_on_uvloop_and_on_asyncio_where_there_is_none(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from cryptography.x509.oid import NameOID
 from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
+from config.serving.gate import STALLED_S
 from config.supervisor.ending import until
 from tests.installation import ROOT, free_port
 from tests.integration.config.pieces import piece
@@ -46,6 +47,10 @@ class Torrent:
         return int(text or 0)
 
     @property
+    def is_connected(self) -> bool:
+        return any(each.status == psutil.CONN_ESTABLISHED for each in psutil.Process(self.process.pid).net_connections())
+
+    @property
     def resident(self) -> int:
         return int(psutil.Process(self.process.pid).memory_info().rss)
 
@@ -57,9 +62,9 @@ def torrent(tmp_path: Path) -> Iterator[Torrent]:
 
 
 @contextmanager
-def pouring(folder: Path, *more: str) -> Iterator[Torrent]:
+def pouring(folder: Path, *, certificate: str = "", stalled_s: float = STALLED_S) -> Iterator[Torrent]:
     port, told = free_port(), folder / "poured"
-    words = [sys.executable, "-m", "tests.integration.config.torrent", str(port), str(told), *more]
+    words = [sys.executable, "-m", "tests.integration.config.torrent", str(port), str(told), certificate, str(stalled_s)]
     with subprocess.Popen(words, cwd=ROOT, env=os.environ) as process:
         try:
             assert until(lambda: _listens(port), patience=SOON)
@@ -73,16 +78,25 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-HANDSHAKE = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+def request(start: str, *headers: str) -> bytes:
+    return "\r\n".join((f"{start} HTTP/1.1", "Host: x", *headers, "", "")).encode()
 
 
-@pytest.mark.parametrize("headers", ["", HANDSHAKE], ids=["sse", "websocket"])
-def test_an_application_waits_for_a_reader_of_one_byte_a_second(torrent: Torrent, headers: str) -> None:
+HANDSHAKE = ("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version: 13")
+STREAM = request("GET /")
+PLAIN = request("POST /v1/chat", "Content-Length: 0")
+SOCKET = request("GET /", *HANDSHAKE)
+of_every_kind = pytest.mark.parametrize("asking", [STREAM, PLAIN, SOCKET], ids=["sse", "plain-sse", "websocket"])
+of_events = pytest.mark.parametrize("asking", [STREAM, PLAIN], ids=["sse", "plain-sse"])
+
+
+@of_every_kind
+def test_an_application_waits_for_a_reader_of_one_byte_a_second(torrent: Torrent, asking: bytes) -> None:
     before = torrent.resident
     with socket.socket() as reader:
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_048)
         reader.connect(("127.0.0.1", torrent.port))
-        reader.sendall(f"GET / HTTP/1.1\r\nHost: x\r\n{headers}\r\n".encode())
+        reader.sendall(asking)
         assert until(lambda: torrent.poured > 0, patience=SOON)
         for _ in range(3):
             time.sleep(1)
@@ -92,10 +106,10 @@ def test_an_application_waits_for_a_reader_of_one_byte_a_second(torrent: Torrent
         assert torrent.resident - before < 2 * MOST
 
 
-@pytest.mark.parametrize("headers", ["", HANDSHAKE], ids=["sse", "websocket"])
-def test_a_reader_that_catches_up_is_sent_all(torrent: Torrent, headers: str) -> None:
+@of_every_kind
+def test_a_reader_that_catches_up_is_sent_all(torrent: Torrent, asking: bytes) -> None:
     with socket.create_connection(("127.0.0.1", torrent.port)) as reader:
-        reader.sendall(f"GET / HTTP/1.1\r\nHost: x\r\n{headers}\r\n".encode())
+        reader.sendall(asking)
         time.sleep(0.5)
         read = 0
         while read < 4 * MOST and (piece := reader.recv(65_536)):
@@ -104,15 +118,27 @@ def test_a_reader_that_catches_up_is_sent_all(torrent: Torrent, headers: str) ->
     assert read >= 4 * MOST
 
 
+@of_every_kind
+def test_a_reader_that_takes_nothing_is_cut_off(tmp_path: Path, asking: bytes) -> None:
+    with pouring(tmp_path, stalled_s=0.2) as torrent, socket.socket() as reader:
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_048)
+        reader.connect(("127.0.0.1", torrent.port))
+        reader.sendall(asking)
+
+        assert until(lambda: torrent.poured > 0, patience=SOON)
+        assert until(lambda: not torrent.is_connected, patience=SOON)
+
+
 MANY = 400
 """Pieces: more than the buffers hold, so that the socket takes some of them in parts."""
 
 
-def test_no_byte_of_a_stream_is_out_of_place_though_its_reader_lags(torrent: Torrent) -> None:
+@of_events
+def test_no_byte_of_a_stream_is_out_of_place_though_its_reader_lags(torrent: Torrent, asking: bytes) -> None:
     with socket.socket() as reader:
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8_192)
         reader.connect(("127.0.0.1", torrent.port))
-        reader.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        reader.sendall(asking)
         time.sleep(0.5)
         heard = reader.makefile("rb")
         while heard.readline().strip():
@@ -122,17 +148,18 @@ def test_no_byte_of_a_stream_is_out_of_place_though_its_reader_lags(torrent: Tor
     assert chunks == [piece(number) for number in range(1, MANY + 1)]
 
 
-def test_no_byte_of_a_stream_goes_past_its_encryption(tmp_path: Path) -> None:
+@of_events
+def test_no_byte_of_a_stream_goes_past_its_encryption(tmp_path: Path, asking: bytes) -> None:
     certificate = tmp_path / "certificate.pem"
     certificate.write_bytes(a_certificate())
     trust = ssl.create_default_context(cafile=certificate)
     with (
-        pouring(tmp_path, str(certificate)) as torrent,
+        pouring(tmp_path, certificate=str(certificate)) as torrent,
         socket.create_connection(("127.0.0.1", torrent.port), timeout=20) as plain,
         trust.wrap_socket(plain, server_hostname="localhost") as reader,
         reader.makefile("rb") as heard,
     ):
-        reader.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        reader.sendall(asking)
         while heard.readline().strip():
             continue
         chunks = [_chunk(heard) for _ in range(MANY)]
@@ -185,7 +212,7 @@ def test_a_message_beyond_all_limits_is_closed_as_too_big() -> None:
 
 def test_a_handshake_beyond_all_limits_is_refused(torrent: Torrent) -> None:
     with socket.create_connection(("127.0.0.1", torrent.port)) as reader:
-        reader.sendall(f"GET / HTTP/1.1\r\nHost: x\r\n{HANDSHAKE}X-Long: {'x' * 20_000}\r\n\r\n".encode())
+        reader.sendall(request("GET /", *HANDSHAKE, f"X-Long: {'x' * 20_000}"))
         told = reader.recv(1_024)
 
     assert b" 101 " not in told

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from config.serving import gate
 from config.serving.server import WebServer
 from tests.integration.config.pieces import BYTES, piece
 
@@ -33,7 +34,8 @@ class Torrent:
             self._told.write_text(str(number * BYTES))
 
 
-def main(port: str, told: str, certificate: str = "") -> None:
+def main(port: str, told: str, certificate: str, stalled_s: str) -> None:
+    gate.STALLED_S = float(stalled_s)
     kind = f"ssl:privateKey={certificate}:certKey={certificate}:" if certificate else "tcp:"
     WebServer(Torrent(Path(told)), endpoints=[f"{kind}port={port}:interface=127.0.0.1"], verbosity=0).run()
 

@@ -44,6 +44,24 @@ async def test_an_error_of_the_store_is_the_error_of_its_command_alone(store: re
     assert right == b"x"
 
 
+async def test_a_script_is_sent_in_full_to_a_store_that_does_not_know_it(store: redis.Redis) -> None:
+    here = Link(configured.REDIS_URL)
+    script = "return {KEYS[1], ARGV[1]}"
+    store.script_flush()
+    store.config_resetstat()
+    answers = [await here.run(script, ["a"], [1])]
+    store.script_flush()
+    answers += [await here.run(script, ["b"], [2.5]), await here.run(script, ["c"], [3])]
+    for _ in range(2):
+        with pytest.raises(LinkRefused, match="as asked"):
+            await here.run("return redis.error_reply('ERR as asked')", [], [])
+    calls: Any = store.info("commandstats")["cmdstat_eval"]["calls"]
+    await here.aclose()
+
+    assert answers == [[b"a", b"1"], [b"b", b"2.5"], [b"c", b"3"]]
+    assert calls == 3
+
+
 async def test_whoever_waits_when_it_is_lost_is_told_and_the_next_question_makes_it_again(store: redis.Redis) -> None:
     lost: list[bool] = []
     here = Link(configured.REDIS_URL, lost=lambda: lost.append(True))
