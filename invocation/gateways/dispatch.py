@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -73,8 +74,9 @@ def _told(claims: Sequence[tuple[UUID, int]]) -> list[tuple[str, int]]:
 def _send(name: str, queue: str, *args: Any, expires: float = MESSAGE_LIFE_S) -> None:
     """A broker that is reached otherwise than by `redis://` (TLS, sentinels) is Celery's own business."""
     try:
-        if settings.BROKER_URL.startswith("redis://"):
-            envelopes.post(settings.BROKER_URL, name, queue, args, expires_s=expires)
+        broker = _broker(settings.CELERY_APP)
+        if broker.startswith("redis://"):
+            envelopes.post(broker, name, queue, args, expires_s=expires)
         else:
             sent_by_celery(name, queue, args, expires_s=expires)
     except (OperationalError, RedisError, ConnectionError, OSError) as gone:
@@ -85,6 +87,11 @@ def sent_by_celery(name: str, queue: str, args: Sequence[Any], *, expires_s: flo
     """Send a message by Celery itself. Raises kombu's OperationalError, and what the transport raises."""
     told = {"argsrepr": envelopes.UNSHOWN, "kwargsrepr": envelopes.UNSHOWN}
     _app().send_task(name, args=args, queue=queue, expires=expires_s, retry=False, ignore_result=True, **told)
+
+
+@cache
+def _broker(app: str) -> str:
+    return str(import_string(app).conf.broker_url)
 
 
 def _app() -> Any:

@@ -56,7 +56,7 @@ def test_it_is_the_message_that_celery_sends(queue: redis.Redis, args: tuple[Any
 
 
 def test_a_broker_that_is_away_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "BROKER_URL", "redis://127.0.0.1:1/0")
+    monkeypatch.setattr(settings, "CELERY_APP", "tests.integration.invocation.api.cut_off.app")
 
     with pytest.raises(dispatch.BrokerGone):
         dispatch.wake_jobs("p1", [(uuid4(), 0)])
