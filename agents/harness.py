@@ -192,7 +192,7 @@ class _Audience:
     async def plan_ready(self, plan: Plan, verification: Verification) -> None:
         self.verification = verification
 
-    async def delta(self, text: str) -> None:
+    def delta(self, text: str) -> None:
         self.deltas.append(text)
 
     async def retracted(self, finding: Finding) -> None:

@@ -130,12 +130,12 @@ class Run(Waiting):
         """Tell whoever watches how far the run is."""
         await self._watcher.progress(Progress(done=done, of=of, note=note))
 
-    async def _ask_model(self, name: str, ask: ModelAsk) -> AsyncGenerator[Piece | Reply, None]:
+    async def _ask_model(self, name: str, ask: ModelAsk, replies: list[Reply]) -> AsyncGenerator[str, None]:
+        """Yield the text as it streams, and leave the Reply behind."""
         place = self._steps.enter(name, {"messages": [[m.role, m.text] for m in ask.messages], "max_tokens": ask.max_tokens})
         if place.found:
-            reply = _reply(place.found.result)
-            yield Piece(reply.text)
-            yield reply
+            replies.append(_reply(place.found.result))
+            yield replies[0].text
             return
         async with aclosing(self._models.stream(ask)) as parts:
             async for part in parts:
@@ -143,7 +143,9 @@ class Run(Waiting):
                     self.usage += part.usage
                     self.models_used.append(part.model)
                     await self._steps.keep(place, asdict(part))
-                yield part
+                    replies.append(part)
+                else:
+                    yield part.text
 
 
 class ModelStep:
@@ -157,24 +159,20 @@ class ModelStep:
     def __await__(self) -> Generator[Any, None, Reply]:
         return self._whole().__await__()
 
-    async def __aiter__(self) -> AsyncGenerator[str, None]:
-        async with aclosing(self._parts()) as parts:
-            async for part in parts:
-                if isinstance(part, Piece):
-                    yield part.text
+    def __aiter__(self) -> AsyncGenerator[str, None]:  # noqa: PYI058  (whoever stops early may close it)
+        return self._said([])
 
-    def _parts(self) -> AsyncGenerator[Piece | Reply, None]:
-        return self._run._ask_model(self._name, self._ask)  # noqa: SLF001  (one object in two halves)
+    def _said(self, replies: list[Reply]) -> AsyncGenerator[str, None]:
+        return self._run._ask_model(self._name, self._ask, replies)  # noqa: SLF001  (one object in two halves)
 
     async def _whole(self) -> Reply:
-        reply: Reply | None = None
-        async with aclosing(self._parts()) as parts:
-            async for part in parts:
-                if isinstance(part, Reply):
-                    reply = part
-        if reply is None:
+        replies: list[Reply] = []
+        async with aclosing(self._said(replies)) as said:
+            async for _ in said:
+                pass
+        if not replies:
             raise AssertionError("a model stream ends with its Reply")
-        return reply
+        return replies[0]
 
 
 def _reply(stored: Mapping[str, Json]) -> Reply:

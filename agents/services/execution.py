@@ -17,11 +17,11 @@ from agents.services.verifying import SHOWINGS, Reader, Showing
 
 
 class Sink(Protocol):
-    """Who is shown an answer while it comes."""
+    """Who is shown an answer while it comes; a model's words never wait for him."""
 
     async def plan_ready(self, plan: Plan, verification: Verification) -> None: ...
 
-    async def delta(self, text: str) -> None: ...
+    def delta(self, text: str) -> None: ...
 
     async def retracted(self, finding: Finding) -> None: ...
 

@@ -24,7 +24,7 @@ UNVERIFIED = "The answer could not be verified."
 class Stage(Protocol):
     """Where an answer is shown and taken back."""
 
-    async def delta(self, text: str) -> None: ...
+    def delta(self, text: str) -> None: ...
 
     async def retracted(self, finding: Finding) -> None: ...
 
@@ -156,7 +156,7 @@ class Draft(Showing):
         if self._is_withdrawn:
             await self._verdict()
         self._has_shown = True
-        await self._stage.delta(piece)
+        self._stage.delta(piece)
 
     async def conclude(self, output: Output, output_check: Callable[[Json], None]) -> None:
         try:
@@ -204,7 +204,7 @@ class Buffer(Showing):
         except TimeoutError:
             raise VerifierStalled(f"The answer was not verified within {limit} after it was written.") from None
         for piece in self._pieces:
-            await self._stage.delta(piece)
+            self._stage.delta(piece)
 
     async def _read_on(self, text: str) -> None:
         """Never let the model wait for a verifier: while one still reads, only the newest prefix is kept for it."""

@@ -48,7 +48,10 @@ def check_storable(value: Any, pointer: str = "") -> None:
 
 
 def _is_storable(text: str) -> bool:
-    return "\0" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def _named(error: Any) -> tuple[str, Any]:

@@ -4,29 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import structlog
 from django.conf import settings
 
-from invocation.gateways.link import REST_S, Link, LinkDown, pack
+from invocation.gateways.link import REST_S, Link, LinkDown, Word, pack
 from invocation.gateways.streams import KEPT_EVENTS, KEPT_S, key
 
 FRAME_S, LONGEST_FRAME_S = 0.04, 0.06
 FEW = 32
 """Pens up to which a frame is short; with twice as many and more it is as long as it gets."""
 PARTED_S = 5.0
+RENEWED_S = 60
+"""How much of its life a log has lost at most when something was written to it just now."""
 
-# Fence and word in one: an event whose seq lies behind the log's newest comes from a writer that was fenced
-# out, and is neither kept nor told. KEYS: the log. ARGV: most events, seconds, then seq and event in turn.
+# Fence and word in one: an event whose seq lies behind its log's newest comes from a writer that was fenced out, and is
+# neither kept nor told. A log's life is begun anew once a minute at most: with each event it would be a second command, and two
+# more around both, for the server's own log. KEYS: the logs. ARGV: most events, seconds, seconds below which a life is begun
+# anew, then for each log how many events, and of each its seq and itself.
 WRITE = b"""
-for place = 3, #ARGV, 2 do
-  local kept = redis.pcall('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], ARGV[place] .. '-0', 'e', ARGV[place + 1])
-  if type(kept) ~= 'table' or not kept.err then
-    redis.call('PUBLISH', KEYS[1], ARGV[place + 1])
+local place = 4
+for _, log in ipairs(KEYS) do
+  local last = place + 2 * ARGV[place]
+  for at = place + 1, last, 2 do
+    local kept = redis.pcall('XADD', log, 'MAXLEN', '~', ARGV[1], ARGV[at], 'e', ARGV[at + 1])
+    if type(kept) ~= 'table' or not kept.err then
+      redis.call('PUBLISH', log, ARGV[at + 1])
+    end
   end
+  if redis.call('TTL', log) < tonumber(ARGV[3]) then
+    redis.call('EXPIRE', log, ARGV[2])
+  end
+  place = last + 1
 end
-redis.call('EXPIRE', KEYS[1], ARGV[2])
 """
 SHA = hashlib.sha1(WRITE, usedforsecurity=False).hexdigest()
 
@@ -105,8 +117,7 @@ class StreamWriter:
             return
         if self._link.is_up:
             taken, self._dirty = self._dirty, {}
-            commands = [pack("EVALSHA", SHA, 1, key(session_id), KEPT_EVENTS, KEPT_S, *events) for session_id, events in taken.items()]
-            self._link.tell(b"".join(commands), [None] * len(commands))
+            self._link.tell(_packed(taken), [None])
         elif self._coming_up is None:
             self._coming_up = asyncio.create_task(self._come_up())
 
@@ -121,6 +132,15 @@ class StreamWriter:
         finally:
             self._coming_up = None
         self._flush()
+
+
+def _packed(told: Mapping[str, Sequence[bytes | int]]) -> bytes:
+    """Return the one command that writes all this: of each session seq and event in turn."""
+    words: list[Word] = ["EVALSHA", SHA, len(told), *map(key, told), KEPT_EVENTS, KEPT_S, KEPT_S - RENEWED_S]
+    for events in told.values():
+        words.append(len(events) // 2)
+        words += events
+    return pack(*words)
 
 
 def frame_s(pens: int) -> float:

@@ -31,7 +31,7 @@ from invocation.services import accounts, paces
 from invocation.services.accounts import Account
 from invocation.services.bills import Bill, Payer
 from invocation.services.paces import Watch
-from invocation.services.provider_words import listened
+from invocation.services.provider_words import told
 from quota.domain import errors
 from quota.domain.asks import Ask, Grant
 from quota.domain.budgets import NONE, Budget, Hold, Spending
@@ -128,21 +128,29 @@ class PaidModels:
         reply: Reply | None = None
         is_refused = False
         try:
-            async with aclosing(listened(self._provider.stream(reserved.request), reserved.grant)) as parts:
-                async for part in parts:
-                    if isinstance(part, Reply):
-                        reply = part
-                        watch.whole(part)
-                    else:
-                        self.bill.waited_for_model(watch.piece())
-                        shown.append(part.text)
-                        yield part
+            with told(reserved.grant):
+                async with aclosing(self._provider.stream(reserved.request)) as parts:
+                    async for part in parts:
+                        if not shown:
+                            self._hear_first(part, reserved.grant, watch)
+                        if isinstance(part, Reply):
+                            reply = part
+                            watch.whole(part)
+                        else:
+                            shown.append(part.text)
+                            yield part
         except REFUSALS:
             is_refused = True
             raise
         finally:
             settled = await self._settle(reserved, reply or _cut_short(reserved, "".join(shown), is_refused=is_refused))
         yield self._noted(settled, ask, reserved.option, why)
+
+    def _hear_first(self, part: Piece | Reply, grant: Grant, watch: Watch) -> None:
+        """Tell the quota that the provider is there, and note how long the model was waited for, if it speaks."""
+        admission.answered(grant)
+        if isinstance(part, Piece):
+            self.bill.waited_for_model(watch.first_piece())
 
     def _noted(self, reply: Reply, ask: ModelAsk, option: Option, why: Why | None) -> Reply:
         """Say which tier answered, on the reply that is journaled and, if it was stepped down, on the run's record."""

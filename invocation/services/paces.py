@@ -31,10 +31,9 @@ class Watch:
     _asked: float = field(default_factory=time.monotonic)
     _first: float | None = None
 
-    def piece(self) -> float:
-        """Take note of a piece and return how many seconds the first one was waited for."""
-        if self._first is None:
-            self._first = time.monotonic()
+    def first_piece(self) -> float:
+        """Take note of the first piece and return how many seconds it was waited for."""
+        self._first = time.monotonic()
         return self._first - self._asked
 
     def whole(self, reply: Reply) -> None:

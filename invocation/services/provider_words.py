@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Protocol
 
 from agents.domain.errors import ProviderError, ProviderRateLimited, ProviderStalled, ProviderUnavailable, StreamCut
-from agents.domain.values import Piece, Reply
 from quota.domain.asks import Grant
 from quota.services import admission
 
-Parts = AsyncGenerator[Piece | Reply, None]
 
-
-async def listened(parts: Parts, grant: Grant) -> Parts:
-    """Pass a call's parts on, and tell the quota that the provider answers, slows us down or fails.
+@contextmanager
+def told(grant: Grant) -> Iterator[None]:
+    """Tell the quota when a call's provider slows us down or fails; that it answers is told by whoever hears it.
 
     An error says whether its call was a probe, of which many may fail before the provider is back.
     """
     try:
-        async with aclosing(parts):
-            is_there = False
-            async for part in parts:
-                if not is_there:  # what was told once of a call is known
-                    is_there = True
-                    admission.answered(grant)
-                yield part
+        yield
     except ProviderError as error:
         _tell_of(error)(grant, retry_after=error.retry_after)
         error.is_of_probe = grant.is_probe

@@ -66,7 +66,7 @@ class Sink(Protocol):
 
     async def plan_ready(self, plan: Plan, verification: Verification) -> None: ...
 
-    async def delta(self, text: str) -> None: ...
+    def delta(self, text: str) -> None: ...
 
     async def retracted(self, finding: Finding) -> None: ...
 
@@ -233,9 +233,9 @@ class _Timed:
     async def plan_ready(self, plan: Plan, verification: Verification) -> None:
         await self.sink.plan_ready(plan, verification)
 
-    async def delta(self, text: str) -> None:
+    def delta(self, text: str) -> None:
         self.clock.first_delta()
-        await self.sink.delta(text)
+        self.sink.delta(text)
 
     async def retracted(self, finding: Finding) -> None:
         await self.sink.retracted(finding)
@@ -247,7 +247,7 @@ class Silent:
     async def plan_ready(self, plan: Plan, verification: Verification) -> None:
         return
 
-    async def delta(self, text: str) -> None:
+    def delta(self, text: str) -> None:
         return
 
     async def retracted(self, finding: Finding) -> None:

@@ -30,7 +30,7 @@ class StreamSink:
             self.limits.has_spoken()
         self.pen.write(EventType.PLAN_READY, {"summary": plan.summary, "verification": str(verification), "sources": sources})
 
-    async def delta(self, text: str) -> None:
+    def delta(self, text: str) -> None:
         self.text += text
         self.pen.delta(text)
         self.limits.has_spoken()

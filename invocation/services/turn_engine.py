@@ -40,7 +40,7 @@ from quota.domain.ledger import ParentKind
 
 log = structlog.get_logger()
 SOURCE = "turn"
-ENDS_APART_S = 0.02
+ENDS_APART_S = 0.05
 """An end that comes so soon after others is stored with the next ones: nobody waits for the last event as for the first word."""
 
 

@@ -27,7 +27,7 @@ from agents.domain.errors import ProviderRateLimited, RunError
 from agents.domain.values import Message, ModelRequest, Reply, Role
 from agents.gateways.providers.openai_compatible import OpenAICompatible
 from agents.services.providers import count_messages
-from invocation.services.provider_words import listened
+from invocation.services.provider_words import told
 from quota.domain.asks import Ask
 from quota.domain.classes import PriorityClass
 from quota.gateways import connection
@@ -95,9 +95,11 @@ async def _call(speaker: OpenAICompatible, request: ModelRequest, ask: Ask, foun
     grant = await admission.reserve(ask, patience=PATIENCE)
     used = 0
     try:
-        async with aclosing(listened(speaker.stream(request), grant)) as parts:
-            async for part in parts:
-                used = part.usage.total if isinstance(part, Reply) else used
+        with told(grant):
+            async with aclosing(speaker.stream(request)) as parts:
+                async for part in parts:
+                    admission.answered(grant)
+                    used = part.usage.total if isinstance(part, Reply) else used
     except ProviderRateLimited:
         found["rate_limited"] += 1
     except RunError:

@@ -11,7 +11,7 @@ import redis
 
 from invocation.gateways import streams
 from invocation.gateways.streams import KEPT_EVENTS, KEPT_S, MOST_WAITING, Event, Mailbox
-from invocation.gateways.writing import StreamWriter
+from invocation.gateways.writing import RENEWED_S, StreamWriter
 from tests.integration.invocation.conftest import OnLoop, until
 
 
@@ -132,6 +132,47 @@ def test_a_log_is_bounded_in_length_and_in_age(on_loop: OnLoop[Any], wiped: redi
     lives: Any = wiped.ttl(streams.key("long"))
     assert KEPT_EVENTS <= length < KEPT_EVENTS + 200
     assert 0 < lives <= KEPT_S
+
+
+def test_a_log_that_is_written_to_lives_on_for_an_hour_and_is_not_told_so_with_each_event(on_loop: OnLoop[Any], wiped: redis.Redis) -> None:
+    name = streams.key("living")
+
+    async def story() -> list[Any]:
+        writer, lives = StreamWriter(), []
+        for seq, left_s in enumerate((None, KEPT_S - RENEWED_S // 2, KEPT_S - RENEWED_S - 1, -1), start=1):
+            if left_s == -1:
+                wiped.persist(name)  # as after a wipe, where the first event that comes again makes the log
+            elif left_s:
+                wiped.expire(name, left_s)
+            writer.write("living", seq, event(seq))
+            await writer.drain()
+            lives.append(wiped.ttl(name))
+        await writer.aclose()
+        return lives
+
+    new, fresh, old, endless = on_loop(story())
+    renewed = range(KEPT_S - RENEWED_S // 2 + 1, KEPT_S + 1)
+    assert new in renewed
+    assert fresh not in renewed
+    assert old in renewed
+    assert endless in renewed
+
+
+def test_what_is_written_at_one_moment_goes_to_each_session_and_one_that_was_fenced_out_costs_no_other(
+    on_loop: OnLoop[Any], wiped: redis.Redis
+) -> None:
+    async def story() -> None:
+        writer = StreamWriter()
+        writer.write("fenced", 9, event(9))
+        await writer.drain()
+        for session, seq in (("one", 1), ("fenced", 8), ("other", 1), ("one", 2), ("other", 2), ("other", 3)):
+            writer.write(session, seq, event(seq))
+        await writer.drain()
+        await writer.aclose()
+
+    on_loop(story())
+    logs: list[Any] = [wiped.xrange(streams.key(session)) for session in ("one", "fenced", "other")]
+    assert [[entry for entry, _ in log] for log in logs] == [[b"1-0", b"2-0"], [b"9-0"], [b"1-0", b"2-0", b"3-0"]]
 
 
 def test_what_was_said_while_the_store_forgot_its_scripts_is_lost_and_the_next_is_not(on_loop: OnLoop[Any], wiped: redis.Redis) -> None:

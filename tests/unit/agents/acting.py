@@ -65,7 +65,7 @@ class Audience:
     async def plan_ready(self, plan: Plan, verification: Verification) -> None:
         self.seen.append(verification)
 
-    async def delta(self, text: str) -> None:
+    def delta(self, text: str) -> None:
         self.seen.append(text)
         self.reached.set()
 
