@@ -69,6 +69,8 @@ TICK_S = 0.02
 REST = 12
 """After a round comes a rest of so many times its own length: what follows it, message, claim and finish, costs several times as much."""
 LONGEST_TICK_S = 0.06
+A_FEW = 4
+"""A round that brought fewer has nothing to carry together: however long it took, the next may begin in a tick."""
 SHORT_TICK_S = 0.005
 A_CROWD = 64
 """After a round that brought as many as this the next may come sooner: there is enough to carry together."""
@@ -78,19 +80,23 @@ AT_ONCE = 4
 class Pace:
     """When the next round may begin: a few at once after a rest, then one a tick (the generic cell rate algorithm).
 
-    The tick grows with what a round takes, so that a machine that is full carries more together instead of more often.
+    The tick of rounds that bring more than a few grows with what they take, so that a machine that is full carries more together
+    instead of more often.
     """
 
     def __init__(self) -> None:
         self._next = 0.0
+        self._ended = 0.0
         self._credit = AT_ONCE * TICK_S
 
-    def wait(self, *, now: float) -> float:
-        """Return the seconds until a round may begin."""
-        return max(0.0, self._next - self._credit - now)
+    def wait(self, *, now: float, has_newcomer: bool = False) -> float:
+        """Return the seconds until a round may begin: for somebody who has nothing under way no more than a tick after the last."""
+        begins = self._next - self._credit
+        return max(0.0, (min(begins, self._ended + TICK_S) if has_newcomer else begins) - now)
 
     def went(self, admitted: int, *, took: float, now: float) -> None:
-        """Note a round that has just ended, and the seconds that it took. One that admitted nobody has nothing to follow it."""
-        rest = min(max(TICK_S, REST * took), LONGEST_TICK_S) if admitted else TICK_S
+        """Note a round that has just ended, and the seconds that it took."""
+        rest = min(max(TICK_S, REST * took), LONGEST_TICK_S) if admitted >= A_FEW else TICK_S
+        self._ended = now
         self._next = max(self._next, now) + (SHORT_TICK_S if admitted >= A_CROWD else rest)
         self._credit = AT_ONCE * rest

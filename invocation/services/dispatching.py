@@ -37,6 +37,9 @@ SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid)
 WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
   AND classid = 0 AND objid = %(leader)s AND objsubid = 1 AND state_change < clock_timestamp() - make_interval(secs => %(silent)s)
 """
+Heard = Mapping[str, set[UUID]]
+"""By class, who is said to have submitted."""
+NOBODY: frozenset[UUID] = frozenset()
 MOST_FRESH = 500
 """Whoever is not remembered as just come is found by the ring."""
 A_WHOLE_RING = 16
@@ -57,6 +60,7 @@ class Dispatcher:
         self._terms = KnownTerms()
         self._looked = float("-inf")
         self._short: frozenset[str] = frozenset()
+        self._seen: dict[str, frozenset[UUID]] = {}
         self._passed_by: dict[str, tuple[UUID, ...]] = {}
 
     def stop(self) -> None:
@@ -88,20 +92,33 @@ class Dispatcher:
 
     def _lead(self, session: psycopg.Connection) -> None:
         session.execute(f"LISTEN {hints.CHANNEL}")
-        pace, heard, beaten = Pace(), _nothing_heard(), float("-inf")
+        pace, beaten = Pace(), float("-inf")
+        heard: Heard = {}
         while not self._stopping.is_set():
             if time.monotonic() - beaten > BEAT_S:
                 beaten = time.monotonic()
                 session.execute("SELECT 1")
-            self._stopping.wait(pace.wait(now=time.monotonic()))
-            heard = _merged([heard, _heard(session, timeout=0.0)])
+            heard = self._rested(session, pace, heard)
             began = time.monotonic()
             admitted = self.round(heard)
             pace.went(admitted, took=time.monotonic() - began, now=time.monotonic())
             self._terms.read_ahead()
             heard = _heard(session, timeout=POLL_S)
 
-    def round(self, heard: Mapping[str, set[UUID]] | None = None) -> int:
+    def _rested(self, session: psycopg.Connection, pace: Pace, heard: Heard) -> Heard:
+        """Hear on until the next round may begin, and return all that was heard."""
+        while not self._stopping.is_set():
+            left = pace.wait(now=time.monotonic(), has_newcomer=self._has_newcomer(heard))
+            heard = _merged([heard, _heard(session, timeout=left)])
+            if not left:
+                break
+        return heard
+
+    def _has_newcomer(self, heard: Heard) -> bool:
+        """Say whether somebody submitted who had neither a job under way nor one that waited when the class was last looked at."""
+        return any(tenants - self._seen.get(priority_class, NOBODY) for priority_class, tenants in heard.items())
+
+    def round(self, heard: Heard | None = None) -> int:
         """Admit, in the classes that were heard of or in all, until slots or jobs run out; return how many.
 
         Twice a second, and after a mend, every class is looked at; whoever was heard of is new all the same.
@@ -119,7 +136,7 @@ class Dispatcher:
         for priority_class in DISPATCHED_CLASSES:
             hints.wake(str(priority_class))
 
-    def _concerns(self, priority_class: PriorityClass, heard: Mapping[str, set[UUID]]) -> bool:
+    def _concerns(self, priority_class: PriorityClass, heard: Heard) -> bool:
         """Say whether a class is worth a look: somebody has submitted, or a run has ended where somebody waits for that."""
         return bool(heard.get(priority_class)) or (priority_class in heard and priority_class in self._short)
 
@@ -129,6 +146,7 @@ class Dispatcher:
         while more and fruitless < A_WHOLE_RING:
             now, place = datetime.now(UTC), self._places.get(priority_class, START)
             scene = admission.look(priority_class, place=place, now=now)
+            self._seen[priority_class] = frozenset([*scene.in_flight, *scene.waiting])
             terms = self._terms.of([*scene.waiting, *new]) if scene.free else {}
             spots = self._spots.get(priority_class, admission.NOWHERE)
             newcomers = list(dict.fromkeys(new))
@@ -152,10 +170,6 @@ class Dispatcher:
             log.warning("broker_gone", error=str(gone), jobs=len(admitted.picked))
 
 
-def _nothing_heard() -> dict[str, set[UUID]]:
-    return {}
-
-
 def _heard(session: psycopg.Connection, *, timeout: float) -> dict[str, set[UUID]]:
     """Return, by class, who is said to have submitted: all that was said by now, or else the first word within `timeout` seconds."""
     words = list(session.notifies(timeout=timeout, stop_after=1))
@@ -164,7 +178,7 @@ def _heard(session: psycopg.Connection, *, timeout: float) -> dict[str, set[UUID
     return _merged([{hint.priority_class: set(hint.tenants)} for hint in map(hints.read, (word.payload for word in words))])
 
 
-def _merged(all_heard: Iterable[Mapping[str, set[UUID]]]) -> dict[str, set[UUID]]:
+def _merged(all_heard: Iterable[Heard]) -> dict[str, set[UUID]]:
     merged: dict[str, set[UUID]] = {}
     for heard in all_heard:
         for priority_class, tenants in heard.items():

@@ -39,6 +39,18 @@ def test_a_newcomer_who_is_heard_of_in_a_round_that_looks_everywhere_comes_first
     assert {job.pk: job.state for job in Job.objects.all()} == {waiting.pk: "queued", first.pk: "dispatched"}
 
 
+def test_who_has_a_job_under_way_or_one_that_waits_is_no_newcomer(transactional_db: None) -> None:
+    a_process(slots=1, now=datetime.now(UTC))
+    at_work, waiting, new = sorted(a_tenant("house") for _ in range(3))
+    dispatcher = Dispatcher()
+    a_job(tenant_id=at_work)
+    dispatcher.round()
+    a_job(tenant_id=waiting)
+    dispatcher.round()
+
+    assert [dispatcher._has_newcomer({"p1": heard}) for heard in (set(), {at_work, waiting}, {at_work, new})] == [False, False, True]
+
+
 def test_what_was_mended_is_looked_for_though_nobody_submitted(transactional_db: None) -> None:
     a_process(slots=1, now=datetime.now(UTC))
     dispatcher = Dispatcher()

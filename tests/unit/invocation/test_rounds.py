@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from uuid import UUID
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from invocation.domain.rounds import (
     A_CROWD,
+    A_FEW,
     A_MESSAGE,
     AT_ONCE,
     LONGEST_TICK_S,
@@ -93,23 +95,35 @@ def test_after_a_rest_a_few_rounds_come_at_once_and_then_one_a_tick() -> None:
 
 
 def test_rounds_that_take_long_come_more_seldom_but_for_a_crowd_and_never_less_often_than_the_longest_tick() -> None:
-    quick, slow, stuck = (len(rounds_until(3.0, admitted=1, took=took)) for took in (0.001, 0.005, 0.04))
+    quick, slow, stuck = (len(rounds_until(3.0, admitted=A_FEW, took=took)) for took in (0.001, 0.003, 0.04))
 
     assert 0.9 < quick / (3.0 / TICK_S) < 1.1
-    assert 0.9 < slow / (3.0 / (REST * 0.005)) < 1.1
+    assert 0.9 < slow / (3.0 / (REST * 0.003)) < 1.1
     assert 0.9 < stuck / (3.0 / LONGEST_TICK_S) < 1.1
     assert len(rounds_until(3.0, admitted=A_CROWD, took=0.005)) > 0.9 * 3.0 / SHORT_TICK_S
 
 
 def test_a_slow_machine_has_as_many_rounds_at_once_after_a_rest() -> None:
-    began = rounds_until(0.5, admitted=1, took=0.01)
+    began = rounds_until(0.5, admitted=A_FEW, took=0.01)
 
     assert began[AT_ONCE - 1] < AT_ONCE * 0.01
     assert began[-1] - began[-2] > 0.9 * LONGEST_TICK_S
 
 
-def test_a_round_that_admits_nobody_costs_the_next_no_more_than_a_tick() -> None:
-    assert len(rounds_until(3.0, admitted=0, took=0.01)) > 0.9 * 3.0 / TICK_S
+@pytest.mark.parametrize("admitted", [0, A_FEW - 1])
+def test_a_round_that_admits_few_costs_the_next_no_more_than_a_tick(admitted: int) -> None:
+    assert len(rounds_until(3.0, admitted=admitted, took=0.01)) > 0.9 * 3.0 / TICK_S
+
+
+def test_a_newcomer_waits_no_longer_than_a_tick_after_the_last_round_however_long_the_others_rest() -> None:
+    pace = Pace()
+    for _ in range(20):
+        pace.went(A_FEW, took=0.01, now=10.0)
+
+    assert pace.wait(now=10.0) > LONGEST_TICK_S
+    assert pace.wait(now=10.0, has_newcomer=True) == pytest.approx(TICK_S)
+    assert pace.wait(now=10.0 + TICK_S, has_newcomer=True) == 0.0
+    assert Pace().wait(now=10.0, has_newcomer=True) == 0.0
 
 
 def test_a_rest_gives_the_burst_back() -> None:
