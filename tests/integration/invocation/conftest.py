@@ -13,7 +13,7 @@ from django.conf import settings as configured
 from agents.gateways import postgres
 from invocation.gateways import declared, shared_counts, streams
 from quota.gateways import connection
-from quota.services import limits
+from quota.services import admission, limits
 from tests.integration.invocation import trial
 
 T = TypeVar("T")
@@ -35,11 +35,11 @@ def tried(settings: Any) -> Iterator[None]:
 
 
 @pytest.fixture
-def wiped() -> redis.Redis:
+def wiped() -> Iterator[redis.Redis]:
     """The stream store, empty."""
-    store = redis.Redis.from_url(configured.REDIS_URL)
-    store.flushdb()
-    return store
+    with redis.Redis.from_url(configured.REDIS_URL) as store:
+        store.flushdb()
+        yield store
 
 
 @pytest.fixture
@@ -51,6 +51,7 @@ def on_loop() -> OnLoop[Any]:
         try:
             return await asyncio.wait_for(work, 60)
         finally:
+            await admission.rest()  # what still tells the store would connect anew behind the closing
             await streams.aclose()
             await shared_counts.aclose()
             await connection.aclose()

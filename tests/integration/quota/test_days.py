@@ -130,7 +130,8 @@ async def test_after_a_wipe_the_count_begins_from_the_ledger_and_what_is_under_w
     await take(tenant)
     await sync_to_async(book)(tenant, "0.002")
     await sync_to_async(book)(tenant, "5.00", at=datetime.now(UTC) - timedelta(days=1))
-    redis.Redis.from_url(configured.REDIS_URL).flushdb()
+    with redis.Redis.from_url(configured.REDIS_URL) as store:
+        store.flushdb()
 
     async def under_way() -> Spending:
         return Spending(Decimal("0.004"), 0)
@@ -217,7 +218,8 @@ async def test_what_is_told_to_be_settled_twice_counts_once() -> None:
 async def test_what_was_settled_but_not_booked_at_a_wipe_counts_once_it_is_booked() -> None:
     tenant = await sync_to_async(a_tenant)(daily_usd=Decimal("0.05"))
     await days.settle(await take(tenant), CALL)
-    redis.Redis.from_url(configured.REDIS_URL).flushdb()
+    with redis.Redis.from_url(configured.REDIS_URL) as store:
+        store.flushdb()
     await take(tenant)
     assert await sync_to_async(counted)(tenant) == replace(CALL, calls=0)
 

@@ -8,7 +8,6 @@ from typing import Any
 import orjson
 import pytest
 import redis
-from django.conf import settings as configured
 
 from invocation.api.stream_door import MOST_BYTES, StreamDoor
 from tests.integration.invocation.api.calling import Account, open_account
@@ -108,9 +107,7 @@ async def test_what_is_too_long_or_for_another_host_is_left_to_django(caller: Ac
     assert (call.sent, b"".join(call.passed_on)) == ([], b"x" * size)
 
 
-async def test_a_caller_who_goes_is_followed_for_no_longer(caller: Account) -> None:
-    store = redis.Redis.from_url(configured.REDIS_URL)
-    store.flushdb()
+async def test_a_caller_who_goes_is_followed_for_no_longer(caller: Account, wiped: redis.Redis) -> None:
     async with a_performer(words=()):
         call = Call(caller, body=orjson.dumps(QUESTION))
         await call.made()
@@ -119,8 +116,8 @@ async def test_a_caller_who_goes_is_followed_for_no_longer(caller: Account) -> N
     following._scope["query_string"] = b"follow=1&after=0"
     task = asyncio.create_task(following.made())
     await until(lambda: "turn.completed" in following.text)
-    assert store.pubsub_channels() != []
+    assert wiped.pubsub_channels() != []
     following.has_gone.set()
     await task
 
-    await until(lambda: store.pubsub_channels() == [])
+    await until(lambda: wiped.pubsub_channels() == [])
