@@ -66,6 +66,7 @@ class Exchange:
     async def send(self, message: Message) -> None:
         """Take a part of the answer, and return when more can be taken. What is said when all is over is dropped, as ASGI has it."""
         if self.is_over:
+            await asyncio.sleep(0)  # else an application that says more and more leaves nobody else a turn
             return
         if message["type"] == "http.response.start":
             self._start, self._is_stream = message, is_stream(message)

@@ -22,6 +22,9 @@ from invocation.services import departing
 TOO_MUCH = 1008
 LAST_S = 1.0
 """For what was cancelled to let go of what it held."""
+FAREWELL_S = 10.0
+"""For the other side to answer a close frame. What a slow link had not read stands before it, so autobahn's one second cuts
+off who would have heard why (RFC 6455, 7.1.1)."""
 STANDARD = range(1001, 1015)
 """The registered close codes, which autobahn sends only by its inner method."""
 
@@ -69,11 +72,15 @@ class WebServer(Server):  # type: ignore[misc]
         queue = super().create_application(protocol, scope)
         if queue is None or scope["type"] != "websocket":
             return queue
+        protocol.closeHandshakeTimeout = FAREWELL_S
         protocol.gate = gate.before_socket(protocol.transport)
         return Inbox(queue, lambda: protocol.sendCloseFrame(code=TOO_MUCH))
 
     async def handle_reply(self, protocol: Any, message: Message) -> None:
         """Write what the application says, and return when the connection can take more: that is ASGI's back-pressure."""
+        if self._is_gone(protocol):
+            await asyncio.sleep(0)  # else an application that says more and more leaves nobody else a turn
+            return
         held = _gate(protocol)
         if held is not None and _goes_on(protocol, message) and self._is_connected(protocol):
             _write_part(protocol, message.get("body", b""))
@@ -86,7 +93,8 @@ class WebServer(Server):  # type: ignore[misc]
             protocol.unregisterProducer()
             protocol.gate = None
         if message["type"].startswith("websocket.") and protocol.state in {protocol.STATE_CLOSING, protocol.STATE_CLOSED}:
-            return  # the application hears of the end in a moment; an error here would keep it from that
+            await asyncio.sleep(0)  # the application hears of the end in a moment; an error here would keep it from that
+            return
         if message["type"] == "websocket.close" and message.get("code") in STANDARD and protocol.state == protocol.STATE_OPEN:
             protocol.sendCloseFrame(code=message["code"])
         else:
@@ -129,8 +137,11 @@ class WebServer(Server):  # type: ignore[misc]
         found = (details.get("application_instance") for details in self.connections.values())
         return [*self._exchanges, *(application for application in found if application is not None and not application.done())]
 
+    def _is_gone(self, protocol: Any) -> bool:
+        return protocol not in self.connections or "disconnected" in self.connections[protocol]
+
     def _is_connected(self, protocol: Any) -> bool:
-        return protocol in self.connections and "disconnected" not in self.connections[protocol] and protocol.channel is not None
+        return not self._is_gone(protocol) and protocol.channel is not None
 
 
 def _gate(protocol: Any) -> Gate | None:

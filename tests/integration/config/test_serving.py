@@ -119,7 +119,7 @@ def test_a_reader_that_catches_up_is_sent_all(torrent: Torrent, asking: bytes) -
 
 
 @of_every_kind
-def test_a_reader_that_takes_nothing_is_cut_off(tmp_path: Path, asking: bytes) -> None:
+def test_a_reader_that_takes_nothing_is_cut_off_and_its_application_leaves_others_a_turn(tmp_path: Path, asking: bytes) -> None:
     with pouring(tmp_path, stalled_s=0.2) as torrent, socket.socket() as reader:
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_048)
         reader.connect(("127.0.0.1", torrent.port))
@@ -127,6 +127,9 @@ def test_a_reader_that_takes_nothing_is_cut_off(tmp_path: Path, asking: bytes) -
 
         assert until(lambda: torrent.poured > 0, patience=SOON)
         assert until(lambda: not torrent.is_connected, patience=SOON)
+        with socket.create_connection(("127.0.0.1", torrent.port), timeout=SOON.total_seconds()) as another:
+            another.sendall(STREAM)
+            assert another.recv(1_024).startswith(b"HTTP/1.1 200")
 
 
 MANY = 400
@@ -183,21 +186,29 @@ def _chunk(heard: BufferedReader) -> bytes:
     return heard.read(size + 2)[:-2]
 
 
+A_SLOW_LINK_S = 3
+"""Longer than autobahn would wait for its close frame to be answered."""
+
+
 def test_no_message_of_a_socket_is_out_of_place_though_its_reader_lags(torrent: Torrent) -> None:
-    with connect(f"ws://127.0.0.1:{torrent.port}/", compression=None, max_queue=1) as reader:
+    with connect(f"ws://127.0.0.1:{torrent.port}/", compression=None, max_queue=1, close_timeout=1) as reader:
         time.sleep(0.5)
         messages = [reader.recv() for _ in range(MANY)]
 
     assert messages == [piece(number) for number in range(1, MANY + 1)]
 
 
-def test_a_sender_of_frames_that_nobody_reads_is_closed(torrent: Torrent) -> None:
-    with connect(f"ws://127.0.0.1:{torrent.port}/", compression=None, max_size=None) as sender:
-        for _ in range(80):
-            sender.send("x")
-        with suppress(ConnectionClosedError):
-            for _ in sender:
-                continue
+def test_a_sender_of_frames_that_nobody_reads_is_closed_and_told_why_however_late_it_reads(torrent: Torrent) -> None:
+    with socket.socket() as link:
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_048)
+        link.connect(("127.0.0.1", torrent.port))
+        with connect(f"ws://127.0.0.1:{torrent.port}/", sock=link, compression=None, max_size=None) as sender:
+            for _ in range(80):
+                sender.send("x")
+            time.sleep(A_SLOW_LINK_S)
+            with suppress(ConnectionClosedError):
+                for _ in sender:
+                    continue
 
     assert sender.close_code == 1008
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ class Torrent:
             await self._pour(send, "body", {"type": "http.response.body", "more_body": True})
 
     async def _pour(self, send: Any, field: str, message: dict[str, Any]) -> None:
-        for number in range(1, 20_000):
+        for number in count(1):
             await send({**message, field: piece(number)})
             self._told.write_text(str(number * BYTES))
 
