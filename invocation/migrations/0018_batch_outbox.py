@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('invocation', '0016_sound_jobs'),
+        ('invocation', '0017_batch_states'),
     ]
 
     operations = [
