@@ -127,6 +127,9 @@ class Slice:
     sha256: str = ""
 
 
+MOST_SHARDS = 256
+
+
 def part_name(*, shard: int, position: int, attempt: int) -> str:
     """Return the staged part's file name: deterministic, so that a restart writes over what was never committed."""
     return f"shard={shard:05d}/part-{position:09d}-{attempt:04d}.parquet"

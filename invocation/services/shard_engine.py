@@ -132,7 +132,7 @@ class _Shard:
         self.short = NONE
         self._looking = asyncio.Lock()
         self._looked = time.monotonic()
-        self._rows = manifests.read(Path(claimed.batch.manifest), claimed.slice, skip=claimed.shard.position)
+        self._rows = manifests.read(claimed.batch, claimed.slice, skip=claimed.shard.position)
 
     def next_rows(self) -> list[Row]:
         return list(islice(self._rows, ROWS_OF_A_BLOCK))

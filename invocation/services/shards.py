@@ -36,7 +36,8 @@ class ShardClaimed:
 
     @property
     def slice(self) -> Slice:
-        return Slice(self.shard.index, self.shard.first_line, self.shard.rows, self.shard.offset)
+        shard = self.shard
+        return Slice(shard.index, shard.first_line, shard.rows, shard.offset, shard.inside, shard.sha256)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
