@@ -15,8 +15,11 @@ from invocation.domain.states import Edge
 
 
 class BatchState(StrEnum):
+    PLANNING = "planning"
+    """Its manifest is being read and cut."""
     PLANNED = "planned"
     RUNNING = "running"
+    PAUSED = "paused"
     GATHERING = "gathering"
     COMPLETED = "completed"
     FAILED = "failed"
@@ -30,8 +33,31 @@ class ShardState(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Pause(StrEnum):
+    """Why a batch waits until somebody, or its next window, resumes it."""
+
+    ASKED = "asked"
+    FAILURE_THRESHOLD = "failure_threshold"
+    COST_CEILING = "cost_ceiling"
+    WINDOW = "window"
+    MANIFEST_CHANGED = "manifest_changed"
+
+
+class Publication(StrEnum):
+    """What the scores made of a completed batch."""
+
+    UNDECIDED = ""
+    PUBLISHED = "published"
+    HELD = "held"
+
+
 class BatchMove(StrEnum):
+    PLAN = "plan"
     START = "start"
+    PAUSE = "pause"
+    RESUME = "resume"
+    RETRY = "retry"
+    """Its failed rows run once more."""
     GATHER = "gather"
     COMPLETE = "complete"
     FAIL = "fail"
@@ -44,20 +70,27 @@ class ShardMove(StrEnum):
     COMPLETE = "complete"
     HAND_BACK = "hand_back"
     RESCUE = "rescue"
+    RETRY = "retry"
     CANCEL = "cancel"
 
 
 BATCH_ENDED = frozenset({BatchState.COMPLETED, BatchState.FAILED, BatchState.CANCELLED})
 BATCH_OPEN = frozenset({BatchState.PLANNED, BatchState.RUNNING, BatchState.GATHERING})
+"""What goes on by itself, without a manifest still to be read or somebody to resume it."""
+BATCH_STOPPABLE = frozenset({BatchState.PLANNING, BatchState.PLANNED, BatchState.RUNNING, BatchState.PAUSED})
 _SHARD_WORKING = frozenset({ShardState.WORKING})
 
 BATCH_EDGES: Mapping[BatchMove, Edge[BatchState]] = MappingProxyType(
     {
+        BatchMove.PLAN: Edge(frozenset({BatchState.PLANNING}), BatchState.PLANNED),
         BatchMove.START: Edge(frozenset({BatchState.PLANNED}), BatchState.RUNNING),
+        BatchMove.PAUSE: Edge(frozenset({BatchState.PLANNED, BatchState.RUNNING}), BatchState.PAUSED),
+        BatchMove.RESUME: Edge(frozenset({BatchState.PAUSED}), BatchState.RUNNING),
+        BatchMove.RETRY: Edge(frozenset({BatchState.COMPLETED, BatchState.PAUSED}), BatchState.RUNNING),
         BatchMove.GATHER: Edge(frozenset({BatchState.RUNNING}), BatchState.GATHERING),
         BatchMove.COMPLETE: Edge(frozenset({BatchState.GATHERING}), BatchState.COMPLETED),
-        BatchMove.FAIL: Edge(frozenset({BatchState.RUNNING, BatchState.GATHERING}), BatchState.FAILED),
-        BatchMove.CANCEL: Edge(frozenset({BatchState.PLANNED, BatchState.RUNNING}), BatchState.CANCELLED),
+        BatchMove.FAIL: Edge(BATCH_STOPPABLE | {BatchState.GATHERING}, BatchState.FAILED),
+        BatchMove.CANCEL: Edge(BATCH_STOPPABLE, BatchState.CANCELLED),
     }
 )
 SHARD_EDGES: Mapping[ShardMove, Edge[ShardState]] = MappingProxyType(
@@ -67,6 +100,7 @@ SHARD_EDGES: Mapping[ShardMove, Edge[ShardState]] = MappingProxyType(
         ShardMove.COMPLETE: Edge(_SHARD_WORKING, ShardState.COMPLETED),
         ShardMove.HAND_BACK: Edge(_SHARD_WORKING, ShardState.QUEUED),
         ShardMove.RESCUE: Edge(_SHARD_WORKING, ShardState.QUEUED),
+        ShardMove.RETRY: Edge(frozenset({ShardState.COMPLETED, ShardState.QUEUED}), ShardState.QUEUED),
         ShardMove.CANCEL: Edge(frozenset({ShardState.QUEUED, ShardState.WORKING}), ShardState.CANCELLED),
     }
 )

@@ -6,8 +6,9 @@ from typing import ClassVar
 
 from django.db import models
 from django.db.models import F, Q
+from uuid6 import uuid7
 
-from invocation.domain.batches import BATCH_ENDED, BatchState, ShardState
+from invocation.domain.batches import BATCH_ENDED, BatchState, Publication, ShardState
 from invocation.models.columns import Held, Invoked, one_of
 
 
@@ -26,6 +27,15 @@ class Batch(Invoked):
     wave = models.PositiveIntegerField(default=0)
     wave_at = models.DateTimeField(null=True, blank=True)
     fault = models.JSONField(null=True, blank=True)
+    # {code, sentence, at} while it is paused.
+    pause = models.JSONField(null=True, blank=True)
+    # {share, count, least}: from which share or count of failed rows on it is paused, once so many have ended.
+    failures = models.JSONField(default=dict, blank=True)
+    # How often its failed rows were asked to run again.
+    round = models.PositiveSmallIntegerField(default=0)
+    publication = models.CharField(max_length=16, default="", blank=True, choices=[(each.value, each.value) for each in Publication])
+    # When its dataset was written, the whole one or what was finished before it ended early.
+    gathered_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField()
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
@@ -38,10 +48,20 @@ class Batch(Invoked):
                 condition=Q(finished_at__isnull=False, state__in=BATCH_ENDED) | Q(finished_at__isnull=True) & ~Q(state__in=BATCH_ENDED),
                 name="batch_is_finished_only_when_ended",
             ),
+            models.CheckConstraint(
+                condition=Q(pause__isnull=False, state=BatchState.PAUSED) | Q(pause__isnull=True) & ~Q(state=BatchState.PAUSED),
+                name="batch_says_why_while_it_is_paused",
+            ),
+            one_of("publication", Publication, name="batch_publication_is_known"),
+            models.CheckConstraint(
+                condition=Q(publication=Publication.UNDECIDED) | Q(state=BatchState.COMPLETED),
+                name="batch_is_published_only_when_completed",
+            ),
         ]
         indexes: ClassVar[list[models.Index]] = [
             models.Index(fields=["tenant_id", "id"], name="batch_of_tenant"),
             models.Index(F("id"), condition=~Q(state__in=BATCH_ENDED), name="batch_open"),
+            models.Index(F("id"), condition=Q(state__in=BATCH_ENDED, gathered_at__isnull=True), name="batch_ungathered"),
         ]
 
     def __str__(self) -> str:
@@ -58,8 +78,8 @@ class Shard(Held):
     rows = models.PositiveBigIntegerField()
     position = models.PositiveBigIntegerField(default=0)
     failed_rows = models.PositiveBigIntegerField(default=0)
-    # Rows behind the position that were finished before one at the position was put off.
-    ahead = models.PositiveIntegerField(default=0)
+    # Rows finished behind the position, while one at the position is not: [first, end) of each run of them.
+    ahead = models.JSONField(default=list)
     parts = models.JSONField(default=list)
     state = models.CharField(max_length=16, choices=[(state.value, state.value) for state in ShardState])
     input_tokens = models.PositiveBigIntegerField(default=0)
@@ -73,6 +93,13 @@ class Shard(Held):
     short_usd = models.DecimalField(max_digits=14, decimal_places=6, default=0)
     short_tokens = models.PositiveBigIntegerField(default=0)
     failures = models.PositiveSmallIntegerField(default=0)
+    # Failed rows of earlier rounds run again in this one.
+    round = models.PositiveSmallIntegerField(default=0)
+    # Failed rows by their error's code.
+    errors = models.JSONField(default=dict)
+    # When it was last sent to a worker; not before `due_at` again.
+    sent_at = models.DateTimeField(null=True, blank=True)
+    due_at = models.DateTimeField(null=True, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 
@@ -86,7 +113,11 @@ class Shard(Held):
                 name="shard_is_owned_only_while_working",
             ),
         ]
-        indexes: ClassVar[list[models.Index]] = [models.Index(F("owner"), condition=Q(owner__isnull=False), name="shard_owned")]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(F("owner"), condition=Q(owner__isnull=False), name="shard_owned"),
+            models.Index(F("batch"), F("index"), condition=Q(state=ShardState.QUEUED), name="shard_waiting"),
+            models.Index(F("sent_at"), condition=Q(state=ShardState.QUEUED, sent_at__isnull=False), name="shard_sent"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.batch_id}/{self.index}"
@@ -99,6 +130,9 @@ class BatchRow(models.Model):
     row_id = models.CharField(max_length=200)
     run_id = models.UUIDField()
     shard = models.PositiveIntegerField()
+    # Which of its shard's rows it is, from 0, and in which round it ended so.
+    place = models.PositiveBigIntegerField(default=0)
+    round = models.PositiveSmallIntegerField(default=0)
     outcome = models.CharField(max_length=16)
     error_code = models.CharField(max_length=64, blank=True)
     agent = models.CharField(max_length=120)
@@ -113,6 +147,23 @@ class BatchRow(models.Model):
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(fields=["batch", "row_id"], name="row_is_finished_once"),
         ]
+        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["batch", "shard", "place"], name="row_of_shard")]
 
     def __str__(self) -> str:
         return f"{self.batch_id}/{self.row_id}"
+
+
+class BatchOutbox(models.Model):
+    """What happened to a batch and is still to be told; written in the transaction of what happened, then handed on to the Outbox."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    topic = models.CharField(max_length=32)
+    run_id = models.UUIDField()
+    data = models.JSONField()
+    at = models.DateTimeField()
+
+    class Meta:
+        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["topic", "id"], name="batch_outbox_by_topic")]
+
+    def __str__(self) -> str:
+        return f"{self.topic} {self.run_id}"

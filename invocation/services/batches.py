@@ -13,6 +13,7 @@ from uuid import UUID
 import structlog
 from django.db import connection, transaction
 from django.db.models import Q, QuerySet
+from django.db.models.functions import Coalesce
 
 from invocation.domain import traces
 from invocation.domain.batches import (
@@ -21,6 +22,7 @@ from invocation.domain.batches import (
     SHARD_EDGES,
     BatchMove,
     BatchState,
+    Pause,
     ShardMove,
     ShardState,
     slices,
@@ -202,7 +204,7 @@ def _gather(batch: Batch, *, now: datetime) -> None:
     files = [facts for shard in batch.shards.order_by("index") if (facts := parquet.compact(folder, shard.parts, shard=shard.index))]
     parquet.finish(folder, _facts(batch, files))
     with transaction.atomic():
-        if _move(batch, BatchMove.COMPLETE, finished_at=now):
+        if _move(batch, BatchMove.COMPLETE, finished_at=now, gathered_at=now):
             told = {"batch_id": str(batch.id), "agent": batch.agent, "mode": batch.mode, "endpoint": batch.endpoint}
             Outbox.objects.create(topic=COMPLETED_TOPIC, run_id=batch.id, data=told, at=now)
     parquet.drop_staging(folder)
@@ -226,16 +228,33 @@ def cancel(batch_id: UUID, *, now: datetime) -> None:
     """End a batch; finished rows stay in staging, running shards stop at their next checkpoint. Raises StaleMove if it has ended."""
     with transaction.atomic():
         batch = Batch.objects.select_for_update(no_key=True).get(pk=batch_id)
-        if not _move(batch, BatchMove.CANCEL, finished_at=now):
+        if not _move(batch, BatchMove.CANCEL, pause=None, finished_at=now):
             raise StaleMove(f"Batch {batch_id} is {batch.state} and cannot be cancelled.")
         _cancel_shards(batch, now=now)
+
+
+def pause(batch_id: UUID, code: Pause, sentence: str, *, now: datetime) -> None:
+    """Let no shard of a batch begin; running ones stop at their next checkpoint. Raises StaleMove if it is not planned or running."""
+    why = {"code": str(code), "sentence": sentence, "at": now.isoformat()}
+    _must_move(batch_id, BatchMove.PAUSE, pause=why)
+
+
+def resume(batch_id: UUID, *, now: datetime) -> None:
+    """Let a paused batch go on; whoever calls asks for its next wave. Raises StaleMove if it is not paused."""
+    _must_move(batch_id, BatchMove.RESUME, pause=None, started_at=Coalesce("started_at", now))
+
+
+def _must_move(batch_id: UUID, move: BatchMove, **facts: Any) -> None:
+    batch = Batch.objects.get(pk=batch_id)
+    if not _move(batch, move, **facts):
+        raise StaleMove(f"Batch {batch_id} is {batch.state}: it does not {move}.")
 
 
 def fail(batch_id: UUID, *, sentence: str, now: datetime) -> None:
     """End a batch that cannot go on; finished rows stay in staging. Joins the caller's transaction, which holds the batch already."""
     batch = Batch.objects.get(pk=batch_id)
     fault = {"code": "shard_broke", "sentence": sentence, "remedy": "Mend what the sentence says; then open the batch again."}
-    if _move(batch, BatchMove.FAIL, fault=fault, finished_at=now):
+    if _move(batch, BatchMove.FAIL, fault=fault, pause=None, finished_at=now):
         _cancel_shards(batch, now=now)
 
 

@@ -16,7 +16,7 @@ from django.db import DatabaseError
 
 from agents.domain.errors import DayExceeded, RunError
 from agents.domain.values import Request, Terms
-from invocation.domain.batches import Row, part_name
+from invocation.domain.batches import BATCH_OPEN, Row, part_name
 from invocation.domain.errors import StaleMove
 from invocation.domain.ids import new_id
 from invocation.gateways import declared, parquet
@@ -151,7 +151,7 @@ class _Shard:
             if done := await self._done([row for row in block if row.id not in before], allowance, bills):
                 kept = before | {each.row.id for each in done}
                 passed = len(list(takewhile(lambda row: row.id in kept, block)))
-                await off_loop(self._commit, done, passed, len(kept) - passed, _open(bills))
+                await off_loop(self._commit, done, passed, [(passed, len(kept))] if len(kept) > passed else [], _open(bills))
             elif lines := _open(bills):
                 await patiently(shards.book_late, self.shard, lines)
         except Exception:
@@ -164,7 +164,7 @@ class _Shard:
             tasks = [group.create_task(self._row(row, slots, allowance, bills)) for row in rows]
         return [finished for task in tasks if (finished := task.result())]
 
-    def _commit(self, done: Sequence[FinishedRow], passed: int, ahead: int, lines: Sequence[LedgerLine]) -> None:
+    def _commit(self, done: Sequence[FinishedRow], passed: int, ahead: Sequence[tuple[int, int]], lines: Sequence[LedgerLine]) -> None:
         """Make what is finished count, rows behind one that was put off as well; what was paid for the others is booked with it."""
         shard = self.shard
         name = part_name(shard=shard.index, position=shard.position, attempt=shard.attempt)
@@ -251,7 +251,7 @@ def _open(bills: Sequence[Bill]) -> list[LedgerLine]:
 def _is_held(batch: Batch) -> bool:
     """A database that is away holds nothing: what was paid for is still to be committed."""
     try:
-        return batches.is_held(batch)
+        return batches.is_held(batch) or not Batch.objects.filter(pk=batch.pk, state__in=BATCH_OPEN).exists()
     except DatabaseError:
         return False
 

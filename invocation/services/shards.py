@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import BigIntegerField, Count, F, Q, Sum
 from django.db.models.functions import Coalesce
 
-from invocation.domain.batches import SHARD_EDGES, ShardMove, ShardState, Slice
+from invocation.domain.batches import BATCH_OPEN, SHARD_EDGES, ShardMove, ShardState, Slice
 from invocation.domain.budgets import part_of
 from invocation.domain.errors import StaleMove
 from invocation.domain.tiers import Downshift
@@ -50,7 +50,7 @@ class Checkpoint:
     downshifts: Sequence[Downshift] = ()
     passed: int
     """How far the position moves: over all rows up to the first that is not finished."""
-    ahead: int = 0
+    ahead: Sequence[tuple[int, int]] = ()
     """Rows behind it that are finished all the same: whoever goes on from here leaves them out."""
 
 
@@ -59,7 +59,7 @@ def claim(shard_id: int, *, owner: UUID) -> ShardClaimed | None:
     edge = SHARD_EDGES[ShardMove.CLAIM]
     now = datetime.now(UTC)
     free = Shard.objects.filter(pk=shard_id, state__in=edge.sources)
-    batch = Batch.objects.filter(shards=shard_id).first()
+    batch = Batch.objects.filter(shards=shard_id, state__in=BATCH_OPEN).first()
     if batch is None or batches.is_held(batch):
         return None
     with transaction.atomic():

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from kombu import Queue
 
-from invocation.domain.batches import BatchState
+from invocation.domain.batches import BATCH_STOPPABLE, BatchState, Pause
 from invocation.domain.errors import StaleMove
 from invocation.gateways import objects
 from invocation.gateways.presence import own_connection
@@ -129,8 +129,10 @@ def test_a_dataset_is_not_read_before_it_is_whole(workers: Workers) -> None:
 def test_a_batch_is_cancelled_before_it_is_gathered_only(state: BatchState) -> None:
     batch = opened(shards=2)
     ended = state in {BatchState.COMPLETED, BatchState.FAILED, BatchState.CANCELLED}
-    Batch.objects.filter(pk=batch.pk).update(state=state, finished_at=NOW if ended else None)
-    if state not in {BatchState.PLANNED, BatchState.RUNNING}:
+    Batch.objects.filter(pk=batch.pk).update(
+        state=state, finished_at=NOW if ended else None, pause={"code": "asked"} if state == BatchState.PAUSED else None
+    )
+    if state not in BATCH_STOPPABLE:
         with pytest.raises(StaleMove):
             batches.cancel(batch.pk, now=NOW)
         return
@@ -190,3 +192,21 @@ def test_a_batch_is_gathered_by_one_process_at_a_time(workers: Workers) -> None:
     batches.gather(batch.pk, now=NOW)
     batch.refresh_from_db()
     assert batch.state == "completed"
+
+
+def test_a_paused_batch_says_why_and_waits_until_it_is_resumed(p3: Queue) -> None:
+    batch = opened()
+    batches.pause(batch.pk, Pause.ASKED, "Somebody asked for it.", now=NOW)
+    batch.refresh_from_db()
+    assert (batch.state, batch.pause) == ("paused", {"code": "asked", "sentence": "Somebody asked for it.", "at": NOW.isoformat()})
+    assert batches.next_wave(batch.pk, now=NOW) == 0
+    assert shards.claim(batch.shards.order_by("index")[0].pk, owner=uuid4()) is None
+    with pytest.raises(StaleMove):
+        batches.pause(batch.pk, Pause.ASKED, "Again.", now=NOW)
+
+    batches.resume(batch.pk, now=NOW)
+    batch.refresh_from_db()
+    assert (batch.state, batch.pause, batch.started_at) == ("running", None, NOW)
+    assert batches.next_wave(batch.pk, now=NOW) == 4
+    with pytest.raises(StaleMove):
+        batches.resume(batch.pk, now=NOW)
