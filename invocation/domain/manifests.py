@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from agents.domain.values import Json
-from invocation.domain.batches import Row, Slice
+from invocation.domain.batches import Slice
 from invocation.domain.errors import ManifestInvalid
 
 MOST_RECORD_BYTES = 1_048_576
@@ -111,31 +111,26 @@ def naming(column: str | None, schema: Mapping[str, Json]) -> Naming:
     return Naming(name, column is not None, isinstance(properties, Mapping) and name in properties)
 
 
-def row_on(record: Record, value: dict[str, Json], by: Naming, canonical: Callable[[Json], bytes]) -> Row:
-    """Return the row that a record says; `canonical` writes a value as JSON with sorted keys. Raises ManifestInvalid.
+def name_of(line: int, value: dict[str, Json], by: Naming, canonical: Callable[[Json], bytes]) -> str:
+    """Return what the row on a line is called, and leave in `value` its input; `canonical` writes JSON with sorted keys.
 
-    Without a name a row is called by its content: equal rows have equal names, and are refused as duplicates.
+    Without a name a row is called by its content: equal rows have equal names, and are refused as duplicates. Raises ManifestInvalid.
     """
-    if by.column not in value:
+    column = by.column
+    if column not in value:
         if by.is_asked:
-            raise ManifestInvalid(
-                f"Line {record.line}: it has no {by.column}, which names the rows of this batch.",
-                line=record.line,
-                field=f"/{by.column}",
-                column=by.column,
-            )
-        return Row(hashlib.sha256(canonical(value)).hexdigest()[:32], value, record.line)
-    name = value[by.column] if by.is_input else value.pop(by.column)
+            raise _nameless(line, column, f"it has no {column}, which names the rows of this batch")
+        return hashlib.sha256(canonical(value)).hexdigest()[:32]
+    name = value[column] if by.is_input else value.pop(column)
     if type(name) is int:
         name = str(name)
     if not isinstance(name, str) or not 1 <= len(name) <= MOST_OF_AN_ID or not name.isprintable():
-        raise ManifestInvalid(
-            f"Line {record.line}: {by.column} is a whole number or a string of 1 to {MOST_OF_AN_ID} printable characters.",
-            line=record.line,
-            field=f"/{by.column}",
-            column=by.column,
-        )
-    return Row(name, value, record.line)
+        raise _nameless(line, column, f"{column} is a whole number or a string of 1 to {MOST_OF_AN_ID} printable characters")
+    return name
+
+
+def _nameless(line: int, column: str, what: str) -> ManifestInvalid:
+    return ManifestInvalid(f"Line {line}: {what}.", line=line, field=f"/{column}", column=column)
 
 
 def sizes(rows: int, shards: int) -> Iterator[int]:
@@ -148,8 +143,9 @@ def sizes(rows: int, shards: int) -> Iterator[int]:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A manifest every row of which can be run: its slices, how many rows they have, and the hash of the file."""
+    """A manifest every row of which can be run: its slices, how many rows they have, and the file's hash and length."""
 
     slices: tuple[Slice, ...]
     rows: int
     sha256: str
+    length: int

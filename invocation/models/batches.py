@@ -19,7 +19,7 @@ class Batch(Invoked):
     state = models.CharField(max_length=16, choices=[(state.value, state.value) for state in BatchState])
     manifest = models.TextField()
     manifest_sha256 = models.CharField(max_length=64, blank=True)
-    manifest_format = models.CharField(max_length=8, default=Format.JSONL)
+    manifest_format = models.CharField(max_length=8, default=Format.JSONL.value, choices=[(each.value, each.value) for each in Format])
     manifest_packing = models.CharField(max_length=4, default="", blank=True)
     manifest_bytes = models.PositiveBigIntegerField(null=True, blank=True)
     # The column that names the rows, where somebody said one.

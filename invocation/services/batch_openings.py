@@ -15,8 +15,9 @@ from invocation.domain.ids import new_id
 from invocation.gateways import objects
 from invocation.models import Batch
 from invocation.selectors import canaries
-from invocation.services import batches, manifests
-from invocation.services.manifests import Manifest, Terms
+from invocation.services import batches
+from invocation.services.cutting import Terms, cut
+from invocation.services.manifests import Manifest
 from quota.services import plans
 
 
@@ -35,13 +36,12 @@ class BatchOpening:
 def open_batch(opening: BatchOpening, *, now: datetime) -> Batch:
     """Accept a batch durably, its shards planned. Raises ManifestInvalid, naming the line, or TooManyItems; then nothing was started."""
     terms = Terms(endpoint=opening.endpoint, day=plans.day_limits_now(opening.tenant_id), shards=min(opening.shards, MOST_SHARDS))
-    plan = manifests.plan(opening.manifest, terms)
-    return batches.accept_planned(_columns(opening), plan, now=now)
+    return batches.accept_planned(_columns(opening), cut(opening.manifest, terms), now=now)
 
 
 def open_unread(opening: BatchOpening, *, now: datetime) -> Batch:
     """Accept a batch durably whose manifest a worker is to read. Raises ManifestInvalid if there is no such file."""
-    return batches.accept(_columns(opening), now=now)
+    return batches.accept({**_columns(opening), "manifest_bytes": opening.manifest.length}, now=now)
 
 
 def _columns(opening: BatchOpening) -> dict[str, Any]:
@@ -57,7 +57,6 @@ def _columns(opening: BatchOpening) -> dict[str, Any]:
         "manifest": manifest.location,
         "manifest_format": manifest.form.format,
         "manifest_packing": manifest.form.packing,
-        "manifest_bytes": manifests.length_of(manifest),
         "names_rows": manifest.row_id or "",
         "shards_wanted": min(opening.shards, MOST_SHARDS),
         "output": str(objects.inside(opening.tenant_id, f"batches/{batch_id}")),

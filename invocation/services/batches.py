@@ -56,18 +56,16 @@ def accept(columns: Mapping[str, Any], *, now: datetime) -> Batch:
 
 def accept_planned(columns: Mapping[str, Any], plan: Planned, *, now: datetime) -> Batch:
     """Write a batch whose manifest was read, with its shards."""
-    facts = {"rows": plan.rows, "manifest_sha256": plan.sha256}
     with transaction.atomic(using=BATCH):
-        batch = Batch.objects.create(**columns, **facts, state=BatchState.PLANNED, created_at=now)
+        batch = Batch.objects.create(**columns, **_of(plan), state=BatchState.PLANNED, created_at=now)
         _insert_shards(batch, plan)
     return batch
 
 
 def plan(batch: Batch, plan: Planned) -> None:
-    """End the planning of a batch by who holds it: its shards are written. Raises StaleMove if it was cancelled, or another took it over."""
-    facts = {"rows": plan.rows, "manifest_sha256": plan.sha256, "planner": None, "planning": None}
+    """End the planning of a batch by who holds it: its shards are written. Raises StaleMove if it is no longer theirs."""
     with transaction.atomic(using=BATCH):
-        if not _move(batch, BatchMove.PLAN, by=Q(planner=batch.planner), **facts):
+        if not _move(batch, BatchMove.PLAN, by=Q(planner=batch.planner), planner=None, planning=None, **_of(plan)):
             raise StaleMove(f"Batch {batch.pk} is no longer planned here.")
         _insert_shards(batch, plan)
 
@@ -77,6 +75,10 @@ def refuse(batch: Batch, fault: Mapping[str, Any], *, now: datetime) -> None:
     held = Q(planner=batch.planner, state=BatchState.PLANNING)
     if not _move(batch, BatchMove.FAIL, by=held, fault=dict(fault), planner=None, planning=None, finished_at=now):
         raise StaleMove(f"Batch {batch.pk} is no longer planned here.")
+
+
+def _of(plan: Planned) -> dict[str, Any]:
+    return {"rows": plan.rows, "manifest_sha256": plan.sha256, "manifest_bytes": plan.length}
 
 
 def _insert_shards(batch: Batch, plan: Planned) -> None:

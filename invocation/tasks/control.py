@@ -16,7 +16,7 @@ from django.conf import settings
 
 from invocation.gateways import dispatch
 from invocation.gateways.loop import runs
-from invocation.services import batches, deliveries, erasures, redrives, rescue, retention, schedules, slo, webhooks
+from invocation.services import batches, deliveries, erasures, planning, redrives, rescue, retention, schedules, slo, webhooks
 from quota.services import days, usage
 
 TICK_SCHEDULES = "invocation.tick_schedules"
@@ -39,6 +39,7 @@ def tick_schedules() -> None:
 
 @shared_task(name=SWEEP_BATCHES, send_events=False)
 def sweep_batches() -> None:
+    planning.sweep(now=datetime.now(UTC))
     batches.sweep(now=datetime.now(UTC))
 
 

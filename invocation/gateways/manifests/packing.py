@@ -66,8 +66,8 @@ class Unpacked(io.RawIOBase):
 
     def _too_long(self) -> ManifestInvalid:
         return ManifestInvalid(
-            f"manifest: a {self._packing} frame of it holds more than {MOST_OF_A_FRAME >> 20} MiB, and a shard would have to unpack all that"
-            f" lies before its rows: {REMEDY[self._packing]}; or leave it unpacked, or give Parquet.",
+            f"manifest: a {self._packing} frame of it holds more than {MOST_OF_A_FRAME >> 20} MiB, and a shard would have to unpack all"
+            f" that lies before its rows: {REMEDY[self._packing]}; or leave it unpacked, or give Parquet.",
             field="manifest",
             reason="not_seekable",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Iterator
 
 BUCKETS = 256
@@ -32,11 +33,9 @@ class Names:
 
 
 def _repeated(bucket: array[int]) -> set[int]:
-    once = set(bucket)
-    if len(once) == len(bucket):
+    if len(set(bucket)) == len(bucket):
         return set()
-    seen: set[int] = set()
-    return {number for number in bucket if number in seen or seen.add(number)}
+    return {number for number, count in Counter(bucket).items() if count > 1}
 
 
 def first_repeat(names: Iterator[tuple[str, int]], among: frozenset[int]) -> tuple[str, int, int] | None:

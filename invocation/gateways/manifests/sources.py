@@ -1,22 +1,24 @@
-"""The files that manifests are: opened, and told apart from what they were."""
+"""The files that manifests are, wherever they lie: a location is an absolute path or an `s3://` URI."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
-
-class Stamp(NamedTuple):
-    """A file's length in bytes, and what changes when it is written."""
-
-    size: int
-    mark: object
+from invocation.gateways.stores import Stamp, Store, store_at
 
 
 def open_file(location: str) -> BinaryIO:
-    return Path(location).open("rb")
+    """Raises FileNotFoundError."""
+    store, name = _at(location)
+    return store.open_input(name)
 
 
 def stamp(location: str) -> Stamp:
-    found = Path(location).stat()
-    return Stamp(found.st_size, found.st_mtime_ns)
+    """Raises FileNotFoundError, also for a folder."""
+    store, name = _at(location)
+    return store.stamp(name)
+
+
+def _at(location: str) -> tuple[Store, str]:
+    folder, _, name = location.rpartition("/")
+    return store_at(folder or "/"), name

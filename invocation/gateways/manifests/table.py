@@ -91,8 +91,8 @@ class Table:
         while raw := readline(MOST_RECORD_BYTES + 1):
             self._held_bytes += len(raw)
             if self._held_bytes > MOST_RECORD_BYTES:
-                what = f"Line {self._line} has more than {MOST_RECORD_BYTES} bytes, or a quote before it is never closed."
-                raise ManifestInvalid(what, line=self._line)
+                line = self._line - len(self._held)
+                raise ManifestInvalid(f"Line {line} has more than {MOST_RECORD_BYTES} bytes, or a quote in it is never closed.", line=line)
             self._at += len(raw)
             text = raw.removeprefix(BOM_UTF8) if self._line == 1 else raw
             self._held.append(text)

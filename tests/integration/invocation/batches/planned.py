@@ -14,10 +14,12 @@ from kombu import Queue
 
 from invocation.domain.batches import ShardState
 from invocation.domain.budgets import Wish
+from invocation.domain.manifests import form_of
 from invocation.gateways import declared, objects
 from invocation.models import Batch
-from invocation.services import batches, datasets
-from invocation.services.batches import BatchOpening
+from invocation.services import batch_openings, batches, datasets
+from invocation.services.batch_openings import BatchOpening
+from invocation.services.manifests import Manifest
 from invocation.services.shard_engine import ShardEngine
 from tests.integration.invocation.conftest import OnLoop
 from tests.integration.invocation.rows import NOW, WISHES
@@ -35,9 +37,10 @@ def manifest(lines: list[Any], *, raw: bytes | None = None) -> Path:
 def opened(lines: list[Any] | None = None, **terms: Any) -> Batch:
     endpoint = declared.book().find(terms.pop("endpoint", "trial-batch@1"))
     source = terms.pop("source", None) or manifest(LINES if lines is None else lines)
+    of = Manifest(location=str(source), form=form_of(source.name), row_id=terms.pop("row_id", None))
     wish = Wish(**{name: terms.pop(name) for name in WISHES if name in terms})
-    opening = BatchOpening(tenant_id=TENANT, endpoint=endpoint, source=source, wish=wish, **{"shards": 4, **terms})
-    return batches.open_batch(opening, now=NOW)
+    opening = BatchOpening(tenant_id=TENANT, endpoint=endpoint, manifest=of, wish=wish, **{"shards": 4, **terms})
+    return batch_openings.open_batch(opening, now=NOW)
 
 
 @dataclass(frozen=True, slots=True)
