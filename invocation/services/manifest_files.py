@@ -17,8 +17,9 @@ from invocation.domain.batches import BATCH_ENDED
 from invocation.domain.errors import InputInvalid, ManifestInUse, ManifestInvalid, ManifestTooLarge, NotFound
 from invocation.domain.ids import new_id
 from invocation.domain.manifests import Form, Format, form_of
-from invocation.gateways.stores import BadPath, Store, store_at
+from invocation.gateways.stores import S3_SCHEME, BadPath, Store, store_at
 from invocation.models import Batch
+from invocation.selectors import grants
 from invocation.services.manifests import Manifest
 
 FOLDER = "manifests"
@@ -37,12 +38,25 @@ class Kept:
 
 
 def located(tenant_id: UUID, path: str, *, form: str = "", row_id: str | None = None) -> Manifest:
-    """Return a manifest by its path in the tenant's part of the object store. Raises ManifestInvalid if it leads out of it."""
+    """Return a manifest by its path in the tenant's part of the object store, or by an `s3://` URI that was granted to the tenant.
+
+    Whether there is such a file is not looked for. Raises ManifestInvalid for another place.
+    """
+    location = _granted(tenant_id, path) if path.startswith(S3_SCHEME) else _own(tenant_id, path)
+    return Manifest(location=location, form=form_of(path, form), row_id=row_id)
+
+
+def _own(tenant_id: UUID, path: str) -> str:
     try:
-        location = _store(tenant_id).at(path)
+        return _store(tenant_id).at(path)
     except BadPath as bad:
         raise ManifestInvalid(f"manifest: {bad}", field="manifest", found=path) from None
-    return Manifest(location=location, form=form_of(path, form), row_id=row_id)
+
+
+def _granted(tenant_id: UUID, uri: str) -> str:
+    if not grants.granted(tenant_id, uri):
+        raise ManifestInvalid(f"manifest: {uri} was not granted to you: ask an administrator for it.", field="manifest", found=uri)
+    return uri
 
 
 def stage(tenant_id: UUID, rows: Iterable[Mapping[str, Any]], *, row_id: str | None = None) -> Manifest:

@@ -18,8 +18,8 @@ from invocation.domain.errors import InvocationError, StaleMove
 from invocation.gateways import declared
 from invocation.gateways.database import is_away
 from invocation.models import Batch
-from invocation.services import batch_start, batches, manifests
-from invocation.services.cutting import Beat, Terms, cut
+from invocation.services import batch_start, batches, cutting, manifests
+from invocation.services.cutting import Beat, Terms
 from quota.services import plans
 
 log = structlog.get_logger()
@@ -94,7 +94,7 @@ def _plan(batch: Batch, beat: Beat) -> None:
         return
     terms = Terms(endpoint=declared.book().by_label[batch.endpoint], day=plans.day_limits_now(batch.tenant_id), shards=batch.shards_wanted)
     try:
-        planned = cut(manifests.of_batch(batch), terms, beat=beat)
+        planned = cutting.cut(manifests.of_batch(batch), terms, beat=beat)
     except FileNotFoundError:
         _refuse(batch, "manifest_unreadable", "The manifest is gone.")
     except StaleMove:

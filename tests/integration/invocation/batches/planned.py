@@ -43,6 +43,12 @@ def opened(lines: list[Any] | None = None, **terms: Any) -> Batch:
     return batch_openings.open_batch(opening, now=NOW)
 
 
+def unread(of: Manifest, **terms: Any) -> Batch:
+    """Open a batch whose manifest a worker is to read."""
+    endpoint = declared.book().find("trial-batch@1")
+    return batch_openings.open_unread(BatchOpening(tenant_id=TENANT, endpoint=endpoint, manifest=of, **{"shards": 4, **terms}), now=NOW)
+
+
 @dataclass(frozen=True, slots=True)
 class Workers:
     """Runs shards as a p3 worker would, on a loop of their own."""

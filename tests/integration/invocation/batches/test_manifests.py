@@ -18,7 +18,7 @@ from invocation.models import Batch, Shard
 from invocation.services import manifest_files
 from invocation.services.cutting import Terms, cut
 from quota.domain.days import UNLIMITED
-from tests.integration.invocation.batches.planned import TENANT, manifest, opened, waiting
+from tests.integration.invocation.batches.planned import TENANT, manifest, opened, unread, waiting
 
 pytestmark = [pytest.mark.usefixtures("tried"), pytest.mark.django_db(transaction=True)]
 
@@ -82,10 +82,24 @@ def test_more_rows_than_the_endpoint_takes_are_refused() -> None:
     assert not Batch.objects.exists()
 
 
-@pytest.mark.parametrize("path", ["../other/manifest.jsonl", "/etc/passwd", "manifests/../../x", ".", "", "missing.jsonl"])
-def test_a_manifest_lies_in_its_tenants_part_of_the_store(path: str) -> None:
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../other/m.jsonl",
+        "/etc/m.jsonl",
+        "manifests/../../m.jsonl",
+        ".",
+        "",
+        "missing.jsonl",
+        "folder.jsonl",
+        "m.txt",
+        "s3://bucket/m.jsonl",
+    ],
+)
+def test_a_manifest_lies_in_its_tenants_part_of_the_store(path: str, store: Path) -> None:
+    (store / str(TENANT) / "folder.jsonl").mkdir(parents=True)
     with pytest.raises(InvocationError) as refused:
-        manifest_files.located(TENANT, path).length
+        unread(manifest_files.located(TENANT, path))
 
     assert refused.value.facts["field"] == "manifest"
 

@@ -76,8 +76,8 @@ def as_csv(rows: Sequence[Row], end: str) -> list[bytes]:
     def line(cells: Sequence[Any]) -> bytes:
         """Python before 3.13 leaves a lone carriage return unquoted."""
         out = io.StringIO(newline="")
-        quoting = csv.QUOTE_ALL if "\r" in cells[0] else csv.QUOTE_MINIMAL
-        csv.writer(out, lineterminator=end, quoting=quoting).writerow(cells)
+        writer = csv.writer(out, lineterminator=end, quoting=csv.QUOTE_ALL) if "\r" in cells[0] else csv.writer(out, lineterminator=end)
+        writer.writerow(cells)
         return out.getvalue().encode()
 
     return [line(["text", "count"]), *(line([row["text"], row["count"]]) for row in rows)]
@@ -105,8 +105,9 @@ def test_columns(tmp_path: Path, rows: list[Row], group: int, shards: int) -> No
 
 
 def packed(pieces: Sequence[bytes], packing: Packing) -> bytes:
-    pack = {Packing.GZIP: gzip.compress, Packing.ZSTD: lambda piece: pa.compress(piece, "zstd", asbytes=True)}[packing]
-    return b"".join(pack(piece) for piece in pieces)
+    return b"".join(
+        gzip.compress(piece) if packing is Packing.GZIP else bytes(pa.compress(piece, "zstd", asbytes=True)) for piece in pieces
+    )
 
 
 @pytest.mark.parametrize("form", [Format.JSONL, Format.CSV])
