@@ -125,6 +125,7 @@ OFFLINE_TOKEN_MS = env.offline_token_ms
 OFFLINE_CAPACITY = env.offline_capacity
 OFFLINE_FAULT_MARKERS = env.offline_fault_markers
 OBJECT_STORE = env.object_store
+S3_ENDPOINT_URL = env.s3_endpoint_url
 LEASE_S = env.lease_s
 HEARTBEAT_S = env.heartbeat_s
 DRAIN_S = env.drain_s
