@@ -15,7 +15,7 @@ import pytest
 
 from invocation.gateways import parquet
 from invocation.gateways.database import off_loop
-from invocation.models import Batch, BatchRow, Outbox
+from invocation.models import Batch, BatchOutbox, BatchRow
 from invocation.services import batches, datasets, shard_engine, shards
 from invocation.services.shard_engine import ShardEngine
 from quota.models import BatchLedgerEntry
@@ -45,7 +45,7 @@ def test_every_row_of_a_batch_ends_in_the_dataset_once(workers: Workers) -> None
     }
     assert not (Path(batch.output) / "_staging").exists()
     assert BatchRow.objects.filter(batch=batch, outcome="completed").count() == 150
-    assert Outbox.objects.get(topic=batches.COMPLETED_TOPIC).run_id == batch.pk
+    assert BatchOutbox.objects.get(topic=batches.COMPLETED_TOPIC).run_id == batch.pk
 
 
 def test_blank_lines_are_no_rows_and_confuse_no_slice(workers: Workers) -> None:
