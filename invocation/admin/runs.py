@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.db.models import Case, Count, OuterRef, QuerySet, Subquery, Value, When
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.utils import timezone
@@ -104,7 +104,7 @@ class ProcessAdmin(OnRecord):
     ordering = ("priority_class", "-started_at")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Process]:
-        counted = {"jobs": _held_by(Job), "turns": _held_by(Turn)}
+        counted = {"jobs": _held_by(Job), "turns": _held_by(Turn), "shards": _with_shards()}
         found: QuerySet[Process] = super().get_queryset(request).annotate(**counted)
         return found
 
@@ -120,7 +120,7 @@ class ProcessAdmin(OnRecord):
 
     @admin.display(description="at work")
     def holds(self, row: Any) -> SafeString:
-        return cells.bar(row.jobs + row.turns + _shards_of(row), row.slots)
+        return cells.bar(row.jobs + row.turns + row.shards, row.slots)
 
     @admin.display(description="lease ends", ordering="lease_until")
     def lease(self, row: Process) -> SafeString | str:
@@ -138,7 +138,7 @@ class ProcessAdmin(OnRecord):
                 ("Slots", row.slots),
                 ("Jobs", row.jobs),
                 ("Turns", row.turns),
-                ("Shards", _shards_of(row)),
+                ("Shards", row.shards),
                 ("Lease ends", self.lease(row)),
                 ("Started", self.since(row)),
             ],
@@ -150,9 +150,10 @@ def _held_job(job: Job) -> tuple[SafeString, str, SafeString]:
     return cells.link_to("job", job.pk), job.endpoint, cells.badge(job.state)
 
 
-def _shards_of(process: Process) -> int:
-    """Shards may lie in another database: each process's are counted apart, by the partial index on their owner."""
-    return Shard.objects.filter(owner=process.pk).count()
+def _with_shards() -> Case:
+    """Say of each process how many shards it holds: they may lie in another database, so they are counted first."""
+    held = Shard.objects.filter(owner__isnull=False).order_by().values_list("owner").annotate(Count("pk"))
+    return Case(*[When(pk=owner, then=Value(many)) for owner, many in held], default=Value(0))
 
 
 def _held_by(model: Any) -> Coalesce:

@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("invocation", "0018_batch_outbox")]
+    dependencies = [("invocation", "0019_store_grants")]
     operations = [
         migrations.CreateModel(
             name="BatchDownshiftCount",
