@@ -28,7 +28,7 @@ from invocation.domain.errors import StaleMove
 from invocation.domain.manifests import Planned
 from invocation.gateways import dispatch, parquet
 from invocation.gateways.database import BATCH
-from invocation.models import Batch, Outbox, Process, Shard
+from invocation.models import Batch, BatchOutbox, Process, Shard
 from invocation.selectors.admission import hold_on, live_slots
 from quota.domain.classes import PriorityClass
 from quota.domain.days import DayLimits
@@ -191,7 +191,7 @@ def _gather(batch: Batch, *, now: datetime) -> None:
     with transaction.atomic():
         if _move(batch, BatchMove.COMPLETE, finished_at=now, gathered_at=now):
             told = {"batch_id": str(batch.id), "agent": batch.agent, "mode": batch.mode, "endpoint": batch.endpoint}
-            Outbox.objects.create(topic=COMPLETED_TOPIC, run_id=batch.id, data=told, at=now)
+            BatchOutbox.objects.create(topic=COMPLETED_TOPIC, run_id=batch.id, data=told, at=now)
     parquet.drop_staging(folder)
 
 
