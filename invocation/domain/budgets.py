@@ -7,7 +7,7 @@ from datetime import timedelta
 from decimal import ROUND_DOWN, Decimal
 from typing import TypeVar
 
-from quota.domain.budgets import Spending
+from quota.domain.budgets import Budget, Spending
 from quota.domain.prices import MICRO
 
 N = TypeVar("N", timedelta, Decimal, int)
@@ -65,3 +65,27 @@ def part_of(left: Spending, *, among: int) -> Spending:
     shares = max(1, among)
     usd = (max(Decimal(0), left.usd) / shares).quantize(MICRO, rounding=ROUND_DOWN)
     return Spending(usd, max(0, left.tokens) // shares, max(0, left.calls) // shares)
+
+
+class Allowance(Budget):
+    """What one shard may spend of its batch's cap: set aside in the database, in part committed there, and widened as it goes."""
+
+    @property
+    def outstanding(self) -> Spending:
+        """Return what is spent or held and not committed."""
+        return self.limit - self.remaining
+
+    def commit(self, spending: Spending) -> None:
+        """Leave out what the database counts as spent from now on."""
+        self.limit -= spending
+        self.spent -= spending
+
+    def is_narrower_than(self, other: Spending) -> bool:
+        """Say whether it, rather than the other, is what a call does not fit into."""
+        left = self.remaining
+        return left.usd < other.usd or left.tokens < other.tokens or left.calls < other.calls
+
+    def is_low(self, *, of: Spending) -> bool:
+        """Say whether less than half is left of something."""
+        left = self.remaining
+        return 2 * left.usd < of.usd or 2 * left.tokens < of.tokens or 2 * left.calls < of.calls
