@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +39,7 @@ class Env:
     secret_key: str
     allowed_hosts: tuple[str, ...]
     database_url: str | None
+    batch_database_url: str | None
     redis_url: str | None
     broker_url: str | None
     web_host: str
@@ -81,6 +83,8 @@ class Env:
     retain_jobs_days: int
 
     def __post_init__(self) -> None:
+        if self.batch_database_url and _place(self.batch_database_url) == _place(self.database_url or ""):
+            raise BadSetting("BATCH_DATABASE_URL", "…", "this is the database of DATABASE_URL: name another, or leave it empty for one")
         if self.lease_s < 2 * self.heartbeat_s:
             raise BadSetting("LEASE_S", str(self.lease_s), f"the lease must outlast two heartbeats of {self.heartbeat_s} s")
         if self.result_max_bytes < self.result_inline_bytes:
@@ -102,6 +106,7 @@ def read(given: Mapping[str, str]) -> Env:
         secret_key=given.get("SECRET_KEY") or kept.secret("secret_key"),
         allowed_hosts=_words(given, "ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]"),
         database_url=given.get("DATABASE_URL") or kept.server("database_url"),
+        batch_database_url=_database(given, "BATCH_DATABASE_URL"),
         redis_url=given.get("REDIS_URL") or kept.server("redis_url"),
         broker_url=given.get("BROKER_URL") or None,
         web_host=given.get("WEB_HOST") or "127.0.0.1",
@@ -227,6 +232,19 @@ def _folder(given: Mapping[str, str], name: str, default: Path) -> str:
     if "://" in raw:
         raise BadSetting(name, raw, "say a folder that every process sees")
     return raw
+
+
+def _database(given: Mapping[str, str], name: str) -> str | None:
+    """Read a database's URL; it holds a password and is not repeated in the error."""
+    raw = given.get(name) or None
+    if raw and not (raw.startswith(("postgresql://", "postgres://")) and urlsplit(raw).path.strip("/")):
+        raise BadSetting(name, "…", "say postgresql://user:password@host:port/name")
+    return raw
+
+
+def _place(url: str) -> tuple[str | None, int, str]:
+    parts = urlsplit(url)
+    return parts.hostname, parts.port or 5432, parts.path
 
 
 def _address(given: Mapping[str, str], name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from config import addresses, logs
+from config import addresses, databases, logs
 from config.env import ROOT, env
 
 BASE_DIR = ROOT
@@ -59,7 +59,11 @@ TEMPLATES = [
     }
 ]
 
+BATCH_DATABASE = databases.BATCH if env.batch_database_url else databases.DEFAULT
 DATABASES = {"default": addresses.database(env.database_url)}
+if env.batch_database_url:
+    DATABASES[BATCH_DATABASE] = addresses.database(env.batch_database_url)
+DATABASE_ROUTERS = ["config.databases.Router"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 REDIS_URL = addresses.redis_database(env.redis_url, 0)
 BROKER_URL = env.broker_url or addresses.redis_database(env.redis_url, 1)

@@ -42,6 +42,7 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
     """Let tests empty what is kept for good; and let go of the database before it is dropped: loops that ended kept connections."""
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         cursor.execute("ALTER TABLE quota_ledgerentry DISABLE TRIGGER ledger_is_not_emptied")
+        cursor.execute("ALTER TABLE quota_batchledgerentry DISABLE TRIGGER batch_ledger_is_not_emptied")
         cursor.execute("ALTER TABLE quota_quotachange DISABLE TRIGGER changes_are_not_emptied")
     yield
     with django_db_blocker.unblock(), connection.cursor() as cursor:

@@ -8,10 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 import psycopg
+from django.conf import settings
 from django.db import InterfaceError, OperationalError, connections
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+BATCH: str = settings.BATCH_DATABASE
+"""The database of batches and their ledger: the default one, unless a second was set."""
 
 GOING = frozenset({"57P01", "57P02", "57P03"})
 """PostgreSQL's own words as it shuts down, crashed or starts; a connection that breaks has no word at all."""

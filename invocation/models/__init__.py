@@ -1,7 +1,7 @@
 """The tables of invocation, by subject."""
 
 from invocation.models.admission import Hold, Process
-from invocation.models.batches import Batch, BatchRow, Shard
+from invocation.models.batches import Batch, BatchOutbox, BatchRow, Shard
 from invocation.models.canaries import CanaryChange
 from invocation.models.chat import Continuation, Session, Turn
 from invocation.models.contexts import ContextRecord
@@ -9,7 +9,7 @@ from invocation.models.dead_letters import DeadLetter
 from invocation.models.erasures import Erasure
 from invocation.models.jobs import Job, JobEvent, Result, StepRecord, StepValue, StoredResult
 from invocation.models.redrives import Discard, Redrive, RedriveMember
-from invocation.models.runs import DownshiftCount, Outbox, RunRecord
+from invocation.models.runs import DownshiftCount, Outbox, OutboxReceipt, RunRecord
 from invocation.models.schedules import Firing, Schedule
 from invocation.models.slo import Alert, SloRecord
 from invocation.models.waits import Callback
@@ -18,6 +18,7 @@ from invocation.models.webhooks import Delivery, DeliveryTry, Webhook
 __all__ = [
     "Alert",
     "Batch",
+    "BatchOutbox",
     "BatchRow",
     "Callback",
     "CanaryChange",
@@ -34,6 +35,7 @@ __all__ = [
     "Job",
     "JobEvent",
     "Outbox",
+    "OutboxReceipt",
     "Process",
     "Redrive",
     "RedriveMember",

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from django.db import models
 from django.db.models import F, Q
+from uuid6 import uuid7
 
 from invocation.domain.batches import BATCH_ENDED, BatchState, Publication, ShardState
 from invocation.models.columns import Held, Invoked, one_of
@@ -150,3 +151,19 @@ class BatchRow(models.Model):
 
     def __str__(self) -> str:
         return f"{self.batch_id}/{self.row_id}"
+
+
+class BatchOutbox(models.Model):
+    """What happened to a batch and is still to be told; written in the transaction of what happened, then handed on to the Outbox."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    topic = models.CharField(max_length=32)
+    run_id = models.UUIDField()
+    data = models.JSONField()
+    at = models.DateTimeField()
+
+    class Meta:
+        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["topic", "id"], name="batch_outbox_by_topic")]
+
+    def __str__(self) -> str:
+        return f"{self.topic} {self.run_id}"

@@ -77,3 +77,13 @@ class Outbox(models.Model):
 
     def __str__(self) -> str:
         return f"{self.topic} {self.run_id}"
+
+
+class OutboxReceipt(models.Model):
+    """That a batch's news was taken over into the outbox: kept until they are gone from where they came, so that none comes twice."""
+
+    id = models.UUIDField(primary_key=True)
+    at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return str(self.id)
