@@ -25,6 +25,10 @@ class Places:
             self.position += 1
 
     @property
+    def count_ahead(self) -> int:
+        return len(self._ahead)
+
+    @property
     def ahead(self) -> list[list[int]]:
         """Return [first, end) of each run of rows that are finished ahead of the position."""
         runs: list[list[int]] = []
