@@ -60,6 +60,7 @@ class Env:
     offline_capacity: int
     offline_fault_markers: bool
     object_store: str
+    s3_endpoint_url: str
     worker_threads: int
     slots: Mapping[str, int]
     rows_in_flight: int
@@ -129,7 +130,8 @@ def read(given: Mapping[str, str]) -> Env:
         offline_token_ms=_count(given, "OFFLINE_TOKEN_MS", 20),
         offline_capacity=_count(given, "OFFLINE_CAPACITY", 64),
         offline_fault_markers=_switch(given, "OFFLINE_FAULT_MARKERS"),
-        object_store=_folder(given, "OBJECT_STORE", home / "objects"),
+        object_store=_store(given, "OBJECT_STORE", home / "objects"),
+        s3_endpoint_url=_address(given, "S3_ENDPOINT_URL"),
         worker_threads=_count(given, "WORKER_THREADS", 4),
         slots=_slots(given, "SLOTS"),
         rows_in_flight=_count(given, "ROWS_IN_FLIGHT", 512),
@@ -233,11 +235,11 @@ def _origins(given: Mapping[str, str], name: str) -> tuple[str, ...]:
     return words
 
 
-def _folder(given: Mapping[str, str], name: str, default: Path) -> str:
+def _store(given: Mapping[str, str], name: str, default: Path) -> str:
     raw = given.get(name) or str(default)
-    if "://" in raw:
-        raise BadSetting(name, raw, "say a folder that every process sees")
-    return raw
+    if "://" in raw and not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]+(/[^/\s]+)*/?", raw):
+        raise BadSetting(name, raw, "say a folder that every process sees, or s3://bucket/prefix")
+    return raw.rstrip("/") if "://" in raw else raw
 
 
 def _database(given: Mapping[str, str], name: str) -> str | None:

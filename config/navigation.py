@@ -56,6 +56,7 @@ GROUPS: Sequence[tuple[str, Sequence[Entry]]] = (
         (
             Entry("Tenants", "groups", "quota_tenant"),
             Entry("Keys", "key", "quota_apikey"),
+            Entry("Places in S3", "cloud", "invocation_storegrant"),
             Entry("Plans", "loyalty", "quota_plan"),
             Entry("People", "person", "auth_user"),
         ),

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
 
 import django_stubs_ext
 import pytest
 from django.db import connection
 from pytest_django import DjangoDbBlocker
 
-from tests import emptying
+from invocation.gateways import s3
+from tests import aws, emptying
 from tests.installation import Installation, start
 
 django_stubs_ext.monkeypatch()  # tests import forms and admins without config.urls
@@ -35,6 +38,24 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     installation = start(tmp_path_factory.mktemp("up"), OFFLINE_FAULT_MARKERS="1", BREAKER_FAILURES="100000", ENDPOINT_MODULES=DECLARED)
     yield installation
     installation.manage("down")
+
+
+@pytest.fixture(scope="session")
+def aws_address() -> Iterator[str]:
+    """Where the stand-in of S3 and Glue answers."""
+    with aws.serving() as address:
+        yield address
+        s3.close()
+
+
+@pytest.fixture
+def s3_folder(aws_address: str, monkeypatch: pytest.MonkeyPatch, settings: Any) -> str:
+    """A place of the test's own in the stand-in, which the product uses as its S3: `s3://bucket/prefix`."""
+    for name, value in aws.CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    settings.S3_ENDPOINT_URL = aws_address
+    return f"s3://{aws.BUCKET}/{uuid4().hex}"
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from invocation.models.chat import Continuation, Session, Turn
 from invocation.models.contexts import ContextRecord
 from invocation.models.dead_letters import DeadLetter
 from invocation.models.erasures import Erasure
+from invocation.models.grants import StoreGrant
 from invocation.models.jobs import Job, JobEvent, Result, StepRecord, StepValue, StoredResult
 from invocation.models.redrives import Discard, Redrive, RedriveMember
 from invocation.models.runs import DownshiftCount, Outbox, OutboxReceipt, RunRecord
@@ -47,6 +48,7 @@ __all__ = [
     "SloRecord",
     "StepRecord",
     "StepValue",
+    "StoreGrant",
     "StoredResult",
     "Turn",
     "Webhook",

@@ -16,6 +16,10 @@ class Command(migrate.Command):
         super().add_arguments(parser)
         parser.set_defaults(database=None)
 
+    def get_check_kwargs(self, options: Any) -> Any:
+        named = options["database"]
+        return {**super().get_check_kwargs(options), "databases": [named] if named else list(connections)}
+
     def handle(self, *args: Any, **options: Any) -> None:
         named = options.pop("database")
         for alias in [named] if named else connections:
