@@ -34,7 +34,7 @@ from invocation.domain.errors import NothingFailed, StaleMove, TooManyItems
 from invocation.domain.ids import new_id
 from invocation.gateways import declared, objects, parquet
 from invocation.gateways.database import BATCH
-from invocation.models import Batch, Outbox, Process, Shard
+from invocation.models import Batch, BatchOutbox, Process, Shard
 from invocation.selectors import canaries
 from invocation.selectors.admission import hold_on
 from invocation.services import manifests
@@ -170,7 +170,7 @@ def _gather(batch: Batch, *, now: datetime) -> None:
     with transaction.atomic(using=BATCH):
         if _move(batch, BatchMove.COMPLETE, finished_at=now, gathered_at=now):
             told = {"batch_id": str(batch.id), "agent": batch.agent, "mode": batch.mode, "endpoint": batch.endpoint}
-            Outbox.objects.create(topic=COMPLETED_TOPIC, run_id=batch.id, data=told, at=now)
+            BatchOutbox.objects.create(topic=COMPLETED_TOPIC, run_id=batch.id, data=told, at=now)
     parquet.drop_staging(folder)
 
 
