@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ from invocation.domain.errors import ManifestChanged, StaleMove
 from invocation.domain.manifests import form_of
 from invocation.gateways.manifests import sources
 from invocation.models import Batch, Shard
-from invocation.services import batches, cutting, manifests, planning, shards
+from invocation.services import batches, cutting, manifests, planning, shards, waves
 from invocation.services.cutting import Beat
 from invocation.services.manifests import Manifest
 from tests.integration.invocation.batches.planned import LINES, manifest, opened, results, unread, waiting
 from tests.integration.invocation.batches.planned import Workers as Workers_
+from tests.integration.invocation.rows import a_process
 
 pytestmark = [pytest.mark.usefixtures("tried"), pytest.mark.django_db(transaction=True)]
 
@@ -269,6 +271,26 @@ def test_rows_of_other_shards_may_change_and_a_file_may_be_put_back() -> None:
         next(manifests.read(batch, first, skip=10))
     path.write_bytes(path.read_bytes().replace(b'"row 9"', b'"row 0"', 1))
     assert next(manifests.read(batch, first, skip=10)).id == "row-010"
+
+
+def test_a_batch_whose_manifest_changed_pauses_and_goes_on_when_it_is_put_back(workers: Workers_) -> None:
+    batch = opened(shards=2)
+    path = Path(batch.manifest)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b'"row 149"', b'"row 941"'))
+    a_process("p3", slots=10, now=now())
+    waves.go_on(batch.pk, now=now())
+    first, last = batch.shards.order_by("index")
+    assert workers.run(first.pk, last.pk) == ["completed", "manifest_changed"]
+    batch.refresh_from_db()
+    last.refresh_from_db()
+    assert (batch.state, last.state, last.position, last.failures) == ("paused", "queued", 0, 0)
+    assert batch.pause is not None
+    assert (batch.pause["code"], "75 rows from line 76" in batch.pause["sentence"]) == ("manifest_changed", True)
+
+    path.write_bytes(content)
+    batches.resume(batch.pk, now=now())
+    assert results(workers.finish(batch)) == Counter(line["row_id"] for line in LINES)
 
 
 def test_a_slice_planned_before_hashes_were_kept_is_believed() -> None:
