@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -31,11 +31,13 @@ from invocation.domain.budgets import Wish
 from invocation.domain.endpoints import Endpoint
 from invocation.domain.errors import StaleMove, TooManyItems
 from invocation.domain.ids import new_id
-from invocation.gateways import dispatch, objects, parquet
+from invocation.gateways import dispatch
 from invocation.models import Batch, Outbox, Process, Shard
 from invocation.selectors import canaries
 from invocation.selectors.admission import hold_on, live_slots
-from invocation.services import manifests
+from invocation.services import manifests, outputs, publishing
+from invocation.services.outputs import OutputWish
+from invocation.services.publishing import Piece
 from quota.domain.classes import PriorityClass
 from quota.domain.days import DayLimits
 from quota.selectors import terms_of
@@ -65,6 +67,7 @@ class BatchOpening:
     shards: int = MOST_SHARDS
     wish: Wish = field(default_factory=Wish)
     traceparent: str = ""
+    output: OutputWish = field(default_factory=OutputWish)
 
 
 def open_batch(opening: BatchOpening, *, now: datetime) -> Batch:
@@ -104,7 +107,7 @@ def _insert(opening: BatchOpening, checked: manifests.Checked, *, now: datetime)
         state=BatchState.PLANNED,
         manifest=str(opening.source),
         manifest_sha256=checked.sha256,
-        output=str(objects.inside(opening.tenant_id, f"batches/{batch_id}")),
+        **outputs.columns_for(opening.tenant_id, endpoint, opening.output, batch_id=batch_id),
         rows=len(checked.offsets),
         cost_cap_usd=budgets.cost_usd,
         token_cap=budgets.tokens,
@@ -200,28 +203,17 @@ def _alone(batch_id: UUID) -> Iterator[bool]:
 
 
 def _gather(batch: Batch, *, now: datetime) -> None:
-    folder = Path(batch.output)
-    files = [facts for shard in batch.shards.order_by("index") if (facts := parquet.compact(folder, shard.parts, shard=shard.index))]
-    parquet.finish(folder, _facts(batch, files))
+    publishing.publish(batch, _pieces(batch))
     with transaction.atomic():
         if _move(batch, BatchMove.COMPLETE, finished_at=now, gathered_at=now):
             told = {"batch_id": str(batch.id), "agent": batch.agent, "mode": batch.mode, "endpoint": batch.endpoint}
             Outbox.objects.create(topic=COMPLETED_TOPIC, run_id=batch.id, data=told, at=now)
-    parquet.drop_staging(folder)
+    publishing.drop_staging(batch)
 
 
-def _facts(batch: Batch, files: list[dict[str, Any]]) -> Mapping[str, Any]:
-    published = {kind: [facts[kind] for facts in files if facts[kind]] for kind in ("results", "errors")}
-    return {
-        "batch": str(batch.id),
-        "endpoint": batch.endpoint,
-        "agent": batch.agent,
-        "manifest_sha256": batch.manifest_sha256,
-        "rows": batch.rows,
-        "results": sum(file["rows"] for file in published["results"]),
-        "errors": sum(file["rows"] for file in published["errors"]),
-        "files": published,
-    }
+def _pieces(batch: Batch) -> Iterator[Piece]:
+    for shard in batch.shards.order_by("index"):
+        yield Piece(shard=shard.index, parts=shard.parts, rows=shard.position + shard.ahead)
 
 
 def cancel(batch_id: UUID, *, now: datetime) -> None:

@@ -42,12 +42,12 @@ def columns(batch: Batch, done: FinishedRow, *, now: datetime) -> Mapping[str, A
     return {
         "row_id": done.row.id,
         "input_sha256": hashlib.sha256(asked.encode()).hexdigest(),
-        "text": output.get("text"),
         "output": json.dumps(output) if performance else None,
         "facts": json.dumps(dict(performance.plan.facts)) if performance else None,
         "input": asked,
         "error_code": done.error.code if done.error else "",
         "error": done.error.sentence if done.error else "",
+        "error_cause": str(done.error.cause) if done.error else "",
         "agent": batch.agent,
         "model": ", ".join(bill.models),
         "run_id": str(done.run_id),

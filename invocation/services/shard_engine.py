@@ -19,10 +19,10 @@ from agents.domain.values import Request, Terms
 from invocation.domain.batches import BATCH_OPEN, Row, part_name
 from invocation.domain.errors import StaleMove
 from invocation.domain.ids import new_id
-from invocation.gateways import declared, parquet
+from invocation.gateways import declared
 from invocation.gateways.database import off_loop, patiently
 from invocation.models import Batch
-from invocation.services import batches, manifests, shards
+from invocation.services import batches, datasets, manifests, shards
 from invocation.services.accounts import Unshared
 from invocation.services.bills import Bill
 from invocation.services.finished_rows import FinishedRow, columns, record
@@ -169,7 +169,7 @@ class _Shard:
         shard = self.shard
         name = part_name(shard=shard.index, position=shard.position, attempt=shard.attempt)
         now = datetime.now(UTC)
-        parquet.write_part(Path(self.batch.output), name, [columns(self.batch, each, now=now) for each in done])
+        datasets.write_part(self.batch, name, [columns(self.batch, each, now=now) for each in done])
         block = Checkpoint(
             part=name,
             rows=[record(self.batch, shard, each, now=now) for each in done],
