@@ -213,7 +213,7 @@ def _gather(batch: Batch, *, now: datetime) -> None:
 
 def _pieces(batch: Batch) -> Iterator[Piece]:
     for shard in batch.shards.order_by("index"):
-        yield Piece(shard=shard.index, parts=shard.parts, rows=shard.position + shard.ahead)
+        yield Piece(shard=shard.index, parts=shard.parts, rows=shard.position + sum(end - start for start, end in shard.ahead))
 
 
 def cancel(batch_id: UUID, *, now: datetime) -> None:

@@ -161,12 +161,8 @@ def test_outputs_have_typed_columns(location: str) -> None:
     }
     assert (types["cost_usd"], types["finished_at"], types["attempt"]) == ("decimal128(14, 6)", "timestamp[us, tz=UTC]", "int32")
     last = found.to_pylist()[2]
-    assert (last["titles"], last["author"], json.loads(last["more"]), last["finished_at"]) == (
-        ["monster"] * 2,
-        {"name": "n2"},
-        {"deep": [2]},
-        NOW,
-    )
+    assert (last["titles"], last["author"], json.loads(last["more"])) == (["monster"] * 2, {"name": "n2"}, {"deep": [2]})
+    assert last["finished_at"] == NOW
     assert json.loads(last["output"])["stars"] == last["stars"] == 2
 
 
@@ -195,7 +191,7 @@ def test_results_are_parted_by_columns_and_errors_are_not(location: str) -> None
         "data/task=letter/is_new=false",
     ]
     assert [file["file"] for file in facts["files"]["errors"]] == ["errors/part-00000-00-000.parquet"]
-    first = pq.read_schema(store.open_input(facts["files"]["results"][0]["file"]))
+    first = pq.read_schema(pa.BufferReader(store.read(facts["files"]["results"][0]["file"])))
     assert not {"task", "is_new"} & set(first.names)
     found = ds.dataset(store.full("data"), filesystem=store.filesystem, partitioning="hive").to_table()
     assert Counter(found["task"].to_pylist()) == Counter({None: 1, "answer": 9, "letter": 9})
@@ -316,9 +312,8 @@ def test_duckdb_pandas_and_pyarrow_read_both_datasets(tmp_path: Path) -> None:
     with duckdb.connect() as connection:
         told = f"SELECT count(*), sum(stars), max(list_count(titles)), max(author.name) FROM '{tmp_path}/data/*.parquet'"
         assert connection.sql(told).fetchall() == [(15, 30, 2, "n9")]
-        assert connection.sql(f"SELECT DISTINCT error_code, error_cause FROM '{tmp_path}/errors/*.parquet'").fetchall() == [
-            ("no", "provider")
-        ]
+        told = f"SELECT DISTINCT error_code, error_cause FROM '{tmp_path}/errors/*.parquet'"
+        assert connection.sql(told).fetchall() == [("no", "provider")]
     frame = pd.read_parquet(tmp_path / "data")
     assert (len(frame), frame["stars"].sum(), list(frame["titles"].iloc[0])) == (15, 30, ["monster"])
     assert pd.read_parquet(tmp_path / "errors")["error"].tolist() == ["it said no"] * 5
