@@ -32,7 +32,7 @@ from invocation.domain.endpoints import Endpoint
 from invocation.domain.errors import StaleMove, TooManyItems
 from invocation.domain.ids import new_id
 from invocation.gateways import dispatch
-from invocation.models import Batch, Outbox, Process, Shard
+from invocation.models import Batch, BatchOutbox, Process, Shard
 from invocation.selectors import canaries
 from invocation.selectors.admission import hold_on, live_slots
 from invocation.services import manifests, outputs, publishing
@@ -207,7 +207,7 @@ def _gather(batch: Batch, *, now: datetime) -> None:
     with transaction.atomic():
         if _move(batch, BatchMove.COMPLETE, finished_at=now, gathered_at=now):
             told = {"batch_id": str(batch.id), "agent": batch.agent, "mode": batch.mode, "endpoint": batch.endpoint}
-            Outbox.objects.create(topic=COMPLETED_TOPIC, run_id=batch.id, data=told, at=now)
+            BatchOutbox.objects.create(topic=COMPLETED_TOPIC, run_id=batch.id, data=told, at=now)
     publishing.drop_staging(batch)
 
 

@@ -96,7 +96,7 @@ def checkpoint(shard: Shard, block: Checkpoint) -> None:
         )
         BatchRow.objects.bulk_create(block.rows)
         ledger.append(block.lines)
-        downshifts.count([(shard.batch.endpoint, each) for each in block.downshifts])
+        downshifts.count_rows([(shard.batch.endpoint, each) for each in block.downshifts])
     shard.parts = [*shard.parts, block.part]
     shard.position += block.passed
     shard.ahead = block.ahead

@@ -15,10 +15,10 @@ import pytest
 
 from invocation.gateways import parquet
 from invocation.gateways.database import off_loop
-from invocation.models import Batch, BatchRow, Outbox
+from invocation.models import Batch, BatchOutbox, BatchRow
 from invocation.services import batches, datasets, shard_engine, shards
 from invocation.services.shard_engine import ShardEngine
-from quota.models import LedgerEntry
+from quota.models import BatchLedgerEntry
 from tests.integration.invocation.batches.planned import LINES, Workers, errors, manifest, opened, results
 from tests.integration.invocation.conftest import OnLoop
 from tests.integration.invocation.rows import NOW
@@ -50,7 +50,7 @@ def test_every_row_of_a_batch_ends_in_the_dataset_once(workers: Workers) -> None
     }
     assert not (Path(batch.output) / "_staging").exists()
     assert BatchRow.objects.filter(batch=batch, outcome="completed").count() == 150
-    assert Outbox.objects.get(topic=batches.COMPLETED_TOPIC).run_id == batch.pk
+    assert BatchOutbox.objects.get(topic=batches.COMPLETED_TOPIC).run_id == batch.pk
 
 
 def test_blank_lines_are_no_rows_and_confuse_no_slice(workers: Workers) -> None:
@@ -126,7 +126,7 @@ def test_no_row_is_called_for_once_the_ceiling_is_reached(workers: Workers) -> N
     assert results(batch) == Counter()
     assert errors(batch) == Counter(line["row_id"] for line in lines)
     assert set(BatchRow.objects.values_list("error_code", flat=True)) == {"budget_exceeded"}
-    assert not LedgerEntry.objects.exists()
+    assert not BatchLedgerEntry.objects.exists()
 
 
 def test_shards_that_run_at_once_spend_no_more_than_the_ceiling(on_loop: OnLoop[Any]) -> None:
@@ -144,7 +144,7 @@ def test_shards_that_run_at_once_spend_no_more_than_the_ceiling(on_loop: OnLoop[
     assert set(outcomes) == {"", "budget_exceeded"}
     assert sum(outcomes.values()) == len(lines)
     assert 0 < spent <= batch.cost_cap_usd
-    assert spent == sum(LedgerEntry.objects.values_list("cost_usd", flat=True), Decimal(0))
+    assert spent == sum(BatchLedgerEntry.objects.values_list("cost_usd", flat=True), Decimal(0))
 
 
 def test_a_shard_that_breaks_is_tried_again_and_the_third_time_its_batch_fails(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
