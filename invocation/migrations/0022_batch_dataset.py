@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('invocation', '0020_batch_downshifts'),
+        ('invocation', '0021_job_broke'),
     ]
 
     operations = [
