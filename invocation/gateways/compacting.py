@@ -24,13 +24,16 @@ class Sizes:
     group: int = 16 * 1024 * 1024
 
 
+USUAL = Sizes()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
     """How a dataset is written: its columns, those by which its results are parted, and the sizes."""
 
     columns: Sequence[Column]
     parted_by: Sequence[Column] = ()
-    sizes: Sizes = Sizes()
+    sizes: Sizes = USUAL
 
 
 class Publication:

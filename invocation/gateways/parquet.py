@@ -12,12 +12,14 @@ from typing import Any
 import orjson
 
 from invocation.domain.columns import Column, Group, Kind, Many, Scalar
-from invocation.domain.fitting import fitted, sound
+from invocation.domain.fitting import fit, sound
 from invocation.gateways.stores import Store
 
 STAGING = "_staging"
 MANIFEST = "_manifest.json"
 SUCCESS = "_SUCCESS"
+PARTIAL = "_PARTIAL"
+"""The mark of what was finished of a batch that ended early."""
 RESULTS = "data"
 ERRORS = "errors"
 ROWS_AT_ONCE = 4096
@@ -54,23 +56,30 @@ _PLAIN: Mapping[Scalar, Any] = {
 }
 
 
-def write_part(store: Store, name: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> str:
+def write_part(store: Store, name: str, values: Mapping[str, Sequence[Any]], columns: Sequence[Column]) -> str:
     """Make rows durable in staging and return the part's name; written again it replaces itself.
 
-    A row brings our own columns; those of the output are filled from its JSON.
+    Our own columns come with their values in one list each, or are null; those of the output are filled from its JSON.
     """
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.parquet as pq  # noqa: PLC0415
 
-    table = pa.Table.from_pylist([_cells(row, columns) for row in rows], schema=schema(columns))
+    table = pa.Table.from_pydict(_cells(values, columns), schema=schema(columns))
     with store.open_whole(f"{STAGING}/{name}") as file:
         pq.write_table(table, file, compression="zstd")
     return name
 
 
-def _cells(row: Mapping[str, Any], columns: Sequence[Column]) -> dict[str, Any]:
-    output = json.loads(row["output"]) if row.get("output") else {}
-    return {**row, "error": sound(row.get("error") or ""), **fitted(output, columns)}
+def _cells(values: Mapping[str, Sequence[Any]], columns: Sequence[Column]) -> dict[str, Sequence[Any]]:
+    nothing = [None] * len(values["row_id"])
+    outputs = [json.loads(output) if output else {} for output in values.get("output", nothing)]
+    cells = {**values, "error": [sound(error or "") for error in values.get("error", nothing)]}
+    return {
+        column.name: cells.get(column.name, nothing)
+        if column.property is None
+        else [fit(output.get(column.property), column.kind) for output in outputs]
+        for column in columns
+    }
 
 
 def read(store: Store, files: Sequence[str], columns: Sequence[Column], *, parted_by: Sequence[Column] = ()) -> Iterator[Any]:
@@ -84,20 +93,21 @@ def read(store: Store, files: Sequence[str], columns: Sequence[Column], *, parte
         yield from found.to_batches(batch_size=ROWS_AT_ONCE, batch_readahead=4, fragment_readahead=8)
 
 
-def finish(store: Store, facts: Mapping[str, Any]) -> None:
-    """Write the manifest, take away what it does not name, and set the mark that the dataset is whole."""
+def finish(store: Store, facts: Mapping[str, Any], *, mark: str = SUCCESS) -> None:
+    """Write the manifest, take away what it does not name, and set the mark that the dataset is whole, or all that there will be."""
     store.write_whole(MANIFEST, orjson.dumps(dict(facts), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS, default=str))
     named = {file["file"] for files in facts["files"].values() for file in files}
     for folder in (RESULTS, ERRORS):
         for path, _ in store.list(folder):
             if path not in named:
                 store.remove(path)
-    store.write_whole(SUCCESS, b"")
+    store.write_whole(mark, b"")
 
 
 def reopen(store: Store) -> None:
-    """Take the mark away: the dataset is not whole while rows of it are run again."""
+    """Take the mark away: files of another round are about to appear beside those of the manifest."""
     store.remove(SUCCESS)
+    store.remove(PARTIAL)
 
 
 def is_whole(store: Store) -> bool:

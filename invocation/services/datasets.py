@@ -29,9 +29,9 @@ def partition_by(batch: Batch) -> Sequence[str]:
     return found
 
 
-def write_part(batch: Batch, name: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Make finished rows durable in staging and return the part's name; written again it replaces itself."""
-    return parquet.write_part(store_of(batch), name, rows, columns_of(batch))
+def write_part(batch: Batch, name: str, values: Mapping[str, Sequence[Any]]) -> str:
+    """Make finished rows, a list a column, durable in staging and return the part's name; written again it replaces itself."""
+    return parquet.write_part(store_of(batch), name, values, columns_of(batch))
 
 
 def rows(batch_id: UUID) -> Iterator[Mapping[str, Any]]:

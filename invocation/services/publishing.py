@@ -13,9 +13,9 @@ import structlog
 from invocation.domain import partitions
 from invocation.domain.columns import Column, hive_type
 from invocation.gateways import parquet
-from invocation.gateways.compacting import Layout, Sizes, publication
+from invocation.gateways.compacting import USUAL, Layout, Sizes, publication
 from invocation.gateways.stores import Store
-from invocation.models import Batch
+from invocation.models import Batch, BatchRow, Shard
 from invocation.services import datasets
 
 log = structlog.get_logger()
@@ -39,30 +39,58 @@ class Piece:
     superseded: AbstractSet[str] = frozenset()
 
 
-def publish(batch: Batch, pieces: Iterable[Piece], *, sizes: Sizes = Sizes()) -> Mapping[str, Any]:  # noqa: B008  (a frozen value)
+def publish(batch: Batch) -> Mapping[str, Any]:
     """Write the dataset's files, its manifest and the mark that it is whole; return the manifest. Raises DatasetTorn.
 
-    Again after a crash it writes the same files. In a later round of the batch (rows that failed
-    were run again) the files of the round before are read with the new parts, under new names, and
-    go once the manifest no longer names them. Staging stays: `drop_staging` when the batch is ended.
+    Again after a crash it writes the same files. Staging stays: `drop_staging` when it is on record that the batch has ended.
     """
-    work = _Work.of(batch, list(pieces), sizes)
+    return publish_pieces(batch, pieces_of(batch))
+
+
+def publish_part(batch: Batch) -> None:
+    """Publish what was finished of a batch that ended early, if anything was, under another mark. Raises DatasetTorn."""
+    pieces = [piece for piece in pieces_of(batch) if piece.rows]
+    if pieces:
+        publish_pieces(batch, pieces, mark=parquet.PARTIAL)
+
+
+def pieces_of(batch: Batch) -> list[Piece]:
+    """Return what the checkpoints say is finished of each shard."""
+    return [
+        Piece(
+            shard=shard.index,
+            parts=shard.parts,
+            rows=shard.position + sum(end - start for start, end in shard.ahead),
+            superseded=_run_again(shard) if shard.round else frozenset(),
+        )
+        for shard in batch.shards.order_by("index")
+    ]
+
+
+def _run_again(shard: Shard) -> frozenset[str]:
+    again = BatchRow.objects.filter(batch_id=shard.batch_id, shard=shard.index, round__gt=0)
+    return frozenset(again.values_list("row_id", flat=True))
+
+
+def publish_pieces(batch: Batch, pieces: Sequence[Piece], *, mark: str = parquet.SUCCESS, sizes: Sizes = USUAL) -> Mapping[str, Any]:
+    """Do the same with these pieces.
+
+    In a later round of the batch (rows that failed were run again) the files of the round before are read with the new parts
+    and written under new names; they go once the manifest no longer names them.
+    """
+    work = _Work.of(batch, pieces, sizes)
     if work.before and work.before["round"] == batch.round:
         facts = work.before
     else:
+        parquet.reopen(work.store)
         facts = _facts(batch, work, [_publish(work, piece) for piece in work.pieces])
-    parquet.finish(work.store, facts)
+    parquet.finish(work.store, facts, mark=mark)
     return facts
 
 
 def drop_staging(batch: Batch) -> None:
     """Remove the parts of a batch whose dataset is whole."""
     parquet.drop_staging(datasets.store_of(batch))
-
-
-def reopen(batch: Batch) -> None:
-    """Say of a published dataset that it is not whole, before rows of it are run again in a new round."""
-    parquet.reopen(datasets.store_of(batch))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +198,7 @@ def _facts(batch: Batch, work: _Work, published: Sequence[Mapping[str, list[dict
         "round": batch.round,
         "rows": sum(rows.values()),
         "rows_of_manifest": batch.rows,
-        "is_partial": sum(rows.values()) < batch.rows,
+        "partial": sum(rows.values()) < batch.rows,
         **rows,
         "bytes": sum(file["bytes"] for kind in KINDS for file in files[kind]),
         "columns": [{"name": column.name, "type": hive_type(column.kind)} for column in work.layout.columns],

@@ -62,8 +62,9 @@ def complete(folder: Path, rows: Sequence[Mapping[str, Any]]) -> UUID:
         created_at=NOW,
         finished_at=NOW,
     )
-    part = datasets.write_part(batch, "shard=00000/part.parquet", rows)
-    publishing.publish(batch, [Piece(shard=0, parts=[part], rows=len(rows))])
+    names = {name for row in rows for name in row}
+    part = datasets.write_part(batch, "shard=00000/part.parquet", {name: [row.get(name) for row in rows] for name in names})
+    publishing.publish_pieces(batch, [Piece(shard=0, parts=[part], rows=len(rows))])
     told = {"batch_id": str(batch.id), "agent": batch.agent, "mode": batch.mode, "endpoint": batch.endpoint}
     Outbox.objects.create(topic=COMPLETED_TOPIC, run_id=batch.id, data=told, at=NOW)
     return batch.id

@@ -89,10 +89,8 @@ def a_batch(location: str, *, partition_by: Sequence[str] = (), rows: int = 0, s
 
 
 def staged(batch: Batch, rows: Sequence[Mapping[str, Any]], *, shard: int = 0, size: int = 40, prefix: str = "part") -> list[str]:
-    return [
-        datasets.write_part(batch, f"shard={shard:05d}/{prefix}-{start:05d}.parquet", rows[start : start + size])
-        for start in range(0, len(rows), size)
-    ]
+    blocks = {f"shard={shard:05d}/{prefix}-{start:05d}.parquet": rows[start : start + size] for start in range(0, len(rows), size)}
+    return [datasets.write_part(batch, part, {name: [row[name] for row in block] for name in rows[0]}) for part, block in blocks.items()]
 
 
 def piece(batch: Batch, rows: Sequence[Mapping[str, Any]], *, shard: int = 0, **terms: Any) -> Piece:
@@ -111,7 +109,7 @@ def ids_of(store: Store, facts: Mapping[str, Any], kind: str) -> Counter[str]:
 def test_every_row_is_in_one_file_of_results_or_errors(location: str) -> None:
     batch = a_batch(location, rows=200)
     shards = [[a_row(number, error="no" if number % 10 == 0 else "") for number in range(start, start + 100)] for start in (0, 100)]
-    facts = publishing.publish(batch, [piece(batch, rows, shard=index) for index, rows in enumerate(shards)])
+    facts = publishing.publish_pieces(batch, [piece(batch, rows, shard=index) for index, rows in enumerate(shards)])
     publishing.drop_staging(batch)
     store = store_at(location)
 
@@ -123,7 +121,7 @@ def test_every_row_is_in_one_file_of_results_or_errors(location: str) -> None:
         "errors/part-00000-00-000.parquet",
         "errors/part-00001-00-000.parquet",
     ]
-    assert (facts["rows"], facts["results"], facts["errors"], facts["is_partial"]) == (200, 180, 20, False)
+    assert (facts["rows"], facts["results"], facts["errors"], facts["partial"]) == (200, 180, 20, False)
     assert ids_of(store, facts, "errors") == Counter(f"row-{number:05d}" for number in range(0, 200, 10))
     assert sum((ids_of(store, facts, kind) for kind in ("results", "errors")), Counter()) == Counter(f"row-{n:05d}" for n in range(200))
     assert parquet.read_manifest(store) == facts
@@ -131,7 +129,7 @@ def test_every_row_is_in_one_file_of_results_or_errors(location: str) -> None:
 
 def test_the_manifest_is_true_of_every_file(location: str) -> None:
     batch = a_batch(location, partition_by=["task"])
-    facts = publishing.publish(batch, [piece(batch, [a_row(number, error="no" * (number == 3)) for number in range(50)])])
+    facts = publishing.publish_pieces(batch, [piece(batch, [a_row(number, error="no" * (number == 3)) for number in range(50)])])
     store = store_at(location)
 
     for file in [*facts["files"]["results"], *facts["files"]["errors"]]:
@@ -144,7 +142,7 @@ def test_the_manifest_is_true_of_every_file(location: str) -> None:
 
 def test_outputs_have_typed_columns(location: str) -> None:
     batch = a_batch(location)
-    publishing.publish(batch, [piece(batch, [a_row(number) for number in range(3)])])
+    publishing.publish_pieces(batch, [piece(batch, [a_row(number) for number in range(3)])])
     store = store_at(location)
     found = ds.dataset(store.full("data"), filesystem=store.filesystem).to_table()
 
@@ -170,7 +168,7 @@ def test_a_large_shard_is_split_into_files(location: str) -> None:
     batch = a_batch(location)
     rows = [a_row(number, text=hashlib.sha256(str(number).encode()).hexdigest() * 4) for number in range(400)]
     limit = 30_000
-    facts = publishing.publish(batch, [piece(batch, rows)], sizes=Sizes(file=limit, group=12_000))
+    facts = publishing.publish_pieces(batch, [piece(batch, rows)], sizes=Sizes(file=limit, group=12_000))
     files = facts["files"]["results"]
 
     assert len(files) > 2
@@ -182,7 +180,7 @@ def test_a_large_shard_is_split_into_files(location: str) -> None:
 def test_results_are_parted_by_columns_and_errors_are_not(location: str) -> None:
     batch = a_batch(location, partition_by=["task", "is_new"])
     rows = [a_row(number, error="no" * (number == 5), **({"task": None} if number == 6 else {})) for number in range(20)]
-    facts = publishing.publish(batch, [piece(batch, rows)])
+    facts = publishing.publish_pieces(batch, [piece(batch, rows)])
     store = store_at(location)
 
     assert [file["file"].rsplit("/", 1)[0] for file in facts["files"]["results"]] == [
@@ -199,7 +197,7 @@ def test_results_are_parted_by_columns_and_errors_are_not(location: str) -> None
 
 def test_too_many_values_part_nothing_and_the_manifest_says_so(location: str) -> None:
     batch = a_batch(location, partition_by=["text"])
-    facts = publishing.publish(batch, [piece(batch, [a_row(number) for number in range(150)])])
+    facts = publishing.publish_pieces(batch, [piece(batch, [a_row(number) for number in range(150)])])
 
     assert [file["file"] for file in facts["files"]["results"]] == ["data/part-00000-00-000.parquet"]
     assert (facts["partition_by"], facts["results"]) == ([], 150)
@@ -212,7 +210,7 @@ def test_rows_that_are_missing_are_noticed(location: str) -> None:
     wanted = Piece(shard=0, parts=staged(batch, rows), rows=51)
 
     with pytest.raises(DatasetTorn, match="51 rows were committed, and its files hold 50"):
-        publishing.publish(batch, [wanted])
+        publishing.publish_pieces(batch, [wanted])
     assert not parquet.is_whole(store_at(location))
     assert len(store_at(location).list("_staging")) == 2
 
@@ -220,14 +218,14 @@ def test_rows_that_are_missing_are_noticed(location: str) -> None:
 def test_published_again_it_is_the_same(location: str) -> None:
     batch = a_batch(location)
     one = piece(batch, [a_row(number) for number in range(50)])
-    first = publishing.publish(batch, [one])
+    first = publishing.publish_pieces(batch, [one])
     store = store_at(location)
     before = {path: store.read(path) for path, _ in store.list()}
 
-    assert publishing.publish(batch, [one]) == first
+    assert publishing.publish_pieces(batch, [one]) == first
     store.remove("_manifest.json")
     store.remove("_SUCCESS")
-    assert publishing.publish(batch, [one]) == first
+    assert publishing.publish_pieces(batch, [one]) == first
     assert {path: store.read(path) for path, _ in store.list()} == before
 
 
@@ -239,12 +237,12 @@ def test_a_crash_before_the_manifest_leaves_nothing_behind(location: str, monkey
     with monkeypatch.context() as dying:
         dying.setattr(compacting._File, "finish", _breaks_at(2, compacting._File.finish))
         with pytest.raises(RuntimeError, match="out of luck"):
-            publishing.publish(batch, [one], sizes=small)
+            publishing.publish_pieces(batch, [one], sizes=small)
     store = store_at(location)
     assert [path for path, _ in store.list("data")] == ["data/part-00000-00-000.parquet", "data/part-00000-00-001.parquet"]
     assert store.remove_abandoned(before=datetime.now(UTC).timestamp() + 60) == 0
 
-    facts = publishing.publish(batch, [one])
+    facts = publishing.publish_pieces(batch, [one])
     assert [path for path, _ in store.list("data")] == ["data/part-00000-00-000.parquet"]
     assert facts["results"] == 400
 
@@ -266,7 +264,7 @@ def test_the_last_of_a_superseded_row_counts(location: str) -> None:
     again = {row["row_id"] for row in first if row["error_code"]}
     second = [a_row(number, error="still" * (number == 21), text="again") for number in range(0, 60, 7)]
     parts = [*staged(batch, first), *staged(batch, second, prefix="again")]
-    facts = publishing.publish(batch, [Piece(shard=0, parts=parts, rows=60, superseded=again)])
+    facts = publishing.publish_pieces(batch, [Piece(shard=0, parts=parts, rows=60, superseded=again)])
     store = store_at(location)
 
     assert (facts["results"], facts["errors"]) == (59, 1)
@@ -281,17 +279,13 @@ def test_a_later_round_takes_over_what_the_round_before_published(location: str,
     batch = a_batch(location, partition_by=partition_by, rows=60)
     first = [a_row(number, error="no" * (number % 7 == 0)) for number in range(60)]
     one = piece(batch, first)
-    before = publishing.publish(batch, [one])
+    before = publishing.publish_pieces(batch, [one])
     publishing.drop_staging(batch)
-    publishing.reopen(batch)
-    with pytest.raises(FileNotFoundError):
-        list(parquet.rows(store_at(location)))
-
     batch.round = 1
     again = {row["row_id"] for row in first if row["error_code"]}
     second = staged(batch, [a_row(number, text="again") for number in range(0, 60, 7)], prefix="again")
     pieces = [Piece(shard=0, parts=[*one.parts, *second], rows=60, superseded=again)]
-    facts = publishing.publish(batch, pieces)
+    facts = publishing.publish_pieces(batch, pieces)
     store = store_at(location)
 
     assert (facts["round"], facts["results"], facts["errors"]) == (1, 60, 0)
@@ -301,12 +295,12 @@ def test_a_later_round_takes_over_what_the_round_before_published(location: str,
     assert not named & {file["file"] for file in before["files"]["results"]}
     assert not store.list("errors")
     publishing.drop_staging(batch)
-    assert publishing.publish(batch, pieces) == facts
+    assert publishing.publish_pieces(batch, pieces) == facts
 
 
 def test_duckdb_pandas_and_pyarrow_read_both_datasets(tmp_path: Path) -> None:
     batch = a_batch(str(tmp_path))
-    publishing.publish(batch, [piece(batch, [a_row(number, error="no" * (number % 4 == 0)) for number in range(20)])])
+    publishing.publish_pieces(batch, [piece(batch, [a_row(number, error="no" * (number % 4 == 0)) for number in range(20)])])
     publishing.drop_staging(batch)
 
     with duckdb.connect() as connection:
@@ -323,7 +317,7 @@ def test_duckdb_pandas_and_pyarrow_read_both_datasets(tmp_path: Path) -> None:
 
 def test_they_read_a_parted_dataset_too(tmp_path: Path) -> None:
     batch = a_batch(str(tmp_path), partition_by=["task"])
-    publishing.publish(batch, [piece(batch, [a_row(number, task="a/b c" if number % 4 else "ü=1") for number in range(20)])])
+    publishing.publish_pieces(batch, [piece(batch, [a_row(number, task="a/b c" if number % 4 else "ü=1") for number in range(20)])])
 
     with duckdb.connect() as connection:
         told = f"SELECT task, count(*) FROM read_parquet('{tmp_path}/data/**/*.parquet', hive_partitioning = true) GROUP BY task ORDER BY 2"
