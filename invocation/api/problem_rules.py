@@ -66,6 +66,7 @@ RULES: Mapping[type[Exception], Rule] = MappingProxyType(
         invocation.ResultWithheld: Rule(409, "Read it all the same with ?withheld=show, or submit a job for the current version."),
         invocation.ResultDamaged: Rule(500, "Tell the operator; submit the job again."),
         invocation.ContextMovedOn: Rule(409, "Read the context, and name a version that is not below its own."),
+        invocation.OutputRefused: Rule(422, "Correct the field that is named and send the batch again."),
         invocation.ManifestInvalid: Rule(422, "Correct the line that is named and send the batch again."),
         invocation.ManifestChanged: Rule(409, "Put the file back as it was and resume the batch, or open another over it."),
         invocation.ManifestInUse: Rule(409, "Give this manifest another name, or cancel the batch."),

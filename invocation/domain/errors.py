@@ -270,6 +270,13 @@ class ManifestTooLarge(InvocationError):
     title = "The manifest is too large"
 
 
+class OutputRefused(InvocationError):
+    """The dataset cannot be written there, or not parted so; `field` and the sentence say why. Nothing was started."""
+
+    code = "output_refused"
+    title = "The output is refused"
+
+
 class UrlRefused(InvocationError):
     """Webhooks are not sent there; `field` and the sentence say why. Nothing was kept."""
 

@@ -26,6 +26,8 @@ class Batch(Invoked):
     # The column that names the rows, where somebody said one.
     names_rows = models.CharField(max_length=200, default="", blank=True)
     output = models.TextField()
+    # {schema: of the outputs when it was opened, partition_by: names of columns}
+    dataset = models.JSONField(default=dict, blank=True)
     rows = models.PositiveBigIntegerField()
     cost_cap_usd = models.DecimalField(max_digits=14, decimal_places=6)
     token_cap = models.BigIntegerField()

@@ -12,12 +12,12 @@ from invocation.domain.batches import MOST_SHARDS
 from invocation.domain.budgets import Wish
 from invocation.domain.endpoints import Endpoint
 from invocation.domain.ids import new_id
-from invocation.gateways import objects
 from invocation.models import Batch
 from invocation.selectors import canaries
-from invocation.services import batches
+from invocation.services import batches, outputs
 from invocation.services.cutting import Terms, cut
 from invocation.services.manifests import Manifest
+from invocation.services.outputs import OutputWish
 from quota.services import plans
 
 
@@ -31,6 +31,7 @@ class BatchOpening:
     shards: int = MOST_SHARDS
     wish: Wish = field(default_factory=Wish)
     traceparent: str = ""
+    output: OutputWish = field(default_factory=OutputWish)
 
 
 def open_batch(opening: BatchOpening, *, now: datetime) -> Batch:
@@ -59,7 +60,7 @@ def _columns(opening: BatchOpening) -> dict[str, Any]:
         "manifest_packing": manifest.form.packing,
         "names_rows": manifest.row_id or "",
         "shards_wanted": min(opening.shards, MOST_SHARDS),
-        "output": str(objects.inside(opening.tenant_id, f"batches/{batch_id}")),
+        **outputs.columns_for(opening.tenant_id, endpoint, opening.output, batch_id=batch_id),
         "cost_cap_usd": budgets.cost_usd,
         "token_cap": budgets.tokens,
         "call_cap": budgets.model_calls,

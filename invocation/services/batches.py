@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -30,10 +29,11 @@ from invocation.domain.batches import (
 from invocation.domain.budgets import NOTHING, Wish
 from invocation.domain.errors import NothingFailed, StaleMove
 from invocation.domain.manifests import Planned
-from invocation.gateways import declared, parquet
+from invocation.gateways import declared
 from invocation.gateways.database import BATCH
 from invocation.models import Batch, BatchOutbox, Process, Shard
 from invocation.selectors.admission import hold_on
+from invocation.services import publishing
 from quota.domain.classes import PriorityClass
 from quota.selectors import terms_of
 from quota.services import days
@@ -151,14 +151,12 @@ def _alone(batch_id: UUID) -> Iterator[bool]:
 
 
 def _gather(batch: Batch, *, now: datetime) -> None:
-    folder = Path(batch.output)
-    files = _compacted(batch, folder)
-    parquet.finish(folder, _facts(batch, files))
+    publishing.publish(batch)
     with transaction.atomic(using=BATCH):
         if _move(batch, BatchMove.COMPLETE, finished_at=now, gathered_at=now):
             told = {"batch_id": str(batch.id), "agent": batch.agent, "mode": batch.mode, "endpoint": batch.endpoint}
             BatchOutbox.objects.create(topic=COMPLETED_TOPIC, run_id=batch.id, data=told, at=now)
-    parquet.drop_staging(folder)
+    publishing.drop_staging(batch)
 
 
 def gather_part(batch_id: UUID, *, now: datetime) -> None:
@@ -167,30 +165,9 @@ def gather_part(batch_id: UUID, *, now: datetime) -> None:
         batch = Batch.objects.get(pk=batch_id)
         if not is_alone or batch.gathered_at or batch.state not in BATCH_ENDED:
             return
-        folder = Path(batch.output)
-        files = _compacted(batch, folder)
-        if files:
-            parquet.finish(folder, {**_facts(batch, files), "partial": True}, mark=parquet.PARTIAL)
+        publishing.publish_part(batch)
         if Batch.objects.filter(pk=batch_id, state=batch.state, gathered_at=None).update(gathered_at=now):
-            parquet.drop_staging(folder)
-
-
-def _compacted(batch: Batch, folder: Path) -> list[dict[str, Any]]:
-    return [facts for shard in batch.shards.order_by("index") if (facts := parquet.compact(folder, shard.parts, shard=shard.index))]
-
-
-def _facts(batch: Batch, files: list[dict[str, Any]]) -> Mapping[str, Any]:
-    published = {kind: [facts[kind] for facts in files if facts[kind]] for kind in ("results", "errors")}
-    return {
-        "batch": str(batch.id),
-        "endpoint": batch.endpoint,
-        "agent": batch.agent,
-        "manifest_sha256": batch.manifest_sha256,
-        "rows": batch.rows,
-        "results": sum(file["rows"] for file in published["results"]),
-        "errors": sum(file["rows"] for file in published["errors"]),
-        "files": published,
-    }
+            publishing.drop_staging(batch)
 
 
 def cancel(batch_id: UUID, *, now: datetime) -> None:

@@ -17,7 +17,8 @@ from invocation.domain.batches import BATCH_ENDED
 from invocation.domain.errors import InputInvalid, ManifestInUse, ManifestInvalid, ManifestTooLarge, NotFound
 from invocation.domain.ids import new_id
 from invocation.domain.manifests import Form, Format, form_of
-from invocation.gateways.stores import S3_SCHEME, BadPath, Store, store_at
+from invocation.gateways import objects
+from invocation.gateways.stores import S3_SCHEME, BadPath, store_at
 from invocation.models import Batch
 from invocation.selectors import grants
 from invocation.services.manifests import Manifest
@@ -48,7 +49,7 @@ def located(tenant_id: UUID, path: str, *, form: str = "", row_id: str | None = 
 
 def _own(tenant_id: UUID, path: str) -> str:
     try:
-        return _store(tenant_id).at(path)
+        return objects.store_of(tenant_id).at(path)
     except BadPath as bad:
         raise ManifestInvalid(f"manifest: {bad}", field="manifest", found=path) from None
 
@@ -61,7 +62,7 @@ def _granted(tenant_id: UUID, uri: str) -> str:
 
 def stage(tenant_id: UUID, rows: Iterable[Mapping[str, Any]], *, row_id: str | None = None) -> Manifest:
     """Store rows that came with a request as a manifest of the tenant's."""
-    path, store = f"{FOLDER}/{new_id()}.jsonl", _store(tenant_id)
+    path, store = f"{FOLDER}/{new_id()}.jsonl", objects.store_of(tenant_id)
     store.write_whole(path, b"".join(orjson.dumps(row) + b"\n" for row in rows))
     return Manifest(location=store.at(path), form=Form(Format.JSONL), row_id=row_id)
 
@@ -70,7 +71,7 @@ def stage(tenant_id: UUID, rows: Iterable[Mapping[str, Any]], *, row_id: str | N
 def copying(tenant_id: UUID, form: Form, *, row_id: str | None = None) -> Iterator[tuple[Manifest, BinaryIO]]:
     """Let somebody write a manifest of the tenant's; it is there, whole, once the block has ended."""
     ending = ".".join(["", *filter(None, (form.format, form.packing))])
-    path, store = f"{FOLDER}/{new_id()}{ending}", _store(tenant_id)
+    path, store = f"{FOLDER}/{new_id()}{ending}", objects.store_of(tenant_id)
     with store.open_whole(path) as file:
         yield Manifest(location=store.at(path), form=form, row_id=row_id), file
 
@@ -87,7 +88,7 @@ def put(tenant_id: UUID, name: str, content: BinaryIO, *, most: int | None = Non
     Raises InputInvalid for a name that says no format, ManifestInUse while a batch reads the earlier one, and ManifestTooLarge.
     """
     path, most = _path(name), settings.MANIFEST_MAX_BYTES if most is None else most
-    store = _store(tenant_id)
+    store = objects.store_of(tenant_id)
     _must_be_free(store.at(path), name)
     digest, length = hashlib.sha256(), 0
     with store.open_whole(path) as file:
@@ -104,14 +105,14 @@ def kept(tenant_id: UUID, name: str) -> Kept:
     """Return an upload. Raises NotFound."""
     path = _path(name)
     try:
-        return Kept(name, path, _store(tenant_id).stamp(path).size)
+        return Kept(name, path, objects.store_of(tenant_id).stamp(path).size)
     except FileNotFoundError:
         raise NotFound(f"There is no manifest {name!r}.", field="name", found=name) from None
 
 
 def remove(tenant_id: UUID, name: str) -> None:
     """Take an upload away. Raises NotFound, and ManifestInUse while a batch reads it."""
-    found, store = kept(tenant_id, name), _store(tenant_id)
+    found, store = kept(tenant_id, name), objects.store_of(tenant_id)
     _must_be_free(store.at(found.path), name)
     store.remove(found.path)
 
@@ -131,7 +132,3 @@ def _path(name: str) -> str:
     except ManifestInvalid as wrong:
         raise InputInvalid(f"name: {wrong.detail.removeprefix('manifest: ')}", field="name", found=name) from None
     return f"{FOLDER}/{name}"
-
-
-def _store(tenant_id: UUID) -> Store:
-    return store_at(settings.OBJECT_STORE).below(str(tenant_id))

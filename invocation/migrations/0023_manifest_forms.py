@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('invocation', '0021_job_broke'),
+        ('invocation', '0022_batch_dataset'),
     ]
 
     operations = [
