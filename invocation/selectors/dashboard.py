@@ -30,7 +30,8 @@ FROM invocation_runrecord WHERE mode = ANY(%(modes)s) AND finished_at >= %(since
 """
 # A batch's rows are counted by its shards; how long each took stands in the dataset alone.
 ROWS = """
-SELECT mode, sum(position) AS runs, sum(failed_rows) AS failures, sum(cost_usd) AS cost, NULL::float[] AS first_delta, NULL::float[] AS duration
+SELECT mode, sum(position) AS runs, sum(failed_rows) AS failures, sum(cost_usd) AS cost,
+    NULL::float[] AS first_delta, NULL::float[] AS duration
 FROM invocation_shard AS shard JOIN invocation_batch AS batch ON batch.id = batch_id WHERE shard.started_at >= %(since)s GROUP BY mode
 """
 HOURS = """
