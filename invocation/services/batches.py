@@ -289,10 +289,14 @@ def fail(batch_id: UUID, *, sentence: str, now: datetime) -> None:
 def rescue_shards(*, now: datetime) -> int:
     """Queue again, from their checkpoint, the shards of processes whose lease has ended."""
     edge = SHARD_EDGES[ShardMove.RESCUE]
-    alive = list(Process.objects.filter(lease_until__gt=now).values_list("id", flat=True))
-    held = Shard.objects.filter(owner__isnull=False, state__in=edge.sources).exclude(owner__in=alive)
+    held = Shard.objects.filter(owner__isnull=False, state__in=edge.sources)
+    owners = {owner for owner in held.values_list("owner", flat=True) if owner}
+    # Owners first: who registers and claims a shard in between is none of them.
+    dead = owners - set(Process.objects.filter(pk__in=owners, lease_until__gt=now).values_list("id", flat=True))
+    if not dead:
+        return 0
     with transaction.atomic(using=BATCH):
-        return _in_order(held).update(state=edge.target, owner=None, sent_at=None)
+        return _in_order(held.filter(owner__in=dead)).update(state=edge.target, owner=None, sent_at=None)
 
 
 def _cancel_shards(batch: Batch, *, now: datetime) -> None:
