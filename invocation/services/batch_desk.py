@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
@@ -12,10 +13,20 @@ from invocation.domain.manifests import form_of
 from invocation.domain.modes import Transport
 from invocation.gateways import declared
 from invocation.services import batch_openings, batch_start, manifest_files
+from invocation.services.outputs import OutputWish
 from quota.selectors import tenant_id_of
 
 
-def open_local(manifest: Path, *, endpoint: str, tenant: str, shards: int, form: str = "", row_id: str | None = None) -> UUID:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalFile:
+    """A manifest of the operator's own; `form` and `row_id` where its extension and `row_id` do not say it."""
+
+    path: Path
+    form: str = ""
+    row_id: str | None = None
+
+
+def open_local(manifest: LocalFile, *, endpoint: str, tenant: str, shards: int, output: OutputWish) -> UUID:
     """Copy the manifest to the tenant's part of the object store, read it here, and open a batch over it.
 
     Raises the refusals of open_batch; then the copy is taken away again.
@@ -24,7 +35,8 @@ def open_local(manifest: Path, *, endpoint: str, tenant: str, shards: int, form:
     if tenant_id is None:
         raise NotFound(f"There is no tenant {tenant!r}: make one with manage.py keys create --tenant {tenant}.")
     found = declared.book().find_for(endpoint, Transport.BATCH)
-    with manifest.open("rb") as file, manifest_files.copying(tenant_id, form_of(manifest.name, form), row_id=row_id) as (copy, into):
+    form = form_of(manifest.path.name, manifest.form)
+    with manifest.path.open("rb") as file, manifest_files.copying(tenant_id, form, row_id=manifest.row_id) as (copy, into):
         shutil.copyfileobj(file, into)
-    opening = batch_openings.BatchOpening(tenant_id=tenant_id, endpoint=found, manifest=copy, shards=shards)
+    opening = batch_openings.BatchOpening(tenant_id=tenant_id, endpoint=found, manifest=copy, shards=shards, output=output)
     return batch_start.start_here(opening, now=datetime.now(UTC)).pk

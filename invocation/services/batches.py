@@ -33,7 +33,7 @@ from invocation.gateways import declared
 from invocation.gateways.database import BATCH
 from invocation.models import Batch, BatchOutbox, Process, Shard
 from invocation.selectors.admission import hold_on
-from invocation.services import publishing
+from invocation.services import publishing, registering
 from quota.domain.classes import PriorityClass
 from quota.selectors import terms_of
 from quota.services import days
@@ -156,7 +156,9 @@ def _gather(batch: Batch, *, now: datetime) -> None:
         if _move(batch, BatchMove.COMPLETE, finished_at=now, gathered_at=now):
             told = {"batch_id": str(batch.id), "agent": batch.agent, "mode": batch.mode, "endpoint": batch.endpoint}
             BatchOutbox.objects.create(topic=COMPLETED_TOPIC, run_id=batch.id, data=told, at=now)
+            registering.ask(batch, now=now)
     publishing.drop_staging(batch)
+    registering.register(batch.pk, now=now)
 
 
 def gather_part(batch_id: UUID, *, now: datetime) -> None:
