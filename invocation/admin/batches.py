@@ -73,6 +73,7 @@ class BatchAdmin(ApartRecord):
 
 def _figures(row: Batch, progress: batches.Progress) -> list[tuple[str, object]]:
     return [
+        ("Manifest", _manifest(row)),
         ("Rows done", f"{progress.rows_done:,} of {row.rows:,}"),
         ("Failed rows", f"{progress.rows_failed:,}"),
         ("Rate", f"{progress.rate:,.1f} rows/s" if progress.rate else cells.NONE),
@@ -82,6 +83,18 @@ def _figures(row: Batch, progress: batches.Progress) -> list[tuple[str, object]]
         ("Wave", row.wave),
         ("Shards", sum(progress.shards.values())),
     ]
+
+
+def _manifest(row: Batch) -> str:
+    """Say what the manifest is, and how far its reading."""
+    length = "" if row.manifest_bytes is None else f", {row.manifest_bytes:,} bytes"
+    told = f"{' in '.join(filter(None, (row.manifest_format, row.manifest_packing)))}{length}"
+    far = row.planning or {}
+    return (
+        f"{told}; {far['rows_read']:,} rows {'checked of ' + format(far['rows'], ',') if far['rows'] else 'counted'}"
+        if "rows_read" in far
+        else told
+    )
 
 
 def _failed_row(row: BatchRow) -> tuple[object, ...]:
