@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from tests.integration.invocation import trial
 from tests.integration.invocation.batches.planned import LINES, Workers, errors, opened, results
 
 pytestmark = [pytest.mark.usefixtures("tried"), pytest.mark.django_db(transaction=True)]
-FAILING = [*LINES[:20], {"row_id": "no", "fails": "decline"}, {"row_id": "crash", "fails": "crash"}]
+FAILING: list[Any] = [*LINES[:20], {"row_id": "no", "fails": "decline"}, {"row_id": "crash", "fails": "crash"}]
 
 
 def files_of(batch: Batch) -> list[str]:
