@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from invocation.domain.batches import (
 from invocation.domain.budgets import NOTHING, Wish
 from invocation.domain.endpoints import Endpoint
 from invocation.domain.errors import NothingFailed, StaleMove, TooManyItems
+from invocation.domain.failing import Tolerance
 from invocation.domain.ids import new_id
 from invocation.gateways import declared, objects, parquet
 from invocation.gateways.database import BATCH
@@ -59,6 +60,8 @@ class BatchOpening:
     shards: int = MOST_SHARDS
     wish: Wish = field(default_factory=Wish)
     traceparent: str = ""
+    tolerance: Tolerance | None = None
+    """From how many failed rows on it is paused; the endpoint's if it names none."""
 
 
 def open_batch(opening: BatchOpening, *, now: datetime) -> Batch:
@@ -104,6 +107,7 @@ def _insert(opening: BatchOpening, checked: manifests.Checked, *, now: datetime)
         token_cap=budgets.tokens,
         call_cap=budgets.model_calls,
         row_latency_ms=budgets.whole_ms,
+        failures=asdict(opening.tolerance or endpoint.tolerance),
         created_at=now,
     )
 
