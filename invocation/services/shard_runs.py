@@ -212,6 +212,7 @@ def _rows_of(claimed: ShardClaimed, redo: dict[int, str]) -> Iterator[tuple[int,
 def _model_of(agent: str) -> str:
     """Return the model that the agent's rows ask first."""
     name, _, version = agent.partition("@")
+    declared.book()  # an agent may be registered by the module of its endpoint
     declared.load_agents()
     tiers = registry.find(name, int(version)).tiers
     return providers.names()[tiers[0] if tiers else Tier.STANDARD]
