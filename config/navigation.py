@@ -69,6 +69,7 @@ GROUPS: Sequence[tuple[str, Sequence[Entry]]] = (
             Entry("Model quota", "tune", "quota_modelquota"),
             Entry("Prices", "sell", "quota_modelprice"),
             Entry("Ledger", "receipt_long", "quota_ledgerentry"),
+            Entry("Batch ledger", "receipt", "quota_batchledgerentry"),
             Entry("Reconciliation", "balance", "quota_reconciliation", permission="quota.view_usageimport"),
             Entry("Changes", "history", "quota_quotachange"),
         ),

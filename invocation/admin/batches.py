@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from invocation.admin import cells, filters
-from invocation.admin.on_record import TenantsRecord
+from invocation.admin.on_record import ApartRecord
 from invocation.domain.batches import BatchState
 from invocation.domain.masking import masked_text
 from invocation.models import Batch, BatchRow, Shard
@@ -22,7 +22,7 @@ MOST_ERRORS = 50
 
 
 @admin.register(Batch)
-class BatchAdmin(TenantsRecord):
+class BatchAdmin(ApartRecord):
     page_template = "admin/invocation/batch.html"
     list_display = ("key", "state_badge", "endpoint", "tenant", "progress", "row_count", "failed", "cost", "created", "finished")
     list_filter = (filters.choice("state", lambda: filters.words(BatchState)), filters.Endpoint, filters.Tenant)

@@ -20,6 +20,8 @@ class Batch(Invoked):
     manifest = models.TextField()
     manifest_sha256 = models.CharField(max_length=64)
     output = models.TextField()
+    # {schema: of the outputs when it was opened, partition_by: names of columns}
+    dataset = models.JSONField(default=dict, blank=True)
     rows = models.PositiveBigIntegerField()
     cost_cap_usd = models.DecimalField(max_digits=14, decimal_places=6)
     token_cap = models.BigIntegerField()

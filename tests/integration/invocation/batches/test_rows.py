@@ -25,6 +25,7 @@ from tests.integration.invocation.conftest import OnLoop
 from tests.integration.invocation.rows import NOW
 from tests.integration.invocation.trial import DONE
 
+CHECKED_ELSEWHERE = ("files", "bytes", "columns")
 pytestmark = [pytest.mark.usefixtures("tried"), pytest.mark.django_db(transaction=True)]
 
 
@@ -34,7 +35,7 @@ def test_every_row_of_a_batch_ends_in_the_dataset_once(workers: Workers) -> None
 
     assert batch.state == "completed"
     assert [(row["row_id"], row["text"]) for row in found] == [(line["row_id"], line["says"][0]) for line in LINES]
-    assert {**datasets.manifest(batch.pk)} | {"files": None} == {
+    assert {**datasets.manifest(batch.pk)} | dict.fromkeys(CHECKED_ELSEWHERE) == {
         "batch": str(batch.pk),
         "endpoint": "trial-batch@1",
         "agent": "trial@1",
@@ -42,7 +43,11 @@ def test_every_row_of_a_batch_ends_in_the_dataset_once(workers: Workers) -> None
         "rows": 150,
         "results": 150,
         "errors": 0,
-        "files": None,
+        "round": 0,
+        "rows_of_manifest": 150,
+        "partial": False,
+        "partition_by": [],
+        **dict.fromkeys(CHECKED_ELSEWHERE),
     }
     assert not (Path(batch.output) / "_staging").exists()
     assert not BatchRow.objects.exists()
