@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.staging import stage as stages
-from tests.benchmarks.staging.asking_rows import ENDPOINT, MODEL, ROW_MS
+from tests.benchmarks.staging.asking_rows import ENDPOINT, MODEL, ROW_MS, TALLY
 from tests.benchmarks.staging.stage import Client, DidNotHappen, Stage
 
 TENANT = "bench"
@@ -24,6 +25,7 @@ SELECT state, extract(epoch FROM finished_at - started_at)::float,
        coalesce(fault, pause)
 FROM invocation_batch AS batch WHERE id = %(batch)s
 """
+ROWS_DONE = "SELECT coalesce(sum(position), 0) FROM invocation_shard WHERE batch_id = %(batch)s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,7 @@ class BatchStage:
 
     stage: Stage
     asking: Client
+    tally: Path
 
     def manifest(self, rows: int) -> Path:
         """Write a manifest of so many rows."""
@@ -62,20 +65,34 @@ class BatchStage:
         """Run a batch over the rows to its end."""
         before = self.stage.cpu_s()
         batch = self.open(manifest, shards=shards)
-        self.stage.wait(STOPPED, patience=patience, batch=batch)
+        seconds, rows_s = self.must_complete(batch, patience=patience)
         after = self.stage.cpu_s()
+        return Batched(seconds=seconds, rows_s=rows_s, cpu_s={name: used - before.get(name, 0.0) for name, used in after.items()})
+
+    def must_complete(self, batch: Any, *, patience: timedelta) -> tuple[float, float]:
+        """Wait for the batch; return the seconds of it all and of its rows. Raises DidNotHappen if it ends otherwise."""
+        self.stage.wait(STOPPED, patience=patience, batch=batch)
         [(state, seconds, rows_s, why)] = self.stage.rows(TOOK, batch=batch)
         if state != "completed":
             raise DidNotHappen(f"the batch is {state}: {why}")
-        return Batched(seconds=seconds, rows_s=rows_s, cpu_s={name: used - before.get(name, 0.0) for name, used in after.items()})
+        return seconds, rows_s
+
+    def answered(self) -> int:
+        """Return how many answers the model has given, those that were lost with their process included."""
+        return self.tally.stat().st_size if self.tally.exists() else 0
 
 
 @contextmanager
 def staged(*, workers: int, rows_in_flight: int, **settings: str) -> Iterator[BatchStage]:
     """Yield a stage whose `workers` processes of class p3 run so many rows at once each."""
+    with tempfile.TemporaryDirectory(prefix="gearbox-tally-") as folder:
+        yield from _staged(Path(folder) / "answers", workers, {"ROWS_IN_FLIGHT": str(rows_in_flight), **settings})
+
+
+def _staged(tally: Path, workers: int, settings: Mapping[str, str]) -> Iterator[BatchStage]:
     told = {
         "SLOTS": "p3=2",
-        "ROWS_IN_FLIGHT": str(rows_in_flight),
+        TALLY: str(tally),
         "ENDPOINT_MODULES": f"config.endpoints,{ENDPOINTS}",
         "OFFLINE_FIRST_TOKEN_MS": str(ROW_MS),
         "OFFLINE_TOKEN_MS": "1",
@@ -91,4 +108,4 @@ def staged(*, workers: int, rows_in_flight: int, **settings: str) -> Iterator[Ba
         for number in range(workers):
             stage.start("worker-p3", called=f"worker-p3-{number}")
         stage.wait("SELECT count(*) = %(workers)s FROM invocation_process WHERE priority_class = 'p3'", workers=workers)
-        yield BatchStage(stage, stage.client("asking_rows"))
+        yield BatchStage(stage, stage.client("asking_rows"), tally)
