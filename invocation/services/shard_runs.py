@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import islice
-from pathlib import Path
 
 import structlog
 from django.conf import settings
@@ -17,7 +16,7 @@ from django.db import DatabaseError
 from agents.domain import registry
 from agents.domain.values import Tier
 from agents.services import providers
-from invocation.domain.batches import BATCH_ENDED, BATCH_OPEN, Row, Stop
+from invocation.domain.batches import BATCH_ENDED, BATCH_OPEN, CHECKPOINT_ROWS, Row, Stop
 from invocation.domain.budgets import Allowance
 from invocation.domain.errors import StaleMove
 from invocation.domain.places import Places
@@ -35,7 +34,6 @@ from quota.domain.ledger import LedgerLine
 
 log = structlog.get_logger()
 ROWS_READ_AT_ONCE = 256
-CHECKPOINT_ROWS = 500
 CHECKPOINT_S = 2.0
 MOST_FINISHED = 4 * CHECKPOINT_ROWS
 """Finished rows in memory beyond which none begins until a checkpoint has taken them."""
@@ -201,11 +199,11 @@ class ShardRun:
 
 def _rows_of(claimed: ShardClaimed, redo: dict[int, str]) -> Iterator[tuple[int, Row]]:
     """Yield the rows that failed before, and then those from the position on, each with its place."""
-    source, position = Path(claimed.batch.manifest), claimed.shard.position
+    batch, position = claimed.batch, claimed.shard.position
     if redo:
-        again = enumerate(manifests.read(source, claimed.slice, skip=0))
+        again = enumerate(manifests.read(batch, claimed.slice, skip=0))
         yield from ((place, row) for place, row in again if place in redo)
-    rest = enumerate(manifests.read(source, claimed.slice, skip=position), position)
+    rest = enumerate(manifests.read(batch, claimed.slice, skip=position), position)
     yield from ((place, row) for place, row in rest if place not in redo)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from invocation.services.shard_runs import CHECKPOINT_ROWS
+from invocation.domain.batches import CHECKPOINT_ROWS
 from tests.benchmarks.figure import Figure, Row
 from tests.benchmarks.staging import batch_stage
 from tests.benchmarks.staging.batch_stage import ROWS_DONE, BatchStage
