@@ -89,6 +89,18 @@ class Output(Shape):
     )
 
 
+class Failures(Shape):
+    """From how many failed rows on a batch is paused, once `least` rows have ended."""
+
+    share = serializers.FloatField(required=False, min_value=0, max_value=1, allow_null=True, help_text="0.2 if not given; null never.")
+    count = Whole(required=False, min_value=1)
+    least = Whole(required=False, min_value=1, help_text="100 if not given.")
+
+
+class BatchResumption(Shape):
+    budget = Budget(required=False)
+
+
 class BatchBody(Shape):
     """A batch: each row of the manifest must fit the endpoint's input schema; its field `row_id`, or another that is said, is its name."""
 
@@ -96,6 +108,7 @@ class BatchBody(Shape):
     manifest = Manifest()
     shards = Whole(required=False, min_value=1, max_value=256)
     budget = Budget(required=False)
+    failures = Failures(required=False)
     output = Output(required=False)
 
 
@@ -109,6 +122,9 @@ class BatchLinks(serializers.Serializer[Any]):
     shards = serializers.CharField()
     results = serializers.CharField()
     cancel = serializers.CharField()
+    pause = serializers.CharField()
+    resume = serializers.CharField()
+    retry_failed = serializers.CharField()
 
 
 class BatchShape(serializers.Serializer[Any]):
@@ -132,6 +148,9 @@ class BatchShape(serializers.Serializer[Any]):
     started_at = serializers.DateTimeField(allow_null=True)
     finished_at = serializers.DateTimeField(allow_null=True)
     fault = MaybeJsonObject()
+    pause = MaybeJsonObject()
+    round = serializers.IntegerField()
+    publication = serializers.CharField(allow_blank=True)
 
 
 class ProgressShape(serializers.Serializer[Any]):
@@ -212,4 +231,5 @@ class TableQuery(PageQuery):
 
 def links(batch_id: object) -> dict[str, str]:
     place = f"/v1/batches/{batch_id}"
-    return {"self": place} | {name: f"{place}/{name}" for name in ("shards", "results", "cancel")}
+    acts = {name: f"{place}/{name}" for name in ("shards", "results", "cancel", "pause", "resume")}
+    return {"self": place, **acts, "retry_failed": f"{place}/retry-failed"}

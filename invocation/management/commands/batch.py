@@ -1,4 +1,4 @@
-"""`manage.py batch run|status|cancel`: batches from a terminal, with a progress bar."""
+"""`manage.py batch run|status|pause|resume|retry-failed|cancel`: batches from a terminal, with a progress bar."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 
 class Command(BaseCommand):
-    help = "Run a manifest (JSON Lines, CSV or Parquet) through a batch endpoint, look at a batch, or cancel it."
+    help = "Run a manifest (JSON Lines, CSV or Parquet) through a batch endpoint; look at a batch, pause, resume, cancel it, or retry rows."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        acts = parser.add_subparsers(dest="act", required=True, metavar="run|status|cancel")
+        acts = parser.add_subparsers(dest="act", required=True, metavar="run|status|pause|resume|retry-failed|cancel")
         run = acts.add_parser("run", help="open a batch over a local manifest")
         run.add_argument("manifest", type=Path)
         run.add_argument("--endpoint", required=True, metavar="NAME@VERSION")
@@ -26,7 +26,7 @@ class Command(BaseCommand):
         run.add_argument("--output", default="", metavar="PLACE", help="a folder below the tenant's own, or s3://bucket/prefix")
         run.add_argument("--partition-by", action="append", default=[], metavar="COLUMN", help="part the results by it; may be said again")
         run.add_argument("--watch", action="store_true", help="show a progress bar until the batch has ended")
-        for name in ("status", "cancel"):
+        for name in ("status", "pause", "resume", "retry-failed", "cancel"):
             acts.add_parser(name).add_argument("batch", type=UUID)
 
     def handle(self, *_: Any, act: str, **given: Any) -> None:
@@ -62,10 +62,34 @@ class Command(BaseCommand):
     def cancel(self, *, batch: UUID, **_: Any) -> None:
         from datetime import UTC, datetime
 
-        from invocation.services import batches
+        from invocation.services import batch_control
 
-        batches.cancel(batch, now=datetime.now(UTC))
+        batch_control.cancel(batch, now=datetime.now(UTC))
         self.stdout.write("cancelled")
+
+    def pause(self, *, batch: UUID, **_: Any) -> None:
+        from datetime import UTC, datetime
+
+        from invocation.services import batch_control
+
+        batch_control.pause(batch, now=datetime.now(UTC))
+        self.stdout.write("paused")
+
+    def resume(self, *, batch: UUID, **_: Any) -> None:
+        from datetime import UTC, datetime
+
+        from invocation.services import batch_control
+
+        batch_control.resume(batch, now=datetime.now(UTC))
+        self.stdout.write("resumed")
+
+    def retry_failed(self, *, batch: UUID, **_: Any) -> None:
+        from datetime import UTC, datetime
+
+        from invocation.services import batch_control
+
+        count = batch_control.retry_failed(batch, now=datetime.now(UTC))
+        self.stdout.write(f"{count} failed rows run again")
 
     def _watch(self, batch_id: UUID) -> None:
         from invocation.management.watching import watch
@@ -81,4 +105,11 @@ def _count(text: str) -> int:
     return int(text)
 
 
-_ACTS: dict[str, Callable[..., None]] = {"run": Command.run, "status": Command.status, "cancel": Command.cancel}
+_ACTS: dict[str, Callable[..., None]] = {
+    "run": Command.run,
+    "status": Command.status,
+    "pause": Command.pause,
+    "resume": Command.resume,
+    "retry-failed": Command.retry_failed,
+    "cancel": Command.cancel,
+}

@@ -43,6 +43,9 @@ class Batch:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     fault: Mapping[str, Any] | None = None
+    pause: Mapping[str, Any] | None = None
+    round: int = 0
+    publication: str = ""
     progress: Progress | None = None
 
 
