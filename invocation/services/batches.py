@@ -23,6 +23,7 @@ from invocation.domain.batches import (
     BatchMove,
     BatchState,
     Pause,
+    Publication,
     ShardMove,
     ShardState,
     slices,
@@ -205,7 +206,8 @@ def _gather(batch: Batch, *, now: datetime) -> None:
     parquet.finish(folder, _facts(batch, files))
     with transaction.atomic():
         if _move(batch, BatchMove.COMPLETE, finished_at=now, gathered_at=now):
-            told = {"batch_id": str(batch.id), "agent": batch.agent, "mode": batch.mode, "endpoint": batch.endpoint}
+            named = {"agent": batch.agent, "mode": batch.mode, "endpoint": batch.endpoint}
+            told = {"batch_id": str(batch.id), "round": batch.round, **named}
             Outbox.objects.create(topic=COMPLETED_TOPIC, run_id=batch.id, data=told, at=now)
     parquet.drop_staging(folder)
 
@@ -248,6 +250,15 @@ def _must_move(batch_id: UUID, move: BatchMove, **facts: Any) -> None:
     batch = Batch.objects.get(pk=batch_id)
     if not _move(batch, move, **facts):
         raise StaleMove(f"Batch {batch_id} is {batch.state}: it does not {move}.")
+
+
+def publish(batch_id: UUID, publication: Publication, *, round: int, scores: Mapping[str, Any]) -> bool:  # noqa: A002  (a batch's own word)
+    """Say what the scores made of a completed batch, and say whether they could: not if it has gone on to another round since.
+
+    Undecided it stays completed, with the reason among its `scores`. Told twice it changes nothing.
+    """
+    judged = Batch.objects.filter(pk=batch_id, state=BatchState.COMPLETED, round=round)
+    return bool(judged.update(publication=publication, scores=dict(scores)))
 
 
 def fail(batch_id: UUID, *, sentence: str, now: datetime) -> None:
