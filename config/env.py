@@ -63,6 +63,9 @@ class Env:
     s3_endpoint_url: str
     worker_threads: int
     slots: Mapping[str, int]
+    rows_in_flight: int
+    rows_of_a_shard: int
+    shard_slice_s: float
     lease_s: float
     heartbeat_s: float
     drain_s: float
@@ -131,6 +134,9 @@ def read(given: Mapping[str, str]) -> Env:
         s3_endpoint_url=_address(given, "S3_ENDPOINT_URL"),
         worker_threads=_count(given, "WORKER_THREADS", 4),
         slots=_slots(given, "SLOTS"),
+        rows_in_flight=_count(given, "ROWS_IN_FLIGHT", 512),
+        rows_of_a_shard=_count(given, "ROWS_OF_A_SHARD", 512),
+        shard_slice_s=_seconds(given, "SHARD_SLICE_S", 10.0),
         lease_s=_seconds(given, "LEASE_S", 10.0),
         heartbeat_s=_seconds(given, "HEARTBEAT_S", 2.0),
         drain_s=_seconds(given, "DRAIN_S", 8.0),

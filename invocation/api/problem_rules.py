@@ -60,6 +60,7 @@ RULES: Mapping[type[Exception], Rule] = MappingProxyType(
         invocation.NothingOffered: Rule(409, "Read the turn's last event: `escape` says whether a job is offered; or submit one."),
         invocation.NotWaiting: Rule(409, "Read the job: `questions` says what it asks."),
         invocation.ResultNotReady: Rule(404, "Follow the job's events, or ask again later."),
+        invocation.NothingFailed: Rule(409, "Nothing needs to be done."),
         invocation.NoResult: Rule(410, "Read `error`; a failed job can be redriven."),
         invocation.ResultExpired: Rule(410, "Submit the job again; results are kept for a while only."),
         invocation.ResultWithheld: Rule(409, "Read it all the same with ?withheld=show, or submit a job for the current version."),

@@ -51,6 +51,20 @@ class Publication(StrEnum):
     HELD = "held"
 
 
+class Stop(StrEnum):
+    """Why a process lets a shard go before its last row."""
+
+    HANDED_BACK = "handed_back"
+    HELD = "held"
+    """Its rows must wait: admission is held, the batch is paused, or the tenant's day is spent."""
+    AWAY = "away"
+    """Rows waited for a provider as long as a row may."""
+    SPENT = "spent"
+    """The batch's caps have no room for its next call."""
+    SLICED = "sliced"
+    """Others wait, and it has had its time."""
+
+
 class BatchMove(StrEnum):
     PLAN = "plan"
     START = "start"
@@ -155,6 +169,9 @@ def parse_row(line: bytes, number: int) -> Row:
     return Row(row_id, value, number)
 
 
-def part_name(*, shard: int, position: int, attempt: int) -> str:
-    """Return the staged part's file name: deterministic, so that a restart writes over what was never committed."""
-    return f"shard={shard:05d}/part-{position:09d}-{attempt:04d}.parquet"
+def part_name(*, shard: int, number: int, attempt: int) -> str:
+    """Return the name of a shard's next staged part, by how many it has: deterministic, so that what was never committed is written over.
+
+    With the attempt in it nobody who lost the shard writes over what counts.
+    """
+    return f"shard={shard:05d}/part-{number:06d}-{attempt:04d}.parquet"

@@ -200,6 +200,13 @@ class ResultNotReady(InvocationError):
     retryable = True
 
 
+class NothingFailed(InvocationError):
+    """No row of the batch has failed: there is nothing to run again."""
+
+    code = "nothing_failed"
+    title = "Nothing has failed"
+
+
 class NoResult(InvocationError):
     """The job ended without a result; `state` says how and `error` why."""
 

@@ -15,6 +15,8 @@ from invocation.gateways.objects import beside_of, write_whole
 STAGING = "_staging"
 MANIFEST = "_manifest.json"
 SUCCESS = "_SUCCESS"
+PARTIAL = "_PARTIAL"
+"""The mark of what was finished of a batch that ended early."""
 
 
 def schema() -> Any:
@@ -45,11 +47,15 @@ def schema() -> Any:
     )
 
 
-def write_part(folder: Path, name: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Make a part durable in staging and return its name; written again it replaces itself."""
+def write_part(folder: Path, name: str, columns: Mapping[str, Sequence[Any]]) -> str:
+    """Make a part durable in staging, each column's values in one list, and return its name; written again it replaces itself.
+
+    A column that is left out is null.
+    """
     import pyarrow as pa  # noqa: PLC0415
 
-    table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema())
+    nothing = [None] * len(next(iter(columns.values())))
+    table = pa.Table.from_pydict({name: columns.get(name, nothing) for name in schema().names}, schema=schema())
     _write(folder / STAGING / name, [table])
     return name
 
@@ -71,10 +77,10 @@ def compact(folder: Path, parts: Sequence[str], *, shard: int) -> dict[str, Any]
     }
 
 
-def finish(folder: Path, facts: Mapping[str, Any]) -> None:
-    """Write the manifest and then the mark that the dataset is whole."""
+def finish(folder: Path, facts: Mapping[str, Any], *, mark: str = SUCCESS) -> None:
+    """Write the manifest and then the mark that the dataset is whole, or all that there will be."""
     write_whole(folder / MANIFEST, orjson.dumps(dict(facts), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS, default=str))
-    write_whole(folder / SUCCESS, b"")
+    write_whole(folder / mark, b"")
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from django.conf import settings
 
 from invocation.gateways import dispatch
 from invocation.gateways.loop import runs
-from invocation.services import batches, deliveries, erasures, redrives, rescue, retention, schedules, slo, webhooks
+from invocation.services import deliveries, erasures, redrives, rescue, retention, schedules, slo, waves, webhooks
 from quota.services import days, usage
 
 TICK_SCHEDULES = "invocation.tick_schedules"
@@ -39,7 +39,7 @@ def tick_schedules() -> None:
 
 @shared_task(name=SWEEP_BATCHES, send_events=False)
 def sweep_batches() -> None:
-    batches.sweep(now=datetime.now(UTC))
+    waves.sweep(now=datetime.now(UTC))
 
 
 @shared_task(name=SUM_USAGE, send_events=False)
@@ -105,4 +105,4 @@ def tidy_deliveries() -> None:
 
 @shared_task(name=dispatch.START_WAVE)
 def start_wave(batch_id: str) -> None:
-    batches.next_wave(UUID(batch_id), now=datetime.now(UTC))
+    waves.go_on(UUID(batch_id), now=datetime.now(UTC))

@@ -43,7 +43,8 @@ def row(number: int, *, error: str = "", worth: Any = 0.5, **changed: Any) -> di
 
 def complete(folder: Path, rows: Sequence[Mapping[str, Any]]) -> UUID:
     """Put a completed batch, its dataset and its event where the product puts them."""
-    part = parquet.write_part(folder, "shard=00000/part.parquet", rows)
+    names = {name for row in rows for name in row}
+    part = parquet.write_part(folder, "shard=00000/part.parquet", {name: [row.get(name) for row in rows] for name in names})
     parquet.compact(folder, [part], shard=0)
     parquet.finish(folder, {"rows": len(rows)})
     batch = Batch.objects.create(

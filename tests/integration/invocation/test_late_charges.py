@@ -14,7 +14,7 @@ from invocation.domain.jobs import JobState
 from invocation.gateways import parquet
 from invocation.gateways.database import off_loop
 from invocation.models import BatchRow, Job, Shard, Turn
-from invocation.services import attempts, batches, cancelling, journals, shards, turns
+from invocation.services import attempts, batches, cancelling, journals, shards, turns, waves
 from invocation.services.shard_engine import ShardEngine
 from quota.models import LedgerEntry
 from tests.integration.invocation.batches.planned import LINES, Workers, opened
@@ -36,14 +36,14 @@ def test_the_calls_of_a_cancelled_batchs_last_block_are_booked(on_loop: OnLoop[A
     async def story() -> str:
         running = asyncio.create_task(ShardEngine(owner=uuid4()).run(shard.pk))
         await until(lambda: DONE["runs"] > 0)
-        await off_loop(batches.next_wave, batch.pk, now=NOW)
+        await off_loop(waves.go_on, batch.pk, now=NOW)
         await off_loop(batches.cancel, batch.pk, now=NOW)
         GATES["cancel"].set()
         return await running
 
     assert on_loop(story()) == "stale"
     shard.refresh_from_db()
-    assert LedgerEntry.objects.count() == DONE["runs"] == 64
+    assert LedgerEntry.objects.count() == DONE["runs"] == len(LINES)
     assert shard.cost_usd == sum(LedgerEntry.objects.values_list("cost_usd", flat=True)) > 0
     assert (shard.position, BatchRow.objects.count()) == (0, 0)
 

@@ -63,5 +63,5 @@ def test_whatever_a_line_holds_it_is_a_row_or_a_named_line(line: bytes) -> None:
         assert 1 <= len(parse_row(line, 9).id) <= 200
 
 
-def test_a_part_is_named_by_its_shard_its_position_and_its_attempt() -> None:
-    assert part_name(shard=3, position=128, attempt=2) == "shard=00003/part-000000128-0002.parquet"
+def test_a_part_is_named_by_its_shard_its_number_and_its_attempt() -> None:
+    assert part_name(shard=3, number=128, attempt=2) == "shard=00003/part-000128-0002.parquet"

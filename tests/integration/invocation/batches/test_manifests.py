@@ -113,8 +113,8 @@ def test_rows_that_come_with_a_request_are_a_manifest_of_the_tenants() -> None:
 
 
 def test_a_part_written_again_replaces_itself(store: Path) -> None:
-    rows = [{"row_id": "a", "error_code": "", "finished_at": datetime.now(UTC)}]
+    columns: Mapping[str, Any] = {"row_id": ["a"], "error_code": [""], "finished_at": [datetime.now(UTC)]}
     for _ in range(2):
-        parquet.write_part(store, "shard=00000/part.parquet", rows)
+        parquet.write_part(store, "shard=00000/part.parquet", columns)
 
     assert [file.name for file in (store / "_staging").rglob("*") if file.is_file()] == ["part.parquet"]
