@@ -86,6 +86,11 @@ def window_of(told: Mapping[str, str]) -> Window:
     return Window(start=_clock(told, "start"), end=_clock(told, "end"), zone=told["zone"])
 
 
+def is_open(kept: Mapping[str, str] | None, moment: datetime) -> bool:
+    """Say whether work may go on in the window that is kept with a batch; where there is none it always may."""
+    return kept is None or window_of(kept).holds(moment)
+
+
 def window_of_text(text: str) -> Window:
     """Return the window that is written 22:00-06:00@Europe/Berlin. Raises WindowInvalid."""
     found = SHORT.fullmatch(text)
