@@ -101,7 +101,7 @@ BATCH_EDGES: Mapping[BatchMove, Edge[BatchState]] = MappingProxyType(
         BatchMove.PAUSE: Edge(frozenset({BatchState.PLANNED, BatchState.RUNNING}), BatchState.PAUSED),
         BatchMove.RESUME: Edge(frozenset({BatchState.PAUSED}), BatchState.RUNNING),
         BatchMove.RETRY: Edge(frozenset({BatchState.COMPLETED, BatchState.PAUSED}), BatchState.RUNNING),
-        BatchMove.GATHER: Edge(frozenset({BatchState.RUNNING}), BatchState.GATHERING),
+        BatchMove.GATHER: Edge(frozenset({BatchState.PLANNED, BatchState.RUNNING}), BatchState.GATHERING),
         BatchMove.COMPLETE: Edge(frozenset({BatchState.GATHERING}), BatchState.COMPLETED),
         BatchMove.FAIL: Edge(BATCH_STOPPABLE | {BatchState.GATHERING}, BatchState.FAILED),
         BatchMove.CANCEL: Edge(BATCH_STOPPABLE, BatchState.CANCELLED),
