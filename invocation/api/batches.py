@@ -32,6 +32,7 @@ from invocation.domain.modes import Transport
 from invocation.models import Batch
 from invocation.selectors import batches as seen
 from invocation.selectors import endpoints
+from invocation.selectors.progress import progress
 from invocation.services import batch_start, batches, datasets, manifests
 from invocation.services.batches import BatchOpening
 from quota.domain.callers import Caller
@@ -112,6 +113,8 @@ def _opening(request: Request, told: dict[str, Any]) -> BatchOpening:
         source=_source(caller, told["manifest"]),
         traceparent=traces.taken(request.headers.get("traceparent")),
         wish=wish_of(told),
+        window=told.get("window", endpoint.window),
+        finish_by=told.get("finish_by"),
         **shards,
     )
 
@@ -128,5 +131,5 @@ def _owned(request: Request, batch_id: UUID) -> Batch:
 
 def _detail(batch: Batch) -> dict[str, Any]:
     return dict(
-        BatchDetail({"progress": seen.progress(batch, now=timezone.now()), "links": links(batch.pk), **BatchShape(batch).data}).data
+        BatchDetail({"progress": progress(batch, now=timezone.now()), "links": links(batch.pk), **BatchShape(batch).data}).data
     )

@@ -32,6 +32,7 @@ from invocation.domain.budgets import NOTHING, Wish
 from invocation.domain.endpoints import Endpoint
 from invocation.domain.errors import NothingFailed, StaleMove, TooManyItems
 from invocation.domain.ids import new_id
+from invocation.domain.windows import Window
 from invocation.gateways import declared, objects, parquet
 from invocation.gateways.database import BATCH
 from invocation.models import Batch, Outbox, Process, Shard
@@ -59,6 +60,8 @@ class BatchOpening:
     source: Path
     shards: int = MOST_SHARDS
     wish: Wish = field(default_factory=Wish)
+    window: Window | None = None
+    finish_by: datetime | None = None
     traceparent: str = ""
 
 
@@ -105,6 +108,8 @@ def _insert(opening: BatchOpening, checked: manifests.Checked, *, now: datetime)
         token_cap=budgets.tokens,
         call_cap=budgets.model_calls,
         row_latency_ms=budgets.whole_ms,
+        window=opening.window.as_json() if opening.window else None,
+        finish_by=opening.finish_by,
         created_at=now,
     )
 
