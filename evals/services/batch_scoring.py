@@ -1,4 +1,7 @@
-"""Scoring a batch's dataset offline, on p3: accepted from the outbox, woken until it is done, at most three times begun; then published or held."""
+"""Scoring a batch's dataset offline, on p3: accepted from the outbox, woken until it is done, at most three times begun.
+
+What is scored is published or held.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +70,8 @@ def score_batch(batch_id: UUID, *, now: datetime) -> int:
     """Score a batch's rows, publish or hold it by their mean, and return how many were read; 0 for one that is finished or given up.
 
     Rows are stored 500 at a time. Started again after a crash it reads all rows again and stores
-    only those without a score; it finishes after the batch was told, who hears the same twice. Raises what reading the dataset raises; then it is due again.
+    only those without a score; the batch, told before the scoring counts as finished, may hear the
+    same twice. Raises what reading the dataset raises; then it is due again.
     """
     loading.load(settings.AGENT_MODULES)
     if not _begin(batch_id, now=now):

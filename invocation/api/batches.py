@@ -130,6 +130,4 @@ def _owned(request: Request, batch_id: UUID) -> Batch:
 
 
 def _detail(batch: Batch) -> dict[str, Any]:
-    return dict(
-        BatchDetail({"progress": progress(batch, now=timezone.now()), "links": links(batch.pk), **BatchShape(batch).data}).data
-    )
+    return dict(BatchDetail({"progress": progress(batch, now=timezone.now()), "links": links(batch.pk), **BatchShape(batch).data}).data)

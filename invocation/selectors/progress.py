@@ -157,7 +157,11 @@ def _causes(batch: Batch, shards: Sequence[Mapping[str, Any]]) -> list[Cause]:
     with connections[BATCH].cursor() as cursor:
         cursor.execute(SAMPLES, {"codes": [code for code, _ in most], "batch": batch.pk})
         samples = {code: (row_id, shard, at) for code, row_id, shard, at in cursor.fetchall()}
-    return [Cause(code=code, count=count, row_id=row, shard=shard, at=at) for code, count in most for row, shard, at in [samples.get(code, NONE)]]
+    return [
+        Cause(code=code, count=count, row_id=row, shard=shard, at=at)
+        for code, count in most
+        for row, shard, at in [samples.get(code, NONE)]
+    ]
 
 
 NONE: tuple[None, None, None] = (None, None, None)
@@ -165,6 +169,4 @@ NONE: tuple[None, None, None] = (None, None, None)
 
 def cells_of(shards: Sequence[Shard]) -> list[list[Any]]:
     """Return what a heat-map shows of each shard: [index, state, done, rows, failed rows, attempt, cost]."""
-    return [
-        [shard.index, shard.state, shard.done, shard.rows, shard.failed_rows, shard.attempt, f"{shard.cost_usd:f}"] for shard in shards
-    ]
+    return [[shard.index, shard.state, shard.done, shard.rows, shard.failed_rows, shard.attempt, f"{shard.cost_usd:f}"] for shard in shards]

@@ -238,10 +238,11 @@ _FOR_ITS_WINDOW = Q(pause__code=str(Pause.WINDOW))
 
 def close_window(batch: Batch, *, now: datetime) -> bool:
     """Pause a planned or running batch that is outside of its window, and say whether it was: it goes on in the next one."""
-    if windows.is_open(batch.window, now):
+    window = windows.window_of(batch.window) if batch.window else None
+    if window is None or window.holds(now):
         return False
-    opens = windows.window_of(batch.window).next(now).begins
-    sentence = f"Its window {windows.window_of(batch.window)} is closed; the next opens at {opens:%Y-%m-%d %H:%M} UTC."
+    opens = window.next(now).begins
+    sentence = f"Its window {window} is closed; the next opens at {opens:%Y-%m-%d %H:%M} UTC."
     return _move(batch, BatchMove.PAUSE, pause=_why(Pause.WINDOW, sentence, now=now))
 
 
@@ -291,7 +292,14 @@ def retry_failed(batch_id: UUID, *, now: datetime) -> int:
         sums = _counted(batch)
         if batch.state in BATCH_EDGES[BatchMove.RETRY].sources and not sums["failed"]:
             raise NothingFailed(f"No row of batch {batch_id} has failed.")
-        anew = {"pause": None, "fault": None, "finished_at": None, "gathered_at": None, "publication": Publication.UNDECIDED, "scores": None}
+        anew = {
+            "pause": None,
+            "fault": None,
+            "finished_at": None,
+            "gathered_at": None,
+            "publication": Publication.UNDECIDED,
+            "scores": None,
+        }
         forgiven = {**batch.failures, "ended": sums["ended"], "failed": sums["failed"]}
         _must_move(batch_id, BatchMove.RETRY, round=F("round") + 1, failures=forgiven, **anew, **_goes_on(now))
         failed = batch.shards.exclude(errors={})

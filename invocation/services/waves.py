@@ -117,7 +117,8 @@ def after_shard() -> None:
 def sweep(*, now: datetime) -> int:
     """Make true again what a lost message, worker, broker or callback left behind; return how many were sent.
 
-    Batches whose window closed are paused, those whose window opened go on. Shards of processes that are gone are queued; slots are filled; a batch of which nothing is left is gathered.
+    Batches whose window closed are paused, and those whose window opened go on.
+    Shards of processes that are gone are queued; slots are filled; a batch of which nothing is left is gathered.
     """
     batches.rescue_shards(now=now)
     for batch in seen.in_windows():

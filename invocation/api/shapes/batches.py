@@ -47,7 +47,7 @@ class WindowBody(Shape):
     end = Text(max_length=5, help_text="HH:MM")
     zone = Text(max_length=64, help_text="A time zone of the IANA database, such as Europe/Berlin.")
 
-    def validate(self, attrs: dict[str, Any]) -> Window:  # type: ignore[override]
+    def validate(self, attrs: dict[str, Any]) -> Window:
         try:
             return window_of(attrs)
         except WindowInvalid as wrong:
@@ -61,7 +61,9 @@ class BatchBody(Shape):
     manifest = Manifest()
     shards = Whole(required=False, min_value=1, max_value=256)
     budget = Budget(required=False)
-    window = WindowBody(required=False, allow_null=True, help_text="When it may run; the endpoint's own if none is said, null: at any time.")
+    window = WindowBody(
+        required=False, allow_null=True, help_text="When it may run; the endpoint's own if none is said, null: at any time."
+    )
     finish_by = Moment(required=False, help_text="By when it should be done: a warning tells when it will not.")
 
 
@@ -160,7 +162,7 @@ class ProgressShape(serializers.Serializer[Any]):
     opens_at = serializers.DateTimeField(allow_null=True, help_text="Of the window that is open, or comes next.")
     closes_at = serializers.DateTimeField(allow_null=True)
     warnings = WarningShape(many=True)
-    errors = CauseShape(many=True, source="causes", help_text="The ten most frequent codes.")
+    errors = CauseShape(many=True, source="causes", help_text="The ten most frequent codes.")  # type: ignore[assignment]
 
 
 class BatchDetail(BatchShape):

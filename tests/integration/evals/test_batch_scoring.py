@@ -189,7 +189,13 @@ def test_the_database_keeps_rows_and_finish_together(db: None, tmp_path: Path) -
 @pytest.fixture
 def baseline(db: None) -> Baseline:
     return Baseline.objects.create(
-        agent="probe", rubric=registry.find("probe", 3).rubric.name, mode="batch-window", expected=0.6, origin="accepted", accepted_by="kim", at=NOW
+        agent="probe",
+        rubric=registry.find("probe", 3).rubric.name,
+        mode="batch-window",
+        expected=0.6,
+        origin="accepted",
+        accepted_by="kim",
+        at=NOW,
     )
 
 

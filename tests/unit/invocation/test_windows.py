@@ -28,8 +28,12 @@ ZONES = some.sampled_from(
     ]
 )
 CLOCKS = some.times().map(lambda at: at.replace(second=0, microsecond=0))
-WINDOWS = some.tuples(CLOCKS, CLOCKS, ZONES).filter(lambda told: told[0] != told[1]).map(lambda told: Window(start=told[0], end=told[1], zone=told[2]))
-MOMENTS = some.datetimes(min_value=datetime(2009, 1, 1), max_value=datetime(2037, 12, 31)).map(lambda at: at.replace(tzinfo=UTC))
+WINDOWS = (
+    some.tuples(CLOCKS, CLOCKS, ZONES)
+    .filter(lambda told: told[0] != told[1])
+    .map(lambda told: Window(start=told[0], end=told[1], zone=told[2]))
+)
+MOMENTS = some.integers(min_value=1_230_768_000, max_value=2_145_000_000).map(lambda second: datetime.fromtimestamp(second, tz=UTC))
 
 
 def window(text: str) -> Window:

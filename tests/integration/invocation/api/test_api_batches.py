@@ -106,7 +106,7 @@ def test_a_window_that_is_none_is_refused_by_its_part(account: Account, wrong: d
 
 def test_an_endpoints_window_is_its_batches_unless_they_say_otherwise(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     own = replace(declared.book().by_label["enrich@1"], window=window_of(NIGHT))
-    monkeypatch.setitem(declared.book().by_label, "enrich@1", own)  # type: ignore[arg-type]  # the book is a dict
+    monkeypatch.setitem(declared.book().by_label, "enrich@1", own)
     other = {**NIGHT, "start": "20:00"}
 
     assert open_batch(account)["window"] == NIGHT

@@ -113,7 +113,17 @@ def test_what_it_costs_does_not_go_with_the_rows() -> None:
     batch = a_batch(shards=2)
     batch.shards.update(errors={f"code_{number}": 1 for number in range(40)})
     rows = [
-        BatchRow(batch=batch, row_id=str(each), run_id=uuid4(), shard=0, outcome="failed", error_code=f"code_{each % 40}", agent="a@1", duration_ms=1, at=NOW)
+        BatchRow(
+            batch=batch,
+            row_id=str(each),
+            run_id=uuid4(),
+            shard=0,
+            outcome="failed",
+            error_code=f"code_{each % 40}",
+            agent="a@1",
+            duration_ms=1,
+            at=NOW,
+        )
         for each in range(4_000)
     ]
     BatchRow.objects.bulk_create(rows)

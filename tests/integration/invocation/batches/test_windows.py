@@ -59,7 +59,8 @@ def test_outside_it_waits_with_a_reason_and_goes_on_by_itself_in_the_next() -> N
 
     waves.sweep(now=NOW + 2 * HOUR)
     assert state_of(batch) == ("paused", "window")
-    assert batch.pause and "the next opens at" in batch.pause["sentence"]
+    assert batch.pause
+    assert "the next opens at" in batch.pause["sentence"]
     waves.sweep(now=NOW + 3 * HOUR)
     assert state_of(batch) == ("paused", "window")
 
