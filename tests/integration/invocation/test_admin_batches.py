@@ -78,7 +78,7 @@ def test_an_update_tells_of_the_window_and_what_is_too_late(admin_client: Client
     Batch.objects.filter(pk=batch.pk).update(state="paused", pause=pause)
     told = live(admin_client, batch)
     assert "Its window is closed." in told["parts"]["notices"]
-    assert told["acts"] == ["pause", "cancel"]
+    assert told["acts"] == ["pause", "retry-failed", "cancel"]
 
 
 def test_a_completed_batch_is_not_published_until_its_scores_say_so(admin_client: Client) -> None:
