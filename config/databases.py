@@ -15,6 +15,7 @@ TABLES_OF_BATCH = frozenset(
         ("invocation", "shard"),
         ("invocation", "batchrow"),
         ("invocation", "batchoutbox"),
+        ("invocation", "batchdownshiftcount"),
         ("quota", "batchledgerentry"),
         ("quota", "batchusageday"),
         ("quota", "batchusagemark"),

@@ -9,7 +9,8 @@ from uuid import uuid4
 
 import django_stubs_ext
 import pytest
-from django.db import connection
+from django.conf import settings
+from django.db import connections
 from pytest_django import DjangoDbBlocker
 
 from invocation.gateways import s3
@@ -19,12 +20,29 @@ from tests.installation import Installation, start
 django_stubs_ext.monkeypatch()  # tests import forms and admins without config.urls
 emptying.install()
 
+DATABASE_FIXTURES = frozenset({"db", "transactional_db", "django_db_reset_sequences"})
+KEPT_FOR_GOOD = (
+    ("default", "quota_ledgerentry", "ledger_is_not_emptied"),
+    ("default", "quota_quotachange", "changes_are_not_emptied"),
+    (settings.BATCH_DATABASE, "quota_batchledgerentry", "batch_ledger_is_not_emptied"),
+)
 DECLARED = "config.endpoints,tests.browser.staged"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let who uses the installation that all share come last: begun early, its nine processes would run beside all others."""
     items.sort(key=lambda item: "up" in getattr(item, "fixturenames", ()))
+    if settings.BATCH_DATABASE != "default":
+        for item in items:
+            _use_both(item)
+
+
+def _use_both(item: pytest.Item) -> None:
+    """Let a test that uses the database use the batches' as well, where that is another."""
+    mark = item.get_closest_marker("django_db")
+    if mark or DATABASE_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+        told = {**(mark.kwargs if mark else {}), "databases": ["default", settings.BATCH_DATABASE]}
+        item.add_marker(pytest.mark.django_db(**told), append=False)
 
 
 @pytest.fixture
@@ -60,13 +78,15 @@ def s3_folder(aws_address: str, monkeypatch: pytest.MonkeyPatch, settings: Any) 
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    """Let tests empty what is kept for good; and let go of the database before it is dropped: loops that ended kept connections."""
-    with django_db_blocker.unblock(), connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE quota_ledgerentry DISABLE TRIGGER ledger_is_not_emptied")
-        cursor.execute("ALTER TABLE quota_batchledgerentry DISABLE TRIGGER batch_ledger_is_not_emptied")
-        cursor.execute("ALTER TABLE quota_quotachange DISABLE TRIGGER changes_are_not_emptied")
+    """Let tests empty what is kept for good; and let go of the databases before they are dropped: loops that ended kept connections."""
+    with django_db_blocker.unblock():
+        for alias, table, trigger in KEPT_FOR_GOOD:
+            with connections[alias].cursor() as cursor:
+                cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER {trigger}")
     yield
-    with django_db_blocker.unblock(), connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
+    with django_db_blocker.unblock():
+        for alias in connections:
+            with connections[alias].cursor() as cursor:
+                cursor.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )

@@ -38,9 +38,14 @@ PATIENCE = dispatch.MESSAGE_LIFE
 """A batch of which nothing was heard for so long gets another worker."""
 
 
-@transaction.atomic
 def accept(*, now: datetime) -> int:
     """Take the completed batches over from the outbox; return how many there were."""
+    outbox.take_over(now=now)
+    return _accept(now=now)
+
+
+@transaction.atomic
+def _accept(*, now: datetime) -> int:
     taken = outbox.take(COMPLETED_TOPIC, most=ROWS_AT_ONCE)
     rows = [row for told in taken if (row := _row(told, now=now))]
     BatchScoring.objects.bulk_create(rows, ignore_conflicts=True)

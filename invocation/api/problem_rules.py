@@ -66,6 +66,7 @@ RULES: Mapping[type[Exception], Rule] = MappingProxyType(
         invocation.ResultWithheld: Rule(409, "Read it all the same with ?withheld=show, or submit a job for the current version."),
         invocation.ResultDamaged: Rule(500, "Tell the operator; submit the job again."),
         invocation.ContextMovedOn: Rule(409, "Read the context, and name a version that is not below its own."),
+        invocation.OutputRefused: Rule(422, "Correct the field that is named and send the batch again."),
         invocation.ManifestInvalid: Rule(422, "Correct the line that is named and send the batch again."),
         invocation.UrlRefused: Rule(422, "Give an https URL of a host on the public internet."),
         invocation.TooManyWebhooks: Rule(409, "Delete a webhook that is not needed any more."),

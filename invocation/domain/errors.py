@@ -249,6 +249,13 @@ class ManifestInvalid(InvocationError):
     title = "The manifest is invalid"
 
 
+class OutputRefused(InvocationError):
+    """The dataset cannot be written there, or not parted so; `field` and the sentence say why. Nothing was started."""
+
+    code = "output_refused"
+    title = "The output is refused"
+
+
 class UrlRefused(InvocationError):
     """Webhooks are not sent there; `field` and the sentence say why. Nothing was kept."""
 

@@ -9,11 +9,12 @@ from typing import ParamSpec, TypeVar
 
 import psycopg
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connections
+from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connections
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+DEFAULT = DEFAULT_DB_ALIAS
 BATCH: str = settings.BATCH_DATABASE
 """The database of batches and their ledger: the default one, unless a second was set."""
 

@@ -25,7 +25,7 @@ class Migration(migrations.Migration):
             name='gathered_at',
             field=models.DateTimeField(blank=True, null=True),
         ),
-        migrations.RunSQL("UPDATE invocation_batch SET gathered_at = finished_at WHERE finished_at IS NOT NULL", migrations.RunSQL.noop),
+        migrations.RunSQL("UPDATE invocation_batch SET gathered_at = finished_at WHERE finished_at IS NOT NULL", migrations.RunSQL.noop, hints={"is_batch": True}),
         migrations.AddField(
             model_name='batch',
             name='pause',

@@ -1,7 +1,7 @@
 """The tables of invocation, by subject."""
 
 from invocation.models.admission import Hold, Process
-from invocation.models.batches import Batch, BatchOutbox, BatchRow, Shard
+from invocation.models.batches import Batch, BatchDownshiftCount, BatchOutbox, BatchRow, Shard
 from invocation.models.canaries import CanaryChange
 from invocation.models.chat import Continuation, Session, Turn
 from invocation.models.contexts import ContextRecord
@@ -19,6 +19,7 @@ from invocation.models.webhooks import Delivery, DeliveryTry, Webhook
 __all__ = [
     "Alert",
     "Batch",
+    "BatchDownshiftCount",
     "BatchOutbox",
     "BatchRow",
     "Callback",

@@ -10,6 +10,7 @@ from uuid6 import uuid7
 
 from invocation.domain.batches import BATCH_ENDED, BatchState, Publication, ShardState
 from invocation.models.columns import Held, Invoked, one_of
+from invocation.models.runs import DOWNSHIFTS_BY, CountedDownshifts
 
 
 class Batch(Invoked):
@@ -19,6 +20,8 @@ class Batch(Invoked):
     manifest = models.TextField()
     manifest_sha256 = models.CharField(max_length=64)
     output = models.TextField()
+    # {schema: of the outputs when it was opened, partition_by: names of columns}
+    dataset = models.JSONField(default=dict, blank=True)
     rows = models.PositiveBigIntegerField()
     cost_cap_usd = models.DecimalField(max_digits=14, decimal_places=6)
     token_cap = models.BigIntegerField()
@@ -181,3 +184,12 @@ class BatchOutbox(models.Model):
 
     def __str__(self) -> str:
         return f"{self.topic} {self.run_id}"
+
+
+class BatchDownshiftCount(CountedDownshifts):
+    """Those of batches' rows, counted with the checkpoint that they belong to."""
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=DOWNSHIFTS_BY, name="downshifts_of_batches_are_counted_in_one_place"),
+        ]

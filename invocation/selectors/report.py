@@ -8,20 +8,24 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from django.db import connection
+from django.db import connections
 
 from invocation.domain.modes import Mode
+from invocation.gateways.database import BATCH, DEFAULT
 
-# Jobs, turns and firings have a record an attempt; a batch's rows have one of their own.
-BY_MODE = """
-WITH run AS (
+# Jobs, turns and firings have a record an attempt; a batch's rows have one of their own, maybe in another database: no mode has both.
+RUNS = """
     SELECT mode, outcome, first_delta_ms + waited_ms AS first_delta_ms, duration_ms, input_tokens + output_tokens AS tokens, cost_usd,
         FALSE AS is_row
     FROM invocation_runrecord WHERE finished_at >= %(since)s
-  UNION ALL
-    SELECT batch.mode, row.outcome, NULL, row.duration_ms, row.input_tokens + row.output_tokens, row.cost_usd, TRUE
+"""
+ROWS = """
+    SELECT batch.mode, row.outcome, NULL::bigint AS first_delta_ms, row.duration_ms, row.input_tokens + row.output_tokens AS tokens,
+        row.cost_usd, TRUE AS is_row
     FROM invocation_batchrow AS row JOIN invocation_batch AS batch ON batch.id = row.batch_id WHERE row.at >= %(since)s
-)
+"""
+BY_MODE = """
+WITH run AS ({runs})
 SELECT mode, count(*), count(*) FILTER (WHERE outcome = 'completed'), count(*) FILTER (WHERE outcome = 'failed'),
     percentile_disc(0.5) WITHIN GROUP (ORDER BY first_delta_ms), percentile_disc(0.95) WITHIN GROUP (ORDER BY first_delta_ms),
     percentile_disc(0.5) WITHIN GROUP (ORDER BY duration_ms), percentile_disc(0.95) WITHIN GROUP (ORDER BY duration_ms),
@@ -50,10 +54,14 @@ class ModeFigures:
 
 def by_mode(*, since: datetime) -> Mapping[Mode, ModeFigures]:
     """Return every mode's figures, in the order of the mode table; a mode without runs has zeros."""
-    with connection.cursor() as cursor:
-        cursor.execute(BY_MODE, {"since": since})
-        found = {Mode(row[0]): _figures(row) for row in cursor.fetchall()}
+    found = {figures.mode: figures for runs, using in ((RUNS, DEFAULT), (ROWS, BATCH)) for figures in _read(runs, using, since=since)}
     return {mode: found.get(mode, ModeFigures(mode=mode)) for mode in Mode}
+
+
+def _read(runs: str, using: str, *, since: datetime) -> list[ModeFigures]:
+    with connections[using].cursor() as cursor:
+        cursor.execute(BY_MODE.format(runs=runs), {"since": since})
+        return [_figures(row) for row in cursor.fetchall()]
 
 
 def _figures(row: tuple[Any, ...]) -> ModeFigures:

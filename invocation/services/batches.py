@@ -33,12 +33,13 @@ from invocation.domain.endpoints import Endpoint
 from invocation.domain.errors import NothingFailed, StaleMove, TooManyItems
 from invocation.domain.ids import new_id
 from invocation.domain.windows import Window
-from invocation.gateways import declared, objects, parquet
+from invocation.gateways import declared
 from invocation.gateways.database import BATCH
-from invocation.models import Batch, Outbox, Process, Shard
+from invocation.models import Batch, BatchOutbox, Process, Shard
 from invocation.selectors import canaries
 from invocation.selectors.admission import hold_on
-from invocation.services import manifests
+from invocation.services import manifests, outputs, publishing
+from invocation.services.outputs import OutputWish
 from quota.domain.classes import PriorityClass
 from quota.selectors import terms_of
 from quota.services import days, plans
@@ -63,6 +64,7 @@ class BatchOpening:
     window: Window | None = None
     finish_by: datetime | None = None
     traceparent: str = ""
+    output: OutputWish = field(default_factory=OutputWish)
 
 
 def open_batch(opening: BatchOpening, *, now: datetime) -> Batch:
@@ -102,7 +104,7 @@ def _insert(opening: BatchOpening, checked: manifests.Checked, *, now: datetime)
         state=BatchState.PLANNED,
         manifest=str(opening.source),
         manifest_sha256=checked.sha256,
-        output=str(objects.inside(opening.tenant_id, f"batches/{batch_id}")),
+        **outputs.columns_for(opening.tenant_id, endpoint, opening.output, batch_id=batch_id),
         rows=len(checked.offsets),
         cost_cap_usd=budgets.cost_usd,
         token_cap=budgets.tokens,
@@ -170,15 +172,13 @@ def _alone(batch_id: UUID) -> Iterator[bool]:
 
 
 def _gather(batch: Batch, *, now: datetime) -> None:
-    folder = Path(batch.output)
-    files = _compacted(batch, folder)
-    parquet.finish(folder, _facts(batch, files))
+    publishing.publish(batch)
     with transaction.atomic(using=BATCH):
         if _move(batch, BatchMove.COMPLETE, finished_at=now, gathered_at=now):
             named = {"agent": batch.agent, "mode": batch.mode, "endpoint": batch.endpoint}
             told = {"batch_id": str(batch.id), "round": batch.round, **named}
-            Outbox.objects.create(topic=COMPLETED_TOPIC, run_id=batch.id, data=told, at=now)
-    parquet.drop_staging(folder)
+            BatchOutbox.objects.create(topic=COMPLETED_TOPIC, run_id=batch.id, data=told, at=now)
+    publishing.drop_staging(batch)
 
 
 def gather_part(batch_id: UUID, *, now: datetime) -> None:
@@ -187,30 +187,9 @@ def gather_part(batch_id: UUID, *, now: datetime) -> None:
         batch = Batch.objects.get(pk=batch_id)
         if not is_alone or batch.gathered_at or batch.state not in BATCH_ENDED:
             return
-        folder = Path(batch.output)
-        files = _compacted(batch, folder)
-        if files:
-            parquet.finish(folder, {**_facts(batch, files), "partial": True}, mark=parquet.PARTIAL)
+        publishing.publish_part(batch)
         if Batch.objects.filter(pk=batch_id, state=batch.state, gathered_at=None).update(gathered_at=now):
-            parquet.drop_staging(folder)
-
-
-def _compacted(batch: Batch, folder: Path) -> list[dict[str, Any]]:
-    return [facts for shard in batch.shards.order_by("index") if (facts := parquet.compact(folder, shard.parts, shard=shard.index))]
-
-
-def _facts(batch: Batch, files: list[dict[str, Any]]) -> Mapping[str, Any]:
-    published = {kind: [facts[kind] for facts in files if facts[kind]] for kind in ("results", "errors")}
-    return {
-        "batch": str(batch.id),
-        "endpoint": batch.endpoint,
-        "agent": batch.agent,
-        "manifest_sha256": batch.manifest_sha256,
-        "rows": batch.rows,
-        "results": sum(file["rows"] for file in published["results"]),
-        "errors": sum(file["rows"] for file in published["errors"]),
-        "files": published,
-    }
+            publishing.drop_staging(batch)
 
 
 def cancel(batch_id: UUID, *, now: datetime) -> None:

@@ -49,12 +49,12 @@ def columns(batch: Batch, done: Sequence[FinishedRow], *, now: datetime) -> Mapp
     return {
         "row_id": [each.row.id for each in done],
         "input_sha256": [hashlib.sha256(each).hexdigest() for each in asked],
-        "text": [each.get("text") if each else None for each in outputs],
         "output": [None if each is None else dumped(each) for each in outputs],
         "facts": [None if each is None else dumped(each.plan.facts) for each in performed],
         "input": [each.decode() for each in asked],
         "error_code": [each.code if each else "" for each in errors],
         "error": [each.sentence if each else "" for each in errors],
+        "error_cause": [str(each.cause) if each else "" for each in errors],
         "agent": [batch.agent] * count,
         "model": [", ".join(bill.models) for bill in bills],
         "run_id": [str(each.run_id) for each in done],

@@ -6,14 +6,12 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 from invocation.domain.batches import part_name
 from invocation.domain.budgets import Allowance
 from invocation.domain.places import Places
-from invocation.gateways import parquet
 from invocation.gateways.database import off_loop
-from invocation.services import batches, shards
+from invocation.services import batches, datasets, shards
 from invocation.services.finished_rows import FinishedRow, columns, record
 from invocation.services.shards import Checkpoint, ShardClaimed
 from quota.domain.budgets import NONE
@@ -98,5 +96,5 @@ class Keeper:
     def _commit(self, done: Sequence[FinishedRow], block: Checkpoint) -> None:
         """First the part, then what says that it counts: a crash in between leaves a part that nobody reads."""
         if done:
-            parquet.write_part(Path(self._batch.output), block.part, columns(self._batch, done, now=datetime.now(UTC)))
+            datasets.write_part(self._batch, block.part, columns(self._batch, done, now=datetime.now(UTC)))
         shards.checkpoint(self._shard, block)

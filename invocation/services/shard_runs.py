@@ -176,7 +176,7 @@ class ShardRun:
 
     async def _wait_for_the_first(self) -> None:
         """Go no further ahead of the first unfinished row than can be remembered."""
-        while self._why is None and self._places.count_ahead >= MOST_AHEAD:
+        while self._why is None and self._places.count_ahead >= MOST_AHEAD:  # noqa: ASYNC110  (rare)
             await asyncio.sleep(LOOK_S)
 
     async def _watch(self) -> None:

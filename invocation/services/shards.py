@@ -129,7 +129,7 @@ def checkpoint(shard: Shard, block: Checkpoint) -> None:
         BatchRow.objects.bulk_create(block.failed)
         _redo(shard, block.redone)
         ledger.append(block.lines)
-        downshifts.count([(shard.batch.endpoint, each) for each in block.downshifts])
+        downshifts.count_rows([(shard.batch.endpoint, each) for each in block.downshifts])
     shard.pace = pace
 
 

@@ -20,10 +20,10 @@ from evals.gateways import dispatch
 from evals.models import Baseline, BatchScoring, SamplingShare, Score, Unscored
 from evals.services import batch_scoring, verdicts
 from invocation.domain.batches import BatchState, Publication
-from invocation.gateways import parquet
 from invocation.models import Batch, Outbox
-from invocation.services import batches
+from invocation.services import batches, datasets, publishing
 from invocation.services.batches import COMPLETED_TOPIC
+from invocation.services.publishing import Piece
 from tests.integration.evals.conftest import NOW, PROBE, TENANT, evidence
 
 pytestmark = pytest.mark.usefixtures("probed")
@@ -46,10 +46,6 @@ def row(number: int, *, error: str = "", worth: Any = 0.5, **changed: Any) -> di
 
 def complete(folder: Path, rows: Sequence[Mapping[str, Any]]) -> UUID:
     """Put a completed batch, its dataset and its event where the product puts them."""
-    names = {name for row in rows for name in row}
-    part = parquet.write_part(folder, "shard=00000/part.parquet", {name: [row.get(name) for row in rows] for name in names})
-    parquet.compact(folder, [part], shard=0)
-    parquet.finish(folder, {"rows": len(rows)})
     batch = Batch.objects.create(
         tenant_id=TENANT,
         endpoint="probe@1",
@@ -68,6 +64,9 @@ def complete(folder: Path, rows: Sequence[Mapping[str, Any]]) -> UUID:
         created_at=NOW,
         finished_at=NOW,
     )
+    names = {name for row in rows for name in row}
+    part = datasets.write_part(batch, "shard=00000/part.parquet", {name: [row.get(name) for row in rows] for name in names})
+    publishing.publish_pieces(batch, [Piece(shard=0, parts=[part], rows=len(rows))])
     told = {"batch_id": str(batch.id), "agent": batch.agent, "mode": batch.mode, "endpoint": batch.endpoint}
     Outbox.objects.create(topic=COMPLETED_TOPIC, run_id=batch.id, data=told, at=NOW)
     return batch.id

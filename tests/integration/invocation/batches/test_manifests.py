@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from kombu import Queue
 
+from invocation.domain.columns import columns_of
 from invocation.domain.errors import InvocationError, ManifestInvalid, TooManyItems
 from invocation.gateways import declared, objects, parquet
+from invocation.gateways.stores import store_at
 from invocation.models import Batch, Shard
 from invocation.services import manifests
 from quota.domain.days import UNLIMITED
@@ -115,6 +117,6 @@ def test_rows_that_come_with_a_request_are_a_manifest_of_the_tenants() -> None:
 def test_a_part_written_again_replaces_itself(store: Path) -> None:
     columns: Mapping[str, Any] = {"row_id": ["a"], "error_code": [""], "finished_at": [datetime.now(UTC)]}
     for _ in range(2):
-        parquet.write_part(store, "shard=00000/part.parquet", columns)
+        parquet.write_part(store_at(store), "shard=00000/part.parquet", columns, columns_of({}))
 
     assert [file.name for file in (store / "_staging").rglob("*") if file.is_file()] == ["part.parquet"]

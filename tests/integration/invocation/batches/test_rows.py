@@ -16,15 +16,16 @@ import pytest
 from invocation.domain.budgets import Wish
 from invocation.gateways import declared, parquet
 from invocation.gateways.database import off_loop
-from invocation.models import Batch, BatchRow, Outbox
+from invocation.models import Batch, BatchOutbox, BatchRow
 from invocation.services import batches, datasets, row_runs, shard_runs, shards, waves
 from invocation.services.shard_engine import ShardEngine
-from quota.models import LedgerEntry
+from quota.models import BatchLedgerEntry
 from tests.integration.invocation.batches.planned import LINES, Workers, errors, manifest, opened, results
 from tests.integration.invocation.conftest import OnLoop
 from tests.integration.invocation.rows import NOW
 from tests.integration.invocation.trial import DONE
 
+CHECKED_ELSEWHERE = ("files", "bytes", "columns")
 pytestmark = [pytest.mark.usefixtures("tried"), pytest.mark.django_db(transaction=True)]
 
 
@@ -34,7 +35,7 @@ def test_every_row_of_a_batch_ends_in_the_dataset_once(workers: Workers) -> None
 
     assert batch.state == "completed"
     assert [(row["row_id"], row["text"]) for row in found] == [(line["row_id"], line["says"][0]) for line in LINES]
-    assert {**datasets.manifest(batch.pk)} | {"files": None} == {
+    assert {**datasets.manifest(batch.pk)} | dict.fromkeys(CHECKED_ELSEWHERE) == {
         "batch": str(batch.pk),
         "endpoint": "trial-batch@1",
         "agent": "trial@1",
@@ -42,11 +43,15 @@ def test_every_row_of_a_batch_ends_in_the_dataset_once(workers: Workers) -> None
         "rows": 150,
         "results": 150,
         "errors": 0,
-        "files": None,
+        "round": 0,
+        "rows_of_manifest": 150,
+        "partial": False,
+        "partition_by": [],
+        **dict.fromkeys(CHECKED_ELSEWHERE),
     }
     assert not (Path(batch.output) / "_staging").exists()
     assert not BatchRow.objects.exists()
-    assert Outbox.objects.get(topic=batches.COMPLETED_TOPIC).run_id == batch.pk
+    assert BatchOutbox.objects.get(topic=batches.COMPLETED_TOPIC).run_id == batch.pk
 
 
 def test_blank_lines_are_no_rows_and_confuse_no_slice(workers: Workers) -> None:
@@ -130,7 +135,7 @@ def test_a_batch_whose_ceiling_holds_no_call_is_paused_and_no_row_ends_as_an_err
 
     assert (batch.state, (batch.pause or {})["code"]) == ("paused", "cost_ceiling")
     assert not BatchRow.objects.exists()
-    assert not LedgerEntry.objects.exists()
+    assert not BatchLedgerEntry.objects.exists()
     assert batch.shards.filter(state="queued", position=0).count() == 2
 
     batches.resume(batch.pk, now=NOW, wish=Wish(cost_usd=Decimal(10_000)))
@@ -157,7 +162,7 @@ def test_shards_that_run_at_once_spend_no_more_than_the_ceiling_and_nearly_all_o
     assert (batch.pause or {})["code"] == "cost_ceiling"
     assert not BatchRow.objects.exists()
     assert Decimal("0.5") * batch.cost_cap_usd < spent <= batch.cost_cap_usd
-    assert spent == sum(LedgerEntry.objects.values_list("cost_usd", flat=True), Decimal(0))
+    assert spent == sum(BatchLedgerEntry.objects.values_list("cost_usd", flat=True), Decimal(0))
 
 
 def test_a_shard_that_breaks_is_tried_again_and_the_third_time_its_batch_fails(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ from quota.domain.budgets import Spending
 from quota.domain.days import day_of, ends_in
 from quota.domain.errors import LargerThanDay
 from quota.gateways import day_counts
-from quota.models import LedgerEntry, Plan
+from quota.models import BatchLedgerEntry, LedgerEntry, Plan
 from quota.services import plans
 from tests.integration.invocation.batches.planned import Workers, results
 from tests.integration.invocation.budgets.replaying import booked, output, spending
@@ -170,7 +170,7 @@ def test_a_batch_pauses_when_the_day_is_spent_and_finishes_each_row_once_the_nex
     finished = workers.finish(batch)
     assert finished.state == "completed"
     assert results(finished) == Counter(line["row_id"] for line in lines_of(100))
-    assert LedgerEntry.objects.count() == 100
+    assert BatchLedgerEntry.objects.count() == 100
 
 
 def test_a_batch_whose_next_row_the_rest_of_the_day_does_not_hold_sends_no_wave_until_the_next(on_loop: OnLoop[Any]) -> None:
