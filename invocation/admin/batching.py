@@ -15,13 +15,13 @@ from django.utils.safestring import SafeString
 
 from invocation.admin import cells
 from invocation.admin.redriving import who
-from invocation.domain.batch_acts import MOST_REASON, Act, possible
+from invocation.domain.batch_acts import MOST_REASON, Act, asked, possible
 from invocation.domain.batches import BATCH_ENDED, BatchState
 from invocation.domain.masking import masked_text
 from invocation.models import Batch
 from invocation.selectors import batches as seen
 from invocation.selectors.progress import COLUMNS, Progress, told_of
-from invocation.services import batch_acts
+from invocation.services import batch_control
 
 PARTS = ("head", "notices", "figures", "legend", "causes")
 LABELS: Mapping[Act, tuple[str, str]] = MappingProxyType(
@@ -36,22 +36,22 @@ SQUARE = ("index", "rows", "attempt", *COLUMNS)
 
 
 def pause(request: HttpRequest, row: Batch) -> None:
-    batch_acts.pause(row.pk, by=who(request), reason=reason(request), now=timezone.now())
+    batch_control.pause(row.pk, sentence=asked(by=who(request), reason=reason(request)), now=timezone.now())
     messages.success(request, "Paused: rows that run come to their end.")
 
 
 def resume(request: HttpRequest, row: Batch) -> None:
-    batch_acts.resume(row.pk, now=timezone.now())
+    batch_control.resume(row.pk, now=timezone.now())
     messages.success(request, "Resumed.")
 
 
 def retry_failed(request: HttpRequest, row: Batch) -> None:
-    count = batch_acts.retry_failed(row.pk, now=timezone.now())
+    count = batch_control.retry_failed(row.pk, now=timezone.now())
     messages.success(request, f"{count:,} failed rows run again.")
 
 
 def cancel(request: HttpRequest, row: Batch) -> None:
-    batch_acts.cancel(row.pk, now=timezone.now())
+    batch_control.cancel(row.pk, now=timezone.now())
     messages.success(request, "Cancelled: what is finished stays.")
 
 

@@ -16,6 +16,12 @@ class Act(StrEnum):
     CANCEL = "cancel"
 
 
+def asked(*, by: str, reason: str) -> str:
+    """Return who let a batch wait and why, as it is kept with the pause."""
+    why = reason.strip()[:MOST_REASON]
+    return f"Paused by {by}{f': {why}' if why else '.'}"
+
+
 def possible(state: str, *, pause: str, failed: int) -> list[Act]:
     """Return the acts that a batch takes in this state, paused with this code or with none.
 

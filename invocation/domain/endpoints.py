@@ -21,6 +21,7 @@ from invocation.domain.errors import (
     UnknownEndpoint,
     UnknownVersion,
 )
+from invocation.domain.failing import Tolerance
 from invocation.domain.modes import Deadline, Mode, ModePolicy, Transport, policy
 from invocation.domain.sessions import OnDisconnect, OnDoubleSend
 from invocation.domain.windows import Window
@@ -101,6 +102,8 @@ class Endpoint:
     """The async endpoint that takes what is too long for this one."""
     canary: Canary | None = None
     """A share of the invocations that another version of the agent takes."""
+    tolerance: Tolerance = field(default_factory=Tolerance)
+    """From how many failed rows on a batch is paused, unless its request names another."""
     successor: str | None = None
     """Set when this version is retired: the version to call instead."""
     summary: str = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from invocation.domain.batches import (
 from invocation.domain.budgets import NOTHING, Wish
 from invocation.domain.endpoints import Endpoint
 from invocation.domain.errors import NothingFailed, StaleMove, TooManyItems
+from invocation.domain.failing import Tolerance
 from invocation.domain.ids import new_id
 from invocation.domain.windows import Window
 from invocation.gateways import declared
@@ -65,6 +66,8 @@ class BatchOpening:
     finish_by: datetime | None = None
     traceparent: str = ""
     output: OutputWish = field(default_factory=OutputWish)
+    tolerance: Tolerance | None = None
+    """From how many failed rows on it is paused; the endpoint's if it names none."""
 
 
 def open_batch(opening: BatchOpening, *, now: datetime) -> Batch:
@@ -112,6 +115,7 @@ def _insert(opening: BatchOpening, checked: manifests.Checked, *, now: datetime)
         row_latency_ms=budgets.whole_ms,
         window=opening.window.as_json() if opening.window else None,
         finish_by=opening.finish_by,
+        failures=asdict(opening.tolerance or endpoint.tolerance),
         created_at=now,
     )
 

@@ -93,8 +93,8 @@ def _by_tenant(at_work: Counter[UUID]) -> Counter[UUID]:
 
 
 def go_on(batch_id: UUID, *, now: datetime) -> int:
-    """Let a batch that was opened, resumed or released go on; one of which nothing is left is sent to be gathered."""
-    if seen.is_done(batch_id):
+    """Let a batch that was opened, resumed or released go on; what is left or ended early without a shard to run is gathered."""
+    if seen.is_done(batch_id) or seen.is_ungathered(batch_id):
         _send_end(Batch.objects.get(pk=batch_id), now=now)
     return admit(now=now)
 

@@ -54,6 +54,18 @@ class WindowBody(Shape):
             raise serializers.ValidationError({wrong.field: str(wrong)}) from None
 
 
+class Failures(Shape):
+    """From how many failed rows on a batch is paused, once `least` rows have ended."""
+
+    share = serializers.FloatField(required=False, min_value=0, max_value=1, allow_null=True, help_text="0.2 if not given; null never.")
+    count = Whole(required=False, min_value=1)
+    least = Whole(required=False, min_value=1, help_text="100 if not given.")
+
+
+class BatchResumption(Shape):
+    budget = Budget(required=False)
+
+
 class BatchBody(Shape):
     """A batch: each row of the manifest must fit the endpoint's input schema; `row_id` is its optional name."""
 
@@ -65,6 +77,7 @@ class BatchBody(Shape):
         required=False, allow_null=True, help_text="When it may run; the endpoint's own if none is said, null: at any time."
     )
     finish_by = Moment(required=False, help_text="By when it should be done: a warning tells when it will not.")
+    failures = Failures(required=False)
 
 
 class BatchQuery(PageQuery):
@@ -77,6 +90,9 @@ class BatchLinks(serializers.Serializer[Any]):
     shards = serializers.CharField()
     results = serializers.CharField()
     cancel = serializers.CharField()
+    pause = serializers.CharField()
+    resume = serializers.CharField()
+    retry_failed = serializers.CharField()
 
 
 class WindowShape(serializers.Serializer[Any]):
@@ -117,6 +133,7 @@ class BatchShape(serializers.Serializer[Any]):
     started_at = serializers.DateTimeField(allow_null=True)
     finished_at = serializers.DateTimeField(allow_null=True)
     fault = MaybeJsonObject()
+    round = serializers.IntegerField(help_text="How often its failed rows were asked to run again.")
     pause = PauseShape(allow_null=True, help_text="Why it waits, while it is paused.")
     window = WindowShape(allow_null=True)
     finish_by = serializers.DateTimeField(allow_null=True)
@@ -207,4 +224,5 @@ class DatasetShape(serializers.Serializer[Any]):
 
 def links(batch_id: object) -> dict[str, str]:
     place = f"/v1/batches/{batch_id}"
-    return {"self": place} | {name: f"{place}/{name}" for name in ("shards", "results", "cancel")}
+    acts = {name: f"{place}/{name}" for name in ("shards", "results", "cancel", "pause", "resume")}
+    return {"self": place, **acts, "retry_failed": f"{place}/retry-failed"}

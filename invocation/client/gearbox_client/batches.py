@@ -15,7 +15,7 @@ from gearbox_client.values.batches import Batch, Dataset, Shard, Window
 
 
 class Batches(Group[W]):
-    """Open, watch, cancel."""
+    """Open, watch, pause, resume, run failed rows again, cancel."""
 
     @exchange
     def open(
@@ -63,3 +63,21 @@ class Batches(Group[W]):
     @exchange
     def cancel(self, batch_id: str) -> Call[Batch]:
         return post(place("batches", batch_id, "cancel"), reader(Batch))
+
+    @exchange
+    def pause(self, batch_id: str) -> Call[Batch]:
+        """Let it wait: rows that run come to their end, no other begins."""
+        return post(place("batches", batch_id, "pause"), reader(Batch))
+
+    @exchange
+    def resume(
+        self, batch_id: str, *, budget: Decimal | None = None, tokens: int | None = None, model_calls: int | None = None
+    ) -> Call[Batch]:
+        """Let a paused batch go on; one that was paused at its ceiling may be given another, up to its endpoint's."""
+        caps = budget_of(budget, tokens, model_calls)
+        return post(place("batches", batch_id, "resume"), reader(Batch), given(budget=caps) if caps else None)
+
+    @exchange
+    def retry_failed(self, batch_id: str) -> Call[Batch]:
+        """Run the failed rows of a completed or paused batch again. Raises Conflict when none has failed."""
+        return post(place("batches", batch_id, "retry-failed"), reader(Batch))

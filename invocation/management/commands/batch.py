@@ -73,30 +73,31 @@ class Command(BaseCommand):
             self.stdout.write(row(batch))
 
     def pause(self, *, batch: UUID, reason: str, **_: Any) -> None:
-        from invocation.services import batch_acts
+        from invocation.domain.batch_acts import asked
+        from invocation.services import batch_control
 
-        batch_acts.pause(batch, by=COMMAND, reason=reason, now=datetime.now(UTC))
+        batch_control.pause(batch, sentence=asked(by=COMMAND, reason=reason), now=datetime.now(UTC))
         self.stdout.write("paused")
 
     def resume(self, *, batch: UUID, watch: bool, **_: Any) -> None:
         from invocation.selectors.batches import any_batch
-        from invocation.services import batch_acts
+        from invocation.services import batch_control
 
-        batch_acts.resume(batch, now=datetime.now(UTC))
+        batch_control.resume(batch, now=datetime.now(UTC))
         row = any_batch(batch)
         self.stdout.write(row.pause["sentence"] if row.pause else "resumed")
         self._watch(batch, wanted=watch)
 
     def cancel(self, *, batch: UUID, **_: Any) -> None:
-        from invocation.services import batch_acts
+        from invocation.services import batch_control
 
-        batch_acts.cancel(batch, now=datetime.now(UTC))
+        batch_control.cancel(batch, now=datetime.now(UTC))
         self.stdout.write("cancelled")
 
     def retry_failed(self, *, batch: UUID, watch: bool, **_: Any) -> None:
-        from invocation.services import batch_acts
+        from invocation.services import batch_control
 
-        count = batch_acts.retry_failed(batch, now=datetime.now(UTC))
+        count = batch_control.retry_failed(batch, now=datetime.now(UTC))
         self.stdout.write(f"{count} failed rows run again")
         self._watch(batch, wanted=watch)
 

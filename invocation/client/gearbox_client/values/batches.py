@@ -107,6 +107,7 @@ class Batch:
     finish_by: datetime | None = None
     publication: str = ""
     scores: Scores | None = None
+    round: int = 0
     progress: Progress | None = None
 
 

@@ -170,3 +170,45 @@ def test_a_field_that_cannot_be_is_named(account: Account, field: str, value: An
 
     assert refusal(answer, status=422, code="input_invalid")["field"] == f"/{field}"
     assert not Batch.objects.exists()
+
+
+def act(account: Account, batch: str, name: str, body: dict[str, Any] | None = None) -> Any:
+    return post(account, f"/v1/batches/{batch}/{name}", body)
+
+
+def test_a_batch_is_paused_and_resumed_and_says_why_it_waits(account: Account) -> None:
+    batch = open_batch(account)["id"]
+    paused = act(account, batch, "pause")
+    assert (paused.status_code, paused.json()["state"], paused.json()["pause"]["code"]) == (202, "paused", "asked")
+    refusal(act(account, batch, "pause"), status=409, code="stale_move")
+
+    resumed = act(account, batch, "resume", {"budget": {"cost_usd": "2.5"}}).json()
+    assert (resumed["state"], resumed["pause"], resumed["cost_cap_usd"]) == ("running", None, "2.500000")
+    refusal(act(account, batch, "resume"), status=409, code="stale_move")
+
+
+def test_failed_rows_run_again_only_where_some_have_failed(account: Account) -> None:
+    batch = Batch.objects.get(pk=open_batch(account, shards=1)["id"])
+    refusal(act(account, str(batch.pk), "retry-failed"), status=409, code="stale_move")
+    batch.shards.update(state=ShardState.COMPLETED, position=5)
+    Batch.objects.filter(pk=batch.pk).update(state=BatchState.COMPLETED, finished_at=datetime.now(UTC))
+    refusal(act(account, str(batch.pk), "retry-failed"), status=409, code="nothing_failed")
+
+    batch.shards.update(errors={"declined": 2}, failed_rows=2)
+    again = act(account, str(batch.pk), "retry-failed").json()
+    assert (again["state"], again["round"], again["finished_at"]) == ("running", 1, None)
+    assert batch.shards.get().state == ShardState.QUEUED
+
+
+def test_a_batch_keeps_how_many_failed_rows_it_bears(account: Account) -> None:
+    batch = open_batch(account, failures={"share": 0.5, "count": 3, "least": 2})["id"]
+
+    assert Batch.objects.get(pk=batch).failures == {"share": 0.5, "count": 3, "least": 2}
+    assert Batch.objects.get(pk=open_batch(account)["id"]).failures == {"share": 0.2, "count": None, "least": 100}
+
+
+@pytest.mark.parametrize("name", ["pause", "resume", "retry-failed", "cancel"])
+def test_nobody_acts_on_anothers_batch(account: Account, stranger: Account, name: str) -> None:
+    batch = open_batch(account)["id"]
+
+    refusal(act(stranger, batch, name), status=404, code="not_found")
