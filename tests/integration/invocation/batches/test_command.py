@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from datetime import UTC, datetime, timedelta
 from io import StringIO
@@ -126,9 +127,9 @@ def test_a_bar_shows_rows_rate_cost_and_what_fails(monkeypatch: pytest.MonkeyPat
     timer.join()
 
     shown = console.file.getvalue()  # type: ignore[attr-defined]
-    assert all(
-        words in shown for words in ("10/40 rows", "25%", "2.0 rows/s", "left", "0.2500 USD", "1 failed: 1 unknown_title", "cancelled")
-    )
+    told = ("10/40 rows", "25%", "left", "0.2500 USD", "1 failed: 1 unknown_title", "cancelled")
+    assert [words for words in told if words not in shown] == []
+    assert re.search(r"2\.\d rows/s", shown)
 
 
 def test_watching_ends_with_the_batch(opened_batch: Batch, workers: Workers) -> None:
