@@ -61,6 +61,7 @@ class Env:
     offline_fault_markers: bool
     object_store: str
     s3_endpoint_url: str
+    glue_database: str
     worker_threads: int
     slots: Mapping[str, int]
     rows_in_flight: int
@@ -132,6 +133,7 @@ def read(given: Mapping[str, str]) -> Env:
         offline_fault_markers=_switch(given, "OFFLINE_FAULT_MARKERS"),
         object_store=_store(given, "OBJECT_STORE", home / "objects"),
         s3_endpoint_url=_address(given, "S3_ENDPOINT_URL"),
+        glue_database=_identifier(given, "GLUE_DATABASE"),
         worker_threads=_count(given, "WORKER_THREADS", 4),
         slots=_slots(given, "SLOTS"),
         rows_in_flight=_count(given, "ROWS_IN_FLIGHT", 512),
@@ -253,6 +255,13 @@ def _database(given: Mapping[str, str], name: str) -> str | None:
 def _place(url: str) -> tuple[str | None, int, str]:
     parts = urlsplit(url)
     return parts.hostname, parts.port or 5432, parts.path
+
+
+def _identifier(given: Mapping[str, str], name: str) -> str:
+    raw = given.get(name, "")
+    if raw and not re.fullmatch(r"[a-z0-9_]{1,255}", raw):
+        raise BadSetting(name, raw, "say small letters, digits and _")
+    return raw
 
 
 def _address(given: Mapping[str, str], name: str) -> str:

@@ -126,6 +126,7 @@ OFFLINE_CAPACITY = env.offline_capacity
 OFFLINE_FAULT_MARKERS = env.offline_fault_markers
 OBJECT_STORE = env.object_store
 S3_ENDPOINT_URL = env.s3_endpoint_url
+GLUE_DATABASE = env.glue_database
 ROWS_IN_FLIGHT = env.rows_in_flight
 ROWS_OF_A_SHARD = env.rows_of_a_shard
 SHARD_SLICE_S = env.shard_slice_s

@@ -17,12 +17,12 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from invocation.admin import batching, cells, filters
-from invocation.admin.on_record import OnRecord, TenantsRecord
+from invocation.admin.on_record import ApartRecord
 from invocation.domain.batch_acts import MOST_REASON, Act
 from invocation.domain.batches import BATCH_ENDED, BatchState
 from invocation.domain.masking import masked_text
 from invocation.models import Batch, BatchRow
-from invocation.selectors import batches, tenants
+from invocation.selectors import batches
 
 SUMS = ("done", "failed_rows", "cost_usd")
 MOST_ERRORS = 50
@@ -30,7 +30,7 @@ MOST_ON_RECORD = 20
 
 
 @admin.register(Batch)
-class BatchAdmin(TenantsRecord):
+class BatchAdmin(ApartRecord):
     page_template = "admin/invocation/batches/page.html"
     list_display = (
         "key",
@@ -61,17 +61,7 @@ class BatchAdmin(TenantsRecord):
         return [live, *super().get_urls()]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Batch]:
-        """One query over the batches' own database, in which tenants need not be: their names come after it."""
-        found: QuerySet[Batch] = OnRecord.get_queryset(self, request).annotate(**batches.sums(SUMS))
-        return found
-
-    def get_changelist_instance(self, request: HttpRequest) -> Any:
-        found = super().get_changelist_instance(request)
-        rows = list(found.result_list)
-        names = tenants.names_of({row.tenant_id for row in rows})
-        for row in rows:
-            row.tenant_name = names.get(row.tenant_id)
-        found.result_list = rows
+        found: QuerySet[Batch] = super().get_queryset(request).annotate(**batches.sums(SUMS))
         return found
 
     def live_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -116,7 +106,6 @@ class BatchAdmin(TenantsRecord):
         failed = BatchRow.objects.filter(batch=row).exclude(error_code="").order_by("-pk")[:MOST_ERRORS]
         return {
             **shown,
-            "owner": tenants.names_of([row.tenant_id]).get(row.tenant_id, row.tenant_id),
             "live_address": reverse("admin:invocation_batch_live", args=[row.pk]),
             "forms": batching.acts_of(row, shown["acts"], self.act_address) if row.may_act else [],
             "most_reason": MOST_REASON,

@@ -24,6 +24,9 @@ from invocation.api.shapes.batches import (
     DatasetShape,
     ShardList,
     ShardShape,
+    TablePage,
+    TableQuery,
+    TableShape,
     links,
 )
 from invocation.api.shapes.fields import wish_of
@@ -37,6 +40,7 @@ from invocation.selectors import endpoints
 from invocation.selectors.progress import progress
 from invocation.services import batch_control, batch_start, datasets, manifests
 from invocation.services.batches import BatchOpening
+from invocation.services.outputs import OutputWish
 from quota.domain.callers import Caller
 
 TAG = "batches"
@@ -88,9 +92,30 @@ class BatchShards(Call):
 class BatchResults(Call):
     @described("read_dataset", "Read where a completed batch's dataset lies", tag=TAG, answers={200: DatasetShape}, refuses=(404, 410))
     def get(self, request: Request, batch_id: UUID) -> Response:
+        """A batch that was cancelled, or failed, tells what was finished of it."""
         batch = _owned(request, batch_id)
-        seen.must_have_results(batch)
-        return Response({"id": str(batch.pk), "location": f"batches/{batch.pk}", "manifest": datasets.manifest(batch.pk)})
+        manifest = datasets.part_of(batch)
+        if manifest is None:
+            seen.must_have_results(batch)
+        return Response({"id": str(batch.pk), "location": datasets.place_of(batch), "manifest": manifest or datasets.manifest(batch.pk)})
+
+
+class Datasets(Call):
+    @described(
+        "list_datasets",
+        "List the catalog's tables, newest first",
+        tag=TAG,
+        answers={200: TablePage},
+        refuses=(400, 422),
+        parameters=[TableQuery],
+    )
+    def get(self, request: Request) -> Response:
+        """Each published dataset has a table for its results and, if rows failed, one for its errors."""
+        asked = bodies.query(request, TableQuery)
+        limit, cursor = asked.pop("limit"), asked.pop("cursor", None)
+        place = Place(caller_of(request).tenant_id, request.path, asked)
+        found, following = page(seen.tables_of(place.tenant_id, asked), at=place, cursor=cursor, limit=limit)
+        return Response({"items": TableShape(found, many=True).data, "next": following})
 
 
 class CancelBatch(Call):
@@ -158,6 +183,7 @@ def _opening(request: Request, told: dict[str, Any]) -> BatchOpening:
         window=told.get("window", endpoint.window),
         finish_by=told.get("finish_by"),
         tolerance=Tolerance(**told["failures"]) if "failures" in told else None,
+        output=OutputWish(**told.get("output", {})),
         **shards,
     )
 

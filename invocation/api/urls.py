@@ -50,6 +50,7 @@ urlpatterns = [
     path("sessions/<uuid:session_id>/cancel", chat.CancelTurn.as_view()),
     path("turns/<uuid:turn_id>/accept", chat.AcceptOffer.as_view()),
     path("tickets", chat.Tickets.as_view()),
+    path("datasets", batches.Datasets.as_view()),
     path("batches", batches.Batches.as_view()),
     path("batches/<uuid:batch_id>", batches.OneBatch.as_view()),
     path("batches/<uuid:batch_id>/shards", batches.BatchShards.as_view()),

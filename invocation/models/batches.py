@@ -193,3 +193,48 @@ class BatchDownshiftCount(CountedDownshifts):
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(fields=DOWNSHIFTS_BY, name="downshifts_of_batches_are_counted_in_one_place"),
         ]
+
+
+class CatalogTable(models.Model):
+    """A published dataset's results, or its errors, as the local catalog lists them."""
+
+    name = models.CharField(max_length=255, unique=True)
+    batch_id = models.UUIDField()
+    tenant_id = models.UUIDField()
+    endpoint = models.CharField(max_length=120)
+    location = models.TextField()
+    # [{name, type}] in the words of Hive; then the names of those that part it, and [{values, location}].
+    columns = models.JSONField()
+    partition_by = models.JSONField(default=list)
+    partitions = models.JSONField(default=list)
+    rows = models.PositiveBigIntegerField()
+    bytes = models.PositiveBigIntegerField()
+    registered_at = models.DateTimeField()
+
+    class Meta:
+        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["tenant_id", "id"], name="catalog_of_tenant")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Registration(models.Model):
+    """That a published dataset is to be in a catalog: done, or tried again when it is due."""
+
+    batch_id = models.UUIDField()
+    catalog = models.CharField(max_length=32)
+    tries = models.PositiveIntegerField(default=0)
+    due_at = models.DateTimeField()
+    done_at = models.DateTimeField(null=True, blank=True)
+    error = models.TextField(blank=True)
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["batch_id", "catalog"], name="dataset_is_registered_once_in_a_catalog"),
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(F("due_at"), condition=Q(done_at__isnull=True), name="registration_due"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.catalog}: {self.batch_id}"

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 from django.db.models import OuterRef, QuerySet, Subquery, Sum
 
 from invocation.domain.batches import BATCH_ENDED, BatchState
 from invocation.domain.errors import NoResult, NotFound, ResultNotReady
-from invocation.models import Batch, Shard
+from invocation.models import Batch, CatalogTable, Shard
 
 
 def batches_of(tenant_id: UUID, filters: Mapping[str, str]) -> QuerySet[Batch]:
     """Return the tenant's batches; `filters` may name a state and an endpoint."""
     return Batch.objects.filter(tenant_id=tenant_id, **filters)
+
+
+def tables_of(tenant_id: UUID, filters: Mapping[str, Any]) -> QuerySet[CatalogTable]:
+    """Return what the catalog lists of the tenant; `filters` may name an endpoint and a batch."""
+    named = {{"batch": "batch_id"}.get(name, name): value for name, value in filters.items()}
+    return CatalogTable.objects.filter(tenant_id=tenant_id, **named)
 
 
 def owned_batch(tenant_id: UUID, batch_id: UUID) -> Batch:

@@ -12,7 +12,7 @@ from typing import Any
 from django.db import connections
 
 from invocation.domain import forecasts, paces
-from invocation.domain.batches import BATCH_ENDED, BatchState, ShardState
+from invocation.domain.batches import BATCH_ENDED, BatchState, Pause, ShardState
 from invocation.domain.forecasts import Warned
 from invocation.domain.windows import Window, window_of
 from invocation.gateways.database import BATCH
@@ -59,7 +59,8 @@ class Progress:
     """How far a batch is.
 
     `rate` is rows a second of the last minute, as domain/paces has it; `eta_s` the seconds that the rest takes at that rate,
-    without what lies between windows; `finish_at` when it is done, through the windows ahead. None while unknown.
+    without what lies between windows; `finish_at` when it is done, through the windows ahead. None while unknown, as
+    long as nobody has resumed it.
     `rows_left` counts failed rows that run again. `is_open` says that its window, if it has one, is open.
     """
 
@@ -127,8 +128,11 @@ def _when(batch: Batch, work: timedelta | None, *, now: datetime) -> dict[str, A
     window = window_of_batch(batch)
     span = window.next(now) if window else None
     has_ended = batch.state in BATCH_ENDED
+    left = None if work is None else round(work.total_seconds(), 1)
+    if batch.state == BatchState.PAUSED and (batch.pause or {}).get("code") != Pause.WINDOW:
+        work = None
     return {
-        "eta_s": None if work is None else round(work.total_seconds(), 1),
+        "eta_s": left,
         "finish_at": forecasts.finish(work, window=window, now=now),
         "is_open": span is None or span.begins <= now,
         "opens_at": span.begins if span and not has_ended else None,

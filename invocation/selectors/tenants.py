@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping
 from uuid import UUID
 
 from django.db.models import OuterRef, Subquery
@@ -18,9 +18,9 @@ def name_of(column: str = "tenant_id") -> Subquery:
     return Subquery(keys.values("tenant__name")[:1])
 
 
-def names_of(tenant_ids: Iterable[UUID]) -> dict[UUID, str]:
-    """Return the names of these tenants, for rows that lie in another database."""
-    return dict(all_keys().filter(tenant_id__in=list(tenant_ids)).values_list("tenant_id", "tenant__name").distinct())
+def names_of(ids: Collection[UUID]) -> Mapping[UUID, str]:
+    """Return the names of these tenants: for rows that lie in another database, where no expression reaches them."""
+    return dict(all_keys().filter(tenant_id__in=ids).values_list("tenant_id", "tenant__name"))
 
 
 def choices() -> list[tuple[str, str]]:

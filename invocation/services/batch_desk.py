@@ -12,11 +12,19 @@ from invocation.domain.modes import Transport
 from invocation.domain.windows import Window
 from invocation.gateways import declared, dispatch, objects
 from invocation.services import batches
+from invocation.services.outputs import OutputWish
 from quota.selectors import tenant_id_of
 
 
 def open_local(
-    manifest: Path, *, endpoint: str, tenant: str, shards: int, window: Window | None = None, finish_by: datetime | None = None
+    manifest: Path,
+    *,
+    endpoint: str,
+    tenant: str,
+    shards: int,
+    output: OutputWish,
+    window: Window | None = None,
+    finish_by: datetime | None = None,
 ) -> UUID:
     """Copy the manifest to the tenant's part of the object store and open a batch over it. Raises the refusals of open_batch."""
     tenant_id = tenant_id_of(tenant)
@@ -25,9 +33,8 @@ def open_local(
     source = objects.inside(tenant_id, f"manifests/{new_id()}.jsonl")
     objects.write_whole(source, manifest.read_bytes())
     found = declared.book().find_for(endpoint, Transport.BATCH)
-    opening = batches.BatchOpening(
-        tenant_id=tenant_id, endpoint=found, source=source, shards=shards, window=window or found.window, finish_by=finish_by
-    )
+    terms = {"shards": shards, "output": output, "window": window or found.window, "finish_by": finish_by}
+    opening = batches.BatchOpening(tenant_id=tenant_id, endpoint=found, source=source, **terms)
     batch = batches.open_batch(opening, now=datetime.now(UTC))
     dispatch.start_wave(batch.pk)
     return batch.pk

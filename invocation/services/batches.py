@@ -39,7 +39,7 @@ from invocation.gateways.database import BATCH
 from invocation.models import Batch, BatchOutbox, Process, Shard
 from invocation.selectors import canaries
 from invocation.selectors.admission import hold_on
-from invocation.services import manifests, outputs, publishing
+from invocation.services import manifests, outputs, publishing, registering
 from invocation.services.outputs import OutputWish
 from quota.domain.classes import PriorityClass
 from quota.selectors import terms_of
@@ -182,7 +182,9 @@ def _gather(batch: Batch, *, now: datetime) -> None:
             named = {"agent": batch.agent, "mode": batch.mode, "endpoint": batch.endpoint}
             told = {"batch_id": str(batch.id), "round": batch.round, **named}
             BatchOutbox.objects.create(topic=COMPLETED_TOPIC, run_id=batch.id, data=told, at=now)
+            registering.ask(batch, now=now)
     publishing.drop_staging(batch)
+    registering.register(batch.pk, now=now)
 
 
 def gather_part(batch_id: UUID, *, now: datetime) -> None:
@@ -346,10 +348,14 @@ def fail(batch_id: UUID, *, sentence: str, now: datetime) -> None:
 def rescue_shards(*, now: datetime) -> int:
     """Queue again, from their checkpoint, the shards of processes whose lease has ended."""
     edge = SHARD_EDGES[ShardMove.RESCUE]
-    alive = list(Process.objects.filter(lease_until__gt=now).values_list("id", flat=True))
-    held = Shard.objects.filter(owner__isnull=False, state__in=edge.sources).exclude(owner__in=alive)
+    held = Shard.objects.filter(owner__isnull=False, state__in=edge.sources)
+    owners = {owner for owner in held.values_list("owner", flat=True) if owner}
+    # Owners first: who registers and claims a shard in between is none of them.
+    dead = owners - set(Process.objects.filter(pk__in=owners, lease_until__gt=now).values_list("id", flat=True))
+    if not dead:
+        return 0
     with transaction.atomic(using=BATCH):
-        return _in_order(held).update(state=edge.target, owner=None, sent_at=None)
+        return _in_order(held.filter(owner__in=dead)).update(state=edge.target, owner=None, sent_at=None)
 
 
 def _cancel_shards(batch: Batch, *, now: datetime) -> None:

@@ -176,9 +176,9 @@ def book_late(shard: Shard, lines: Sequence[LedgerLine]) -> None:
 
 
 def complete(shard: Shard) -> None:
-    """End a shard whose last row is committed; if its failed rows are to run again meanwhile, hand it back. Raises StaleMove."""
+    """End a shard whose last row is committed; one with rows left, or to run again meanwhile, is handed back. Raises StaleMove."""
     edge = SHARD_EDGES[ShardMove.COMPLETE]
-    ended = _held(shard, edge).filter(round=shard.round)
+    ended = _held(shard, edge).filter(round=shard.round, position=F("rows"))
     if not ended.update(state=edge.target, owner=None, finished_at=datetime.now(UTC), **_RESERVES_NOTHING):
         hand_back(shard)
 

@@ -11,6 +11,7 @@ from invocation.api.bodies import Shape
 from invocation.api.shapes.fields import LABEL, Budget, JsonObject, MaybeJsonObject, Moment, PageQuery, Text, Whole
 from invocation.domain.batches import BatchState, Pause, Publication, ShardState
 from invocation.domain.forecasts import Misfit
+from invocation.domain.partitions import MOST_COLUMNS
 from invocation.domain.windows import Window, WindowInvalid, window_of
 
 STATES = [str(state) for state in BatchState]
@@ -66,6 +67,23 @@ class BatchResumption(Shape):
     budget = Budget(required=False)
 
 
+class Output(Shape):
+    """Where the dataset goes, and how its results are parted."""
+
+    uri = Text(
+        required=False,
+        max_length=900,
+        help_text="Below the tenant's folder, or an s3://bucket/prefix granted for writing; the dataset gets a folder of its own in it.",
+    )
+    partition_by = serializers.ListField(
+        child=Text(max_length=120),
+        required=False,
+        min_length=1,
+        max_length=MOST_COLUMNS,
+        help_text="Columns with few values: plain ones of the output, `agent` or `model`.",
+    )
+
+
 class BatchBody(Shape):
     """A batch: each row of the manifest must fit the endpoint's input schema; `row_id` is its optional name."""
 
@@ -78,6 +96,7 @@ class BatchBody(Shape):
     )
     finish_by = Moment(required=False, help_text="By when it should be done: a warning tells when it will not.")
     failures = Failures(required=False)
+    output = Output(required=False)
 
 
 class BatchQuery(PageQuery):
@@ -215,11 +234,36 @@ class ShardList(serializers.Serializer[Any]):
 
 
 class DatasetShape(serializers.Serializer[Any]):
-    """Where the finished dataset lies, below the tenant's folder of the object store, and what its manifest says."""
+    """Where the finished dataset lies, and what its manifest says; what was finished of a batch that ended early is `partial`."""
 
     id = serializers.UUIDField()
-    location = serializers.CharField()
+    location = serializers.CharField(help_text="A path below the tenant's folder of the object store, or an s3://bucket/prefix.")
     manifest = JsonObject()
+
+
+class TableShape(serializers.Serializer[Any]):
+    """A table of the catalog: a dataset's results, or its errors."""
+
+    name = serializers.CharField()
+    batch = serializers.UUIDField(source="batch_id")
+    endpoint = serializers.CharField()
+    location = serializers.CharField()
+    columns = serializers.ListField(child=JsonObject(), help_text="Name and type of each, in the words of Hive.")
+    partition_by = serializers.ListField(child=serializers.CharField())
+    partitions = serializers.ListField(child=JsonObject(), help_text="Values and location of each.")
+    rows = serializers.IntegerField()
+    bytes = serializers.IntegerField()
+    registered_at = serializers.DateTimeField()
+
+
+class TablePage(serializers.Serializer[Any]):
+    items = TableShape(many=True)
+    next = serializers.CharField(allow_null=True)
+
+
+class TableQuery(PageQuery):
+    endpoint = Text(required=False, **LABEL)
+    batch = serializers.UUIDField(required=False)
 
 
 def links(batch_id: object) -> dict[str, str]:

@@ -27,6 +27,8 @@ class Command(BaseCommand):
         run.add_argument("--endpoint", required=True, metavar="NAME@VERSION")
         run.add_argument("--tenant", required=True, metavar="NAME", help="whose batch it is")
         run.add_argument("--shards", type=_count, default=256)
+        run.add_argument("--output", default="", metavar="PLACE", help="a folder below the tenant's own, or s3://bucket/prefix")
+        run.add_argument("--partition-by", action="append", default=[], metavar="COLUMN", help="part the results by it; may be said again")
         run.add_argument("--window", type=_window, metavar="HH:MM-HH:MM@ZONE", help="when it may run, such as 22:00-06:00@Europe/Berlin")
         run.add_argument("--finish-by", type=_moment, metavar="MOMENT", help="by when it should be done, such as 2026-12-01T06:00:00Z")
         _watchable(run)
@@ -49,11 +51,13 @@ class Command(BaseCommand):
 
     def run(self, *, manifest: Path, endpoint: str, tenant: str, watch: bool, **given: Any) -> None:
         from invocation.services import batch_desk
+        from invocation.services.outputs import OutputWish
 
         if not manifest.is_file():
             raise CommandError(f"There is no manifest at {manifest}.")
         terms = {name: given[name] for name in ("shards", "window", "finish_by")}
-        batch_id = batch_desk.open_local(manifest, endpoint=endpoint, tenant=tenant, **terms)
+        output = OutputWish(uri=given["output"], partition_by=tuple(given["partition_by"]))
+        batch_id = batch_desk.open_local(manifest, endpoint=endpoint, tenant=tenant, output=output, **terms)
         self.stdout.write(f"batch {batch_id}")
         self._watch(batch_id, wanted=watch)
 

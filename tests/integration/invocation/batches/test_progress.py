@@ -161,3 +161,16 @@ def test_a_pace_is_taken_at_the_checkpoint(workers: Workers) -> None:
     [pace] = batch.shards.values_list("pace", flat=True)
 
     assert all(before.timestamp() - paces.BUCKET_S <= begin <= datetime.now(UTC).timestamp() for begin, _ in pace)
+
+
+def test_nobody_knows_when_a_batch_is_done_that_waits_for_somebody() -> None:
+    batch = a_batch(started_at=NOW - timedelta(hours=1))
+    paced(batch, rows=120)
+    pause = {"code": "asked", "sentence": "Not now.", "at": NOW.isoformat()}
+    Batch.objects.filter(pk=batch.pk).update(state="paused", pause=pause, finish_by=NOW + timedelta(seconds=1))
+    batch.refresh_from_db()
+    told = progress(batch, now=NOW)
+    assert (told.eta_s, told.finish_at, told.warnings) == (15.0, None, [])
+
+    batch.pause = {**pause, "code": "window"}
+    assert progress(batch, now=NOW).finish_at == NOW + timedelta(seconds=15)

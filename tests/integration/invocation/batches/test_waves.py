@@ -16,7 +16,7 @@ from kombu import Queue
 from invocation.domain.batches import BATCH_STOPPABLE, BatchState, Pause
 from invocation.domain.errors import StaleMove
 from invocation.gateways import objects
-from invocation.gateways.database import off_loop
+from invocation.gateways.database import BATCH, off_loop
 from invocation.gateways.presence import own_connection
 from invocation.models import Batch, BatchRow, Process, Shard
 from invocation.models.admission import HoldScope
@@ -55,6 +55,7 @@ def test_no_more_is_sent_than_there_are_free_slots(worker: Process, p3: Queue) -
     held = shards.claim(first.pk, owner=worker.pk)
     assert held is not None
     assert waves.admit(now=NOW) == 0
+    Shard.objects.filter(pk=first.pk).update(position=first.rows)
     shards.complete(held.shard)
     assert waves.admit(now=NOW) == 1
     assert waiting(p3) == 4
@@ -140,7 +141,7 @@ def test_admission_reads_what_waits_by_its_index_however_many_shards_there_are()
     ]
     Shard.objects.bulk_create(done, batch_size=5_000)
     since = NOW - waves.TRUSTED
-    with own_connection() as session:
+    with own_connection(using=BATCH) as session:
         session.execute("ANALYZE invocation_shard")
         plans = [
             session.execute("EXPLAIN " + seen.AT_WORK, {"since": since}),
@@ -273,7 +274,7 @@ def test_a_batch_is_gathered_by_one_process_at_a_time(workers: Workers) -> None:
     batch = opened()
     waves.admit(now=NOW)
     workers.run(*batch.shards.values_list("pk", flat=True))
-    with own_connection() as other:
+    with own_connection(using=BATCH) as other:
         other.execute("SELECT pg_advisory_lock(%s)", [batch.pk.int >> 65])
         batches.gather(batch.pk, now=NOW)
         batch.refresh_from_db()

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('invocation', '0022_batch_dataset'),
+        ('invocation', '0023_catalogs'),
     ]
 
     operations = [
