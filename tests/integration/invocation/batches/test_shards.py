@@ -170,7 +170,7 @@ def test_a_shard_whose_share_of_rows_shrinks_while_its_lanes_open_leaves_no_row_
 ) -> None:
     """Others join, and all of its lanes find at once that there are too many of them."""
     shares = chain([16] * 17, repeat(1))
-    monkeypatch.setattr(RowsInFlight, "share", lambda self, model: next(shares))
+    monkeypatch.setattr(RowsInFlight, "share", lambda *_: next(shares))
     batch = opened(LINES[:20], shards=1)
 
     assert workers.run(batch.shards.get().pk) == ["completed"]
