@@ -108,7 +108,7 @@ def _planned(row: Any) -> float | None:
     """Return the percentage of the manifest that was read, while it is."""
     if row.state != BatchState.PLANNING:
         return None
-    told = getattr(row, "planning", None) or {}
+    told = row.planning or {}
     return 100 * (told.get("bytes_read") or 0) / max(told.get("bytes") or 1, 1)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -38,8 +38,9 @@ from invocation.models import Batch
 from invocation.selectors import batches as seen
 from invocation.selectors import endpoints
 from invocation.selectors.progress import progress
-from invocation.services import batch_control, batch_start, datasets, manifests
-from invocation.services.batches import BatchOpening
+from invocation.services import batch_control, batch_start, datasets, manifest_files
+from invocation.services.batch_openings import BatchOpening
+from invocation.services.manifests import Manifest
 from invocation.services.outputs import OutputWish
 from quota.domain.callers import Caller
 
@@ -69,10 +70,11 @@ class Batches(Call):
     def post(self, request: Request) -> Response:
         """Check every row before anything starts; a broken line is named by its number.
 
-        A large manifest is a file in the tenant's folder of the object store.
+        Rows that come with the call are checked at once, and the batch is `planned`. A file, which may have millions of rows, is read by a
+        worker: the batch is `planning` and then `planned`, or `failed` with a fault that names the line.
         """
         told = bodies.body(request, BatchBody)
-        start = batch_start.start_batch if isinstance(told["manifest"], str) else batch_start.start_from_rows
+        start = batch_start.start_here if "rows" in told["manifest"] else batch_start.start_batch
         batch = start(_opening(request, told), now=timezone.now())
         return Response(_detail(batch), status=202, headers={"Location": f"/v1/batches/{batch.pk}"})
 
@@ -177,7 +179,7 @@ def _opening(request: Request, told: dict[str, Any]) -> BatchOpening:
     return BatchOpening(
         tenant_id=caller.tenant_id,
         endpoint=endpoint,
-        source=_source(caller, told["manifest"]),
+        manifest=_manifest(caller, told["manifest"]),
         traceparent=traces.taken(request.headers.get("traceparent")),
         wish=wish_of(told),
         window=told.get("window", endpoint.window),
@@ -188,10 +190,11 @@ def _opening(request: Request, told: dict[str, Any]) -> BatchOpening:
     )
 
 
-def _source(caller: Caller, manifest: Any) -> Path:
-    if isinstance(manifest, str):
-        return manifests.located(caller.tenant_id, manifest)
-    return manifests.stage(caller.tenant_id, manifest["rows"])
+def _manifest(caller: Caller, told: Mapping[str, Any]) -> Manifest:
+    row_id = told.get("row_id")
+    if "rows" in told:
+        return manifest_files.stage(caller.tenant_id, told["rows"], row_id=row_id)
+    return manifest_files.located(caller.tenant_id, told["path"], form=told.get("format", ""), row_id=row_id)
 
 
 def _owned(request: Request, batch_id: UUID) -> Batch:

@@ -62,7 +62,7 @@ def left(found: Progress) -> str:
 
 def planned(batch: Any) -> str:
     """Return how far the reading of the manifest is."""
-    told = getattr(batch, "planning", None) or {}
+    told = batch.planning or {}
     return f"reading the manifest: {told.get('rows_read', 0):,} rows, {told.get('bytes_read') or 0:,} of {told.get('bytes') or 0:,} bytes"
 
 

@@ -8,7 +8,8 @@ from django.db import models
 from django.db.models import F, Q
 from uuid6 import uuid7
 
-from invocation.domain.batches import BATCH_ENDED, BatchState, Publication, ShardState
+from invocation.domain.batches import BATCH_ENDED, MOST_SHARDS, BatchState, Publication, ShardState
+from invocation.domain.manifests import Format
 from invocation.models.columns import Held, Invoked, one_of
 from invocation.models.runs import DOWNSHIFTS_BY, CountedDownshifts
 
@@ -18,7 +19,12 @@ class Batch(Invoked):
 
     state = models.CharField(max_length=16, choices=[(state.value, state.value) for state in BatchState])
     manifest = models.TextField()
-    manifest_sha256 = models.CharField(max_length=64)
+    manifest_sha256 = models.CharField(max_length=64, blank=True)
+    manifest_format = models.CharField(max_length=8, default=Format.JSONL.value, choices=[(each.value, each.value) for each in Format])
+    manifest_packing = models.CharField(max_length=4, default="", blank=True)
+    manifest_bytes = models.PositiveBigIntegerField(null=True, blank=True)
+    # The column that names the rows, where somebody said one.
+    names_rows = models.CharField(max_length=200, default="", blank=True)
     output = models.TextField()
     # {schema: of the outputs when it was opened, partition_by: names of columns}
     dataset = models.JSONField(default=dict, blank=True)
@@ -29,6 +35,12 @@ class Batch(Invoked):
     row_latency_ms = models.PositiveBigIntegerField()
     wave = models.PositiveIntegerField(default=0)
     wave_at = models.DateTimeField(null=True, blank=True)
+    shards_wanted = models.PositiveIntegerField(default=MOST_SHARDS)
+    # Who reads the manifest, when that was last known, how often it was begun, and how far it is.
+    planner = models.UUIDField(null=True, blank=True)
+    planning_at = models.DateTimeField(null=True, blank=True)
+    planning_tries = models.PositiveSmallIntegerField(default=0)
+    planning = models.JSONField(null=True, blank=True)
     fault = models.JSONField(null=True, blank=True)
     # {code, sentence, at} while it is paused.
     pause = models.JSONField(null=True, blank=True)
@@ -62,6 +74,10 @@ class Batch(Invoked):
                 condition=Q(pause__isnull=False, state=BatchState.PAUSED) | Q(pause__isnull=True) & ~Q(state=BatchState.PAUSED),
                 name="batch_says_why_while_it_is_paused",
             ),
+            models.CheckConstraint(
+                condition=Q(planner__isnull=True) | Q(state__in=(BatchState.PLANNING, BatchState.CANCELLED)),
+                name="batch_has_a_planner_only_while_planning",
+            ),
             one_of("publication", Publication, name="batch_publication_is_known"),
             models.CheckConstraint(
                 condition=Q(publication=Publication.UNDECIDED) | Q(state=BatchState.COMPLETED),
@@ -70,6 +86,7 @@ class Batch(Invoked):
         ]
         indexes: ClassVar[list[models.Index]] = [
             models.Index(fields=["tenant_id", "id"], name="batch_of_tenant"),
+            models.Index(F("planning_at"), condition=Q(state=BatchState.PLANNING), name="batch_planning"),
             models.Index(F("id"), condition=~Q(state__in=BATCH_ENDED), name="batch_open"),
             models.Index(F("id"), condition=Q(state__in=BATCH_ENDED, gathered_at__isnull=True), name="batch_ungathered"),
         ]
@@ -84,7 +101,10 @@ class Shard(Held):
     batch = models.ForeignKey(Batch, on_delete=models.CASCADE, related_name="shards")
     index = models.PositiveIntegerField()
     first_line = models.PositiveBigIntegerField()
+    # Where its first record begins: see domain/manifests.Place. The hash is empty where it was planned before hashes were kept.
     offset = models.PositiveBigIntegerField()
+    inside = models.PositiveBigIntegerField(default=0)
+    sha256 = models.CharField(max_length=64, default="", blank=True)
     rows = models.PositiveBigIntegerField()
     position = models.PositiveBigIntegerField(default=0)
     # Rows at their end, those behind the position included, and how many lately: see domain/paces.

@@ -16,7 +16,20 @@ from django.conf import settings
 
 from invocation.gateways import dispatch
 from invocation.gateways.loop import runs
-from invocation.services import cleaning, deliveries, erasures, redrives, registering, rescue, retention, schedules, slo, waves, webhooks
+from invocation.services import (
+    cleaning,
+    deliveries,
+    erasures,
+    planning,
+    redrives,
+    registering,
+    rescue,
+    retention,
+    schedules,
+    slo,
+    waves,
+    webhooks,
+)
 from quota.services import days, usage
 
 TICK_SCHEDULES = "invocation.tick_schedules"
@@ -41,6 +54,7 @@ def tick_schedules() -> None:
 
 @shared_task(name=SWEEP_BATCHES, send_events=False)
 def sweep_batches() -> None:
+    planning.sweep(now=datetime.now(UTC))
     waves.sweep(now=datetime.now(UTC))
 
 

@@ -9,15 +9,15 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from tests.acceptance.speaking import Consumer
 from tests.installation import Installation
 
 LIMIT_MS = 90_000
 ROWS = 160
-PHONE = {"width": 390, "height": 844}
-DESK = {"width": 1440, "height": 1000}
+PHONE: ViewportSize = {"width": 390, "height": 844}
+DESK: ViewportSize = {"width": 1440, "height": 1000}
 
 
 def photograph(page: Page, name: str) -> None:

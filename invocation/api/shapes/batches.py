@@ -11,19 +11,32 @@ from invocation.api.bodies import Shape
 from invocation.api.shapes.fields import LABEL, Budget, JsonObject, MaybeJsonObject, Moment, PageQuery, Text, Whole
 from invocation.domain.batches import BatchState, Pause, Publication, ShardState
 from invocation.domain.forecasts import Misfit
+from invocation.domain.manifests import Format
 from invocation.domain.partitions import MOST_COLUMNS
 from invocation.domain.windows import Window, WindowInvalid, window_of
 
 STATES = [str(state) for state in BatchState]
+FORMATS = [str(form) for form in Format]
+NAMES_ROWS = {"type": "string", "maxLength": 200, "description": "The field that names each row, instead of row_id."}
 
 
 @extend_schema_field(
     {
         "oneOf": [
-            {"type": "string", "description": "A path below the tenant's folder in the object store (JSON Lines)."},
+            {"type": "string", "description": "A path below the tenant's folder in the object store; its extension says the format."},
             {
                 "type": "object",
-                "properties": {"rows": {"type": "array", "items": {"type": "object", "additionalProperties": True}}},
+                "properties": {
+                    "path": {"type": "string", "description": "The same, of which more is said."},
+                    "format": {"type": "string", "enum": FORMATS, "description": "Where the extension does not say it."},
+                    "row_id": NAMES_ROWS,
+                },
+                "required": ["path"],
+                "additionalProperties": False,
+            },
+            {
+                "type": "object",
+                "properties": {"rows": {"type": "array", "items": {"type": "object", "additionalProperties": True}}, "row_id": NAMES_ROWS},
                 "required": ["rows"],
                 "additionalProperties": False,
             },
@@ -31,14 +44,34 @@ STATES = [str(state) for state in BatchState]
     }
 )
 class Manifest(serializers.JSONField):
-    """A path, or the rows themselves."""
+    """A file, or the rows themselves. A path alone is `{"path": …}`."""
 
     def to_internal_value(self, data: Any) -> Any:
-        if isinstance(data, str) and 0 < len(data) <= 1_000:
-            return data
-        if isinstance(data, dict) and set(data) == {"rows"} and isinstance(data["rows"], list) and data["rows"]:
-            return data
-        raise serializers.ValidationError('Give a path below your folder of the object store, or {"rows": [{…}, …]}.')
+        told = {"path": data} if isinstance(data, str) else data
+        if not isinstance(told, dict) or not (_is_file(told) or _is_rows(told)):
+            raise serializers.ValidationError(
+                'Give a path below your folder of the object store, {"path": …, "format": …, "row_id": …},'
+                ' or {"rows": [{…}, …], "row_id": …}.'
+            )
+        for name, fits in (("format", FORMATS.__contains__), ("row_id", _is_name)):
+            if name in told and not fits(told[name]):
+                wanted = f"one of {', '.join(FORMATS)}" if name == "format" else "a column's name"
+                raise serializers.ValidationError({name: f"Say {wanted}."})
+        return told
+
+
+def _is_file(told: dict[str, Any]) -> bool:
+    path = told.get("path")
+    return {"path"} <= set(told) <= {"path", "format", "row_id"} and isinstance(path, str) and 0 < len(path) <= 1_000
+
+
+def _is_rows(told: dict[str, Any]) -> bool:
+    rows = told.get("rows")
+    return {"rows"} <= set(told) <= {"rows", "row_id"} and isinstance(rows, list) and bool(rows)
+
+
+def _is_name(name: Any) -> bool:
+    return isinstance(name, str) and 0 < len(name) <= 200 and name.isprintable()
 
 
 class WindowBody(Shape):
@@ -85,7 +118,7 @@ class Output(Shape):
 
 
 class BatchBody(Shape):
-    """A batch: each row of the manifest must fit the endpoint's input schema; `row_id` is its optional name."""
+    """A batch: each row of the manifest must fit the endpoint's input schema; its field `row_id`, or another that is said, is its name."""
 
     endpoint = Text(**LABEL)
     manifest = Manifest()
@@ -143,7 +176,12 @@ class BatchShape(serializers.Serializer[Any]):
     agent = serializers.CharField()
     mode = serializers.CharField()
     rows = serializers.IntegerField()
-    manifest_sha256 = serializers.CharField()
+    manifest_format = serializers.ChoiceField(choices=FORMATS)
+    manifest_bytes = serializers.IntegerField(allow_null=True)
+    manifest_sha256 = serializers.CharField(help_text="Of the file; empty until it was read.")
+    planning = MaybeJsonObject(
+        help_text="While a worker reads the manifest: `rows_read` of `rows` (null while they are counted), `bytes_read` of `bytes`."
+    )
     cost_cap_usd = serializers.DecimalField(max_digits=14, decimal_places=6)
     token_cap = serializers.IntegerField()
     call_cap = serializers.IntegerField()

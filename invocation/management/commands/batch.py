@@ -18,7 +18,7 @@ COMMAND = "a command"
 
 
 class Command(BaseCommand):
-    help = "Run a manifest through a batch endpoint; look at batches; pause, resume or cancel one, or run its failed rows again."
+    help = "Run a manifest (JSON Lines, CSV or Parquet); look at batches; pause, resume or cancel one, or run its failed rows again."
 
     def add_arguments(self, parser: CommandParser) -> None:
         acts = parser.add_subparsers(dest="act", required=True, metavar="|".join(_ACTS))
@@ -27,6 +27,8 @@ class Command(BaseCommand):
         run.add_argument("--endpoint", required=True, metavar="NAME@VERSION")
         run.add_argument("--tenant", required=True, metavar="NAME", help="whose batch it is")
         run.add_argument("--shards", type=_count, default=256)
+        run.add_argument("--format", choices=("jsonl", "csv", "parquet"), default="", help="where the extension does not say it")
+        run.add_argument("--row-id", metavar="COLUMN", help="what names each row, instead of row_id")
         run.add_argument("--output", default="", metavar="PLACE", help="a folder below the tenant's own, or s3://bucket/prefix")
         run.add_argument("--partition-by", action="append", default=[], metavar="COLUMN", help="part the results by it; may be said again")
         run.add_argument("--window", type=_window, metavar="HH:MM-HH:MM@ZONE", help="when it may run, such as 22:00-06:00@Europe/Berlin")
@@ -57,7 +59,8 @@ class Command(BaseCommand):
             raise CommandError(f"There is no manifest at {manifest}.")
         terms = {name: given[name] for name in ("shards", "window", "finish_by")}
         output = OutputWish(uri=given["output"], partition_by=tuple(given["partition_by"]))
-        batch_id = batch_desk.open_local(manifest, endpoint=endpoint, tenant=tenant, output=output, **terms)
+        source = batch_desk.LocalFile(path=manifest, form=given["format"], row_id=given["row_id"])
+        batch_id = batch_desk.open_local(source, endpoint=endpoint, tenant=tenant, output=output, **terms)
         self.stdout.write(f"batch {batch_id}")
         self._watch(batch_id, wanted=watch)
 

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('invocation', '0023_catalogs'),
+        ('invocation', '0024_manifest_forms'),
     ]
 
     operations = [
