@@ -16,7 +16,7 @@ from django.db import DatabaseError
 from agents.domain import registry
 from agents.domain.values import Tier
 from agents.services import providers
-from invocation.domain.batches import BATCH_ENDED, BATCH_OPEN, Row, Stop
+from invocation.domain.batches import BATCH_ENDED, BATCH_OPEN, CHECKPOINT_ROWS, Row, Stop
 from invocation.domain.budgets import Allowance
 from invocation.domain.errors import StaleMove
 from invocation.domain.places import Places
@@ -34,7 +34,6 @@ from quota.domain.ledger import LedgerLine
 
 log = structlog.get_logger()
 ROWS_READ_AT_ONCE = 256
-CHECKPOINT_ROWS = 500
 CHECKPOINT_S = 2.0
 MOST_FINISHED = 4 * CHECKPOINT_ROWS
 """Finished rows in memory beyond which none begins until a checkpoint has taken them."""
@@ -218,6 +217,7 @@ def _rows_of(claimed: ShardClaimed, redo: dict[int, str]) -> Iterator[tuple[int,
 def _model_of(agent: str) -> str:
     """Return the model that the agent's rows ask first."""
     name, _, version = agent.partition("@")
+    declared.book()  # an agent may be registered by the module of its endpoint
     declared.load_agents()
     tiers = registry.find(name, int(version)).tiers
     return providers.names()[tiers[0] if tiers else Tier.STANDARD]
