@@ -37,6 +37,7 @@ from invocation.domain.modes import Transport
 from invocation.models import Batch
 from invocation.selectors import batches as seen
 from invocation.selectors import endpoints
+from invocation.selectors.progress import progress
 from invocation.services import batch_control, batch_start, datasets, manifest_files
 from invocation.services.batch_openings import BatchOpening
 from invocation.services.manifests import Manifest
@@ -181,6 +182,8 @@ def _opening(request: Request, told: dict[str, Any]) -> BatchOpening:
         manifest=_manifest(caller, told["manifest"]),
         traceparent=traces.taken(request.headers.get("traceparent")),
         wish=wish_of(told),
+        window=told.get("window", endpoint.window),
+        finish_by=told.get("finish_by"),
         tolerance=Tolerance(**told["failures"]) if "failures" in told else None,
         output=OutputWish(**told.get("output", {})),
         **shards,
@@ -199,6 +202,4 @@ def _owned(request: Request, batch_id: UUID) -> Batch:
 
 
 def _detail(batch: Batch) -> dict[str, Any]:
-    return dict(
-        BatchDetail({"progress": seen.progress(batch, now=timezone.now()), "links": links(batch.pk), **BatchShape(batch).data}).data
-    )
+    return dict(BatchDetail({"progress": progress(batch, now=timezone.now()), "links": links(batch.pk), **BatchShape(batch).data}).data)

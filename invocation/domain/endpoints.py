@@ -24,6 +24,7 @@ from invocation.domain.errors import (
 from invocation.domain.failing import Tolerance
 from invocation.domain.modes import Deadline, Mode, ModePolicy, Transport, policy
 from invocation.domain.sessions import OnDisconnect, OnDoubleSend
+from invocation.domain.windows import Window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +93,8 @@ class Endpoint:
     tokens: int | None = None
     model_calls: int | None = None
     may_wait: frozenset[str] = frozenset()
+    window: Window | None = None
+    """When its batches may run, unless a batch says otherwise."""
     escape: EscapeHatch | None = None
     on_disconnect: OnDisconnect = OnDisconnect.CONTINUE
     on_double_send: OnDoubleSend = OnDoubleSend.REJECT

@@ -16,9 +16,9 @@ log = structlog.get_logger()
 ASKED = "Somebody asked for it."
 
 
-def pause(batch_id: UUID, *, now: datetime) -> None:
+def pause(batch_id: UUID, *, now: datetime, sentence: str = ASKED) -> None:
     """Let a batch wait: its shards stop within a second or two, behind the rows that run. Raises StaleMove."""
-    batches.pause(batch_id, Pause.ASKED, ASKED, now=now)
+    batches.pause(batch_id, Pause.ASKED, sentence, now=now)
 
 
 def resume(batch_id: UUID, *, now: datetime, wish: Wish = NOTHING) -> None:

@@ -13,6 +13,7 @@ from invocation.domain.budgets import Wish
 from invocation.domain.endpoints import Endpoint
 from invocation.domain.failing import Tolerance
 from invocation.domain.ids import new_id
+from invocation.domain.windows import Window
 from invocation.models import Batch
 from invocation.selectors import canaries
 from invocation.services import batches, outputs
@@ -33,6 +34,8 @@ class BatchOpening:
     wish: Wish = field(default_factory=Wish)
     traceparent: str = ""
     output: OutputWish = field(default_factory=OutputWish)
+    window: Window | None = None
+    finish_by: datetime | None = None
     tolerance: Tolerance | None = None
     """From how many failed rows on it is paused; the endpoint's if it names none."""
 
@@ -69,4 +72,6 @@ def _columns(opening: BatchOpening) -> dict[str, Any]:
         "call_cap": budgets.model_calls,
         "row_latency_ms": budgets.whole_ms,
         "failures": asdict(opening.tolerance or endpoint.tolerance),
+        "window": opening.window.as_json() if opening.window else None,
+        "finish_by": opening.finish_by,
     }

@@ -145,7 +145,7 @@ class ShardRun:
 
     async def _lane(self, group: asyncio.TaskGroup, work: RowRuns) -> None:
         """Run one row after another while there are some, and room for this lane."""
-        while self._why is None and len(self._lanes) <= self._rows.share(self._model):
+        while self._why is None and self._has_room():
             taken = self._queue.popleft() if self._queue else await self._next()
             if taken is None:
                 return
@@ -155,6 +155,13 @@ class ShardRun:
                 if len(self._done) >= CHECKPOINT_ROWS:
                     await self._made_room()
             self._staff(group, work)
+
+    def _has_room(self) -> bool:
+        """Say whether the lane that asks may go on. One that may not counts no longer, at once: of lanes that ask together some stay."""
+        if len(self._lanes) <= self._rows.share(self._model):
+            return True
+        self._lanes -= {lane for lane in self._lanes if lane is asyncio.current_task()}
+        return False
 
     async def _made_room(self) -> None:
         self._bell.set()
