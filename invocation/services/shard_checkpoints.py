@@ -85,6 +85,7 @@ class Keeper:
             part=part_name(shard=self._shard.index, number=self._count, attempt=self._shard.attempt) if done else "",
             position=self._places.position,
             ahead=self._places.ahead,
+            ended=len(done),
             errors={code: count for code, count in self._errors.items() if count > 0},
             failed=[record(self._batch, self._shard, each, now=now) for each in failed],
             redone=[record(self._batch, self._shard, each, now=now) for each in redone],

@@ -13,6 +13,7 @@ from django.db import models, transaction
 from django.db.models import BigIntegerField, Count, F, Func, Q, QuerySet, Sum, Value
 from django.db.models.functions import Coalesce, Greatest
 
+from invocation.domain import paces
 from invocation.domain.batches import BATCH_OPEN, SHARD_EDGES, BatchState, Pause, ShardMove, ShardState, Slice
 from invocation.domain.budgets import part_of
 from invocation.domain.errors import StaleMove
@@ -56,6 +57,8 @@ class Checkpoint:
     """All rows before it are finished."""
     ahead: Ranges = ()
     """Rows behind it that are finished all the same: whoever goes on from here leaves them out."""
+    ended: int = 0
+    """How many rows came to their end since, those that ran again included."""
     errors: Mapping[str, int]
     """Failed rows of the whole shard by their error's code, after this."""
     failed: Sequence[BatchRow] = ()
@@ -103,11 +106,14 @@ def checkpoint(shard: Shard, block: Checkpoint) -> None:
     """
     usd = sum((line.cost_usd for line in block.lines), Decimal(0))
     tokens_in, tokens_out = sum(line.input_tokens for line in block.lines), sum(line.output_tokens for line in block.lines)
+    pace = paces.counted(shard.pace, block.ended, at=datetime.now(UTC))
     with transaction.atomic(using=BATCH):
         _hold(
             shard,
             ShardMove.CHECKPOINT,
             position=block.position,
+            done=block.position + sum(end - first for first, end in block.ahead),
+            pace=pace,
             ahead=block.ahead,
             errors=block.errors,
             failed_rows=sum(block.errors.values()),
@@ -125,6 +131,7 @@ def checkpoint(shard: Shard, block: Checkpoint) -> None:
         _redo(shard, block.redone)
         ledger.append(block.lines)
         downshifts.count_rows([(shard.batch.endpoint, each) for each in block.downshifts])
+    shard.pace = pace
 
 
 class _Joined(Func):
@@ -170,9 +177,9 @@ def book_late(shard: Shard, lines: Sequence[LedgerLine]) -> None:
 
 
 def complete(shard: Shard) -> None:
-    """End a shard whose last row is committed; if its failed rows are to run again meanwhile, hand it back. Raises StaleMove."""
+    """End a shard whose last row is committed; one with rows left, or to run again meanwhile, is handed back. Raises StaleMove."""
     edge = SHARD_EDGES[ShardMove.COMPLETE]
-    ended = _held(shard, edge).filter(round=shard.round)
+    ended = _held(shard, edge).filter(round=shard.round, position=F("rows"))
     if not ended.update(state=edge.target, owner=None, finished_at=datetime.now(UTC), **_RESERVES_NOTHING):
         hand_back(shard)
 
