@@ -18,14 +18,13 @@ import django
 
 django.setup()
 
-from invocation.domain.batches import part_name
+from invocation.domain.batches import CHECKPOINT_ROWS, part_name
 from invocation.domain.manifests import form_of
 from invocation.gateways import declared
 from invocation.models import Batch
 from invocation.services import batch_openings, planning, shards
 from invocation.services.batch_openings import BatchOpening
 from invocation.services.manifests import Manifest
-from invocation.services.shard_runs import CHECKPOINT_ROWS
 from invocation.services.shards import Checkpoint
 
 ENDPOINT = "enrich@1"
