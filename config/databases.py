@@ -15,6 +15,8 @@ TABLES_OF_BATCH = frozenset(
         ("invocation", "shard"),
         ("invocation", "batchrow"),
         ("invocation", "batchoutbox"),
+        ("invocation", "catalogtable"),
+        ("invocation", "registration"),
         ("invocation", "batchdownshiftcount"),
         ("quota", "batchledgerentry"),
         ("quota", "batchusageday"),

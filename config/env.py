@@ -20,6 +20,7 @@ CLASSES = ("p0", "p1", "p2", "p3")
 ROOT = Path(__file__).resolve().parent.parent
 MOST_BYTES = 200 * 1024 * 1024
 """A row of JSON beyond this is nothing that PostgreSQL keeps well; more belongs in an object store of the agent's own."""
+MOST_MANIFEST_BYTES = 1024**4
 
 
 class BadSetting(ValueError):
@@ -61,6 +62,7 @@ class Env:
     offline_fault_markers: bool
     object_store: str
     s3_endpoint_url: str
+    glue_database: str
     worker_threads: int
     slots: Mapping[str, int]
     rows_in_flight: int
@@ -80,6 +82,7 @@ class Env:
     webhook_allow_private: bool
     alert_webhook_url: str
     alert_webhook_secret: str
+    manifest_max_bytes: int
     result_inline_bytes: int
     result_max_bytes: int
     retain_results_days: int
@@ -132,6 +135,7 @@ def read(given: Mapping[str, str]) -> Env:
         offline_fault_markers=_switch(given, "OFFLINE_FAULT_MARKERS"),
         object_store=_store(given, "OBJECT_STORE", home / "objects"),
         s3_endpoint_url=_address(given, "S3_ENDPOINT_URL"),
+        glue_database=_identifier(given, "GLUE_DATABASE"),
         worker_threads=_count(given, "WORKER_THREADS", 4),
         slots=_slots(given, "SLOTS"),
         rows_in_flight=_count(given, "ROWS_IN_FLIGHT", 512),
@@ -151,6 +155,7 @@ def read(given: Mapping[str, str]) -> Env:
         webhook_allow_private=_switch(given, "WEBHOOK_ALLOW_PRIVATE"),
         alert_webhook_url=_address(given, "ALERT_WEBHOOK_URL"),
         alert_webhook_secret=_signing_secret(given, "ALERT_WEBHOOK_SECRET"),
+        manifest_max_bytes=_bytes(given, "MANIFEST_MAX_BYTES", 2 * 1024**3, most=MOST_MANIFEST_BYTES),
         result_inline_bytes=_bytes(given, "RESULT_INLINE_BYTES", 64 * 1024),
         result_max_bytes=_bytes(given, "RESULT_MAX_BYTES", 16 * 1024 * 1024),
         retain_results_days=_count(given, "RETAIN_RESULTS_DAYS", 30),
@@ -204,10 +209,10 @@ def _count(given: Mapping[str, str], name: str, default: int, *, least: int = 1)
     return int(raw)
 
 
-def _bytes(given: Mapping[str, str], name: str, default: int) -> int:
+def _bytes(given: Mapping[str, str], name: str, default: int, *, most: int = MOST_BYTES) -> int:
     raw = given.get(name) or str(default)
-    if not raw.isdecimal() or not 0 < int(raw) <= MOST_BYTES:
-        raise BadSetting(name, raw, f"say a number of bytes from 1 to {MOST_BYTES}")
+    if not raw.isdecimal() or not 0 < int(raw) <= most:
+        raise BadSetting(name, raw, f"say a number of bytes from 1 to {most}")
     return int(raw)
 
 
@@ -253,6 +258,13 @@ def _database(given: Mapping[str, str], name: str) -> str | None:
 def _place(url: str) -> tuple[str | None, int, str]:
     parts = urlsplit(url)
     return parts.hostname, parts.port or 5432, parts.path
+
+
+def _identifier(given: Mapping[str, str], name: str) -> str:
+    raw = given.get(name, "")
+    if raw and not re.fullmatch(r"[a-z0-9_]{1,255}", raw):
+        raise BadSetting(name, raw, "say small letters, digits and _")
+    return raw
 
 
 def _address(given: Mapping[str, str], name: str) -> str:

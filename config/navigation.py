@@ -34,6 +34,8 @@ GROUPS: Sequence[tuple[str, Sequence[Entry]]] = (
             Entry("Sessions", "forum", "invocation_session"),
             Entry("Turns", "chat", "invocation_turn"),
             Entry("Batches", "grid_view", "invocation_batch"),
+            Entry("Datasets", "table_view", "invocation_catalogtable"),
+            Entry("Registrations", "playlist_add_check", "invocation_registration"),
             Entry("Schedules", "schedule", "invocation_schedule"),
             Entry("Webhooks", "webhook", "invocation_webhook"),
             Entry("Deliveries", "outgoing_mail", "invocation_delivery"),

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
 from agents.domain.values import Json
-from invocation.domain.errors import ManifestInvalid
 from invocation.domain.states import Edge
 
 
@@ -131,42 +128,20 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """A shard's part of the manifest: lines `first` to `first + rows - 1`, from the byte `offset`."""
+    """A shard's part of the manifest: so many rows from line `first`, which stands at `offset` and `inside` (see manifests.Place).
+
+    `sha256` is of its records' bytes, those of blank lines left out: what is read otherwise was changed.
+    """
 
     index: int
     first: int
     rows: int
     offset: int
+    inside: int = 0
+    sha256: str = ""
 
 
-MOST_OF_AN_ID = 200
-
-
-def slices(offsets: list[int], shards: int) -> Iterator[Slice]:
-    """Cut a manifest, given each line's byte offset, into at most `shards` slices that differ by one row at most."""
-    count = min(shards, len(offsets))
-    size, rest = divmod(len(offsets), count)
-    first = 0
-    for index in range(count):
-        rows = size + (index < rest)
-        yield Slice(index, first + 1, rows, offsets[first])
-        first += rows
-
-
-def parse_row(line: bytes, number: int) -> Row:
-    """Return the row on a manifest's line. Raises ManifestInvalid, naming the line."""
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as broken:
-        raise ManifestInvalid(f"Line {number} is not JSON: {broken}.", line=number) from None
-    if not isinstance(value, dict):
-        raise ManifestInvalid(f"Line {number} is a {type(value).__name__}: each line is one JSON object.", line=number)
-    row_id = value.pop("row_id") if "row_id" in value else hashlib.sha256(line).hexdigest()[:16]
-    if not isinstance(row_id, str) or not 1 <= len(row_id) <= MOST_OF_AN_ID or not row_id.isprintable():
-        raise ManifestInvalid(
-            f"Line {number}: row_id is a string of 1 to {MOST_OF_AN_ID} printable characters.", line=number, field="row_id"
-        )
-    return Row(row_id, value, number)
+MOST_SHARDS = 256
 
 
 def part_name(*, shard: int, number: int, attempt: int) -> str:

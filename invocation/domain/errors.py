@@ -249,6 +249,27 @@ class ManifestInvalid(InvocationError):
     title = "The manifest is invalid"
 
 
+class ManifestChanged(InvocationError):
+    """The manifest is not what was planned: gone, longer, shorter, or other rows where a shard's began. Nothing of it was run."""
+
+    code = "manifest_changed"
+    title = "The manifest changed"
+
+
+class ManifestInUse(InvocationError):
+    """A batch that has not ended reads the manifest; `batch_id` names it. Nothing was written or taken away."""
+
+    code = "manifest_in_use"
+    title = "A batch reads this manifest"
+
+
+class ManifestTooLarge(InvocationError):
+    """An upload is longer than `limit` bytes. Nothing of it was kept."""
+
+    code = "manifest_too_large"
+    title = "The manifest is too large"
+
+
 class OutputRefused(InvocationError):
     """The dataset cannot be written there, or not parted so; `field` and the sentence say why. Nothing was started."""
 

@@ -114,9 +114,9 @@ def is_whole(store: Store) -> bool:
     return store.exists(SUCCESS)
 
 
-def read_manifest(store: Store) -> dict[str, Any]:
+def read_manifest(store: Store, *, mark: str = SUCCESS) -> dict[str, Any]:
     """Return a whole dataset's manifest. Raises FileNotFoundError while the dataset is not whole."""
-    store.size(SUCCESS)
+    store.size(mark)
     return written_manifest(store)
 
 

@@ -15,7 +15,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from django.conf import settings
 
-from invocation.gateways.stores import S3_SCHEME, BadLocation, relative
+from invocation.gateways.stores import S3_SCHEME, BadLocation, Stamp, relative
 
 PART_BYTES = 8 * 1024 * 1024
 """A part of an upload. S3 takes 5 MiB or more for all but the last, and 10,000 of them."""
@@ -115,6 +115,11 @@ class S3Store:
     def size(self, path: str) -> int:
         with _asking(self.at(path)):
             return int(self._client.head_object(Bucket=self.bucket, Key=self._key(path))["ContentLength"])
+
+    def stamp(self, path: str) -> Stamp:
+        with _asking(self.at(path)):
+            found = self._client.head_object(Bucket=self.bucket, Key=self._key(path))
+            return Stamp(int(found["ContentLength"]), str(found["ETag"]))
 
     def exists(self, path: str) -> bool:
         with suppress(FileNotFoundError):

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Protocol
+from stat import S_ISREG
+from typing import Any, BinaryIO, NamedTuple, Protocol
 from uuid import uuid4
 
 S3_SCHEME = "s3://"
@@ -21,6 +22,13 @@ class BadPath(ValueError):
 
 class BadLocation(ValueError):
     """A location is neither a local path nor an `s3://bucket/prefix`."""
+
+
+class Stamp(NamedTuple):
+    """What tells, without reading it, that a file is no longer what it was."""
+
+    size: int
+    mark: str
 
 
 class Store(Protocol):
@@ -53,6 +61,9 @@ class Store(Protocol):
 
     def size(self, path: str) -> int:
         """Return a file's length in bytes. Raises FileNotFoundError."""
+
+    def stamp(self, path: str) -> Stamp:
+        """Return a file's length and a mark that is another once it was written again. Raises FileNotFoundError."""
 
     def exists(self, path: str) -> bool:
         """Say whether there is a whole file at this path."""
@@ -129,6 +140,12 @@ class LocalStore:
 
     def size(self, path: str) -> int:
         return self._inside(path).stat().st_size
+
+    def stamp(self, path: str) -> Stamp:
+        found = self._inside(path).stat()
+        if not S_ISREG(found.st_mode):
+            raise FileNotFoundError(f"{path} is no file.")
+        return Stamp(found.st_size, str(found.st_mtime_ns))
 
     def exists(self, path: str) -> bool:
         return self._inside(path).is_file()

@@ -1,7 +1,7 @@
 """The tables of invocation, by subject."""
 
 from invocation.models.admission import Hold, Process
-from invocation.models.batches import Batch, BatchDownshiftCount, BatchOutbox, BatchRow, Shard
+from invocation.models.batches import Batch, BatchDownshiftCount, BatchOutbox, BatchRow, CatalogTable, Registration, Shard
 from invocation.models.canaries import CanaryChange
 from invocation.models.chat import Continuation, Session, Turn
 from invocation.models.contexts import ContextRecord
@@ -24,6 +24,7 @@ __all__ = [
     "BatchRow",
     "Callback",
     "CanaryChange",
+    "CatalogTable",
     "ContextRecord",
     "Continuation",
     "DeadLetter",
@@ -41,6 +42,7 @@ __all__ = [
     "Process",
     "Redrive",
     "RedriveMember",
+    "Registration",
     "Result",
     "RunRecord",
     "Schedule",

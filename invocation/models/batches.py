@@ -8,7 +8,8 @@ from django.db import models
 from django.db.models import F, Q
 from uuid6 import uuid7
 
-from invocation.domain.batches import BATCH_ENDED, BatchState, Publication, ShardState
+from invocation.domain.batches import BATCH_ENDED, MOST_SHARDS, BatchState, Publication, ShardState
+from invocation.domain.manifests import Format
 from invocation.models.columns import Held, Invoked, one_of
 from invocation.models.runs import DOWNSHIFTS_BY, CountedDownshifts
 
@@ -18,7 +19,12 @@ class Batch(Invoked):
 
     state = models.CharField(max_length=16, choices=[(state.value, state.value) for state in BatchState])
     manifest = models.TextField()
-    manifest_sha256 = models.CharField(max_length=64)
+    manifest_sha256 = models.CharField(max_length=64, blank=True)
+    manifest_format = models.CharField(max_length=8, default=Format.JSONL.value, choices=[(each.value, each.value) for each in Format])
+    manifest_packing = models.CharField(max_length=4, default="", blank=True)
+    manifest_bytes = models.PositiveBigIntegerField(null=True, blank=True)
+    # The column that names the rows, where somebody said one.
+    names_rows = models.CharField(max_length=200, default="", blank=True)
     output = models.TextField()
     # {schema: of the outputs when it was opened, partition_by: names of columns}
     dataset = models.JSONField(default=dict, blank=True)
@@ -29,6 +35,12 @@ class Batch(Invoked):
     row_latency_ms = models.PositiveBigIntegerField()
     wave = models.PositiveIntegerField(default=0)
     wave_at = models.DateTimeField(null=True, blank=True)
+    shards_wanted = models.PositiveIntegerField(default=MOST_SHARDS)
+    # Who reads the manifest, when that was last known, how often it was begun, and how far it is.
+    planner = models.UUIDField(null=True, blank=True)
+    planning_at = models.DateTimeField(null=True, blank=True)
+    planning_tries = models.PositiveSmallIntegerField(default=0)
+    planning = models.JSONField(null=True, blank=True)
     fault = models.JSONField(null=True, blank=True)
     # {code, sentence, at} while it is paused.
     pause = models.JSONField(null=True, blank=True)
@@ -55,6 +67,10 @@ class Batch(Invoked):
                 condition=Q(pause__isnull=False, state=BatchState.PAUSED) | Q(pause__isnull=True) & ~Q(state=BatchState.PAUSED),
                 name="batch_says_why_while_it_is_paused",
             ),
+            models.CheckConstraint(
+                condition=Q(planner__isnull=True) | Q(state__in=(BatchState.PLANNING, BatchState.CANCELLED)),
+                name="batch_has_a_planner_only_while_planning",
+            ),
             one_of("publication", Publication, name="batch_publication_is_known"),
             models.CheckConstraint(
                 condition=Q(publication=Publication.UNDECIDED) | Q(state=BatchState.COMPLETED),
@@ -63,6 +79,7 @@ class Batch(Invoked):
         ]
         indexes: ClassVar[list[models.Index]] = [
             models.Index(fields=["tenant_id", "id"], name="batch_of_tenant"),
+            models.Index(F("planning_at"), condition=Q(state=BatchState.PLANNING), name="batch_planning"),
             models.Index(F("id"), condition=~Q(state__in=BATCH_ENDED), name="batch_open"),
             models.Index(F("id"), condition=Q(state__in=BATCH_ENDED, gathered_at__isnull=True), name="batch_ungathered"),
         ]
@@ -77,7 +94,10 @@ class Shard(Held):
     batch = models.ForeignKey(Batch, on_delete=models.CASCADE, related_name="shards")
     index = models.PositiveIntegerField()
     first_line = models.PositiveBigIntegerField()
+    # Where its first record begins: see domain/manifests.Place. The hash is empty where it was planned before hashes were kept.
     offset = models.PositiveBigIntegerField()
+    inside = models.PositiveBigIntegerField(default=0)
+    sha256 = models.CharField(max_length=64, default="", blank=True)
     rows = models.PositiveBigIntegerField()
     position = models.PositiveBigIntegerField(default=0)
     failed_rows = models.PositiveBigIntegerField(default=0)
@@ -179,3 +199,48 @@ class BatchDownshiftCount(CountedDownshifts):
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(fields=DOWNSHIFTS_BY, name="downshifts_of_batches_are_counted_in_one_place"),
         ]
+
+
+class CatalogTable(models.Model):
+    """A published dataset's results, or its errors, as the local catalog lists them."""
+
+    name = models.CharField(max_length=255, unique=True)
+    batch_id = models.UUIDField()
+    tenant_id = models.UUIDField()
+    endpoint = models.CharField(max_length=120)
+    location = models.TextField()
+    # [{name, type}] in the words of Hive; then the names of those that part it, and [{values, location}].
+    columns = models.JSONField()
+    partition_by = models.JSONField(default=list)
+    partitions = models.JSONField(default=list)
+    rows = models.PositiveBigIntegerField()
+    bytes = models.PositiveBigIntegerField()
+    registered_at = models.DateTimeField()
+
+    class Meta:
+        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["tenant_id", "id"], name="catalog_of_tenant")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Registration(models.Model):
+    """That a published dataset is to be in a catalog: done, or tried again when it is due."""
+
+    batch_id = models.UUIDField()
+    catalog = models.CharField(max_length=32)
+    tries = models.PositiveIntegerField(default=0)
+    due_at = models.DateTimeField()
+    done_at = models.DateTimeField(null=True, blank=True)
+    error = models.TextField(blank=True)
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["batch_id", "catalog"], name="dataset_is_registered_once_in_a_catalog"),
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(F("due_at"), condition=Q(done_at__isnull=True), name="registration_due"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.catalog}: {self.batch_id}"

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 from django.db.models import Count, QuerySet, Sum
 
 from invocation.domain.batches import BATCH_ENDED, BatchState, ShardState
 from invocation.domain.errors import NoResult, NotFound, ResultNotReady
-from invocation.models import Batch, Shard
+from invocation.models import Batch, CatalogTable, Shard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,12 @@ class Progress:
 def batches_of(tenant_id: UUID, filters: Mapping[str, str]) -> QuerySet[Batch]:
     """Return the tenant's batches; `filters` may name a state and an endpoint."""
     return Batch.objects.filter(tenant_id=tenant_id, **filters)
+
+
+def tables_of(tenant_id: UUID, filters: Mapping[str, Any]) -> QuerySet[CatalogTable]:
+    """Return what the catalog lists of the tenant; `filters` may name an endpoint and a batch."""
+    named = {{"batch": "batch_id"}.get(name, name): value for name, value in filters.items()}
+    return CatalogTable.objects.filter(tenant_id=tenant_id, **named)
 
 
 def owned_batch(tenant_id: UUID, batch_id: UUID) -> Batch:

@@ -1,21 +1,20 @@
-"""Batches: opening one, sending its waves, gathering it, cancelling it; the one writer of a batch's state."""
+"""Batches: writing one down, sending its waves, gathering it, cancelling it; the one writer of a batch's state."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from django.db import connections, transaction
-from django.db.models import F, QuerySet, Sum
+from django.db.models import F, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
 
-from invocation.domain import failing, traces
+from invocation.domain import failing
 from invocation.domain.batches import (
     BATCH_EDGES,
     BATCH_ENDED,
@@ -26,87 +25,73 @@ from invocation.domain.batches import (
     Publication,
     ShardMove,
     ShardState,
-    slices,
 )
 from invocation.domain.budgets import NOTHING, Wish
-from invocation.domain.endpoints import Endpoint
-from invocation.domain.errors import NothingFailed, StaleMove, TooManyItems
-from invocation.domain.ids import new_id
+from invocation.domain.errors import NothingFailed, StaleMove
+from invocation.domain.manifests import Planned
 from invocation.gateways import declared
 from invocation.gateways.database import BATCH
 from invocation.models import Batch, BatchOutbox, Process, Shard
-from invocation.selectors import canaries
 from invocation.selectors.admission import hold_on
-from invocation.services import manifests, outputs, publishing
-from invocation.services.outputs import OutputWish
+from invocation.services import publishing, registering
 from quota.domain.classes import PriorityClass
 from quota.selectors import terms_of
-from quota.services import days, plans
+from quota.services import days
 
+ANYONE = Q()
 P3 = str(PriorityClass.P3)
 COMPLETED_TOPIC = "batch.completed"
-MOST_SHARDS = 256
 SHARDS_OF_A_TENANT = 0x54A2
 """The class of the advisory locks under which a tenant's shards are counted."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchOpening:
-    """A request for a batch. `source` is the manifest's path, `wish` what binds it below the endpoint's own ceilings."""
-
-    tenant_id: UUID
-    endpoint: Endpoint
-    source: Path
-    shards: int = MOST_SHARDS
-    wish: Wish = field(default_factory=Wish)
-    traceparent: str = ""
-    output: OutputWish = field(default_factory=OutputWish)
+def accept(columns: Mapping[str, Any], *, now: datetime) -> Batch:
+    """Write a batch whose manifest is still to be read."""
+    return Batch.objects.create(**columns, state=BatchState.PLANNING, rows=0, manifest_sha256="", created_at=now)
 
 
-def open_batch(opening: BatchOpening, *, now: datetime) -> Batch:
-    """Accept a batch durably, its shards planned. Raises ManifestInvalid, naming the line, or TooManyItems; then nothing was started."""
-    checked = manifests.check(opening.source, opening.endpoint, day=plans.day_limits_now(opening.tenant_id))
-    limit = opening.endpoint.limits.items
-    if len(checked.offsets) > limit:
-        raise TooManyItems(f"{len(checked.offsets)} rows; {opening.endpoint.label} takes {limit}.", found=len(checked.offsets), limit=limit)
+def accept_planned(columns: Mapping[str, Any], plan: Planned, *, now: datetime) -> Batch:
+    """Write a batch whose manifest was read, with its shards."""
     with transaction.atomic(using=BATCH):
-        batch = _insert(opening, checked, now=now)
-        planned = slices(checked.offsets, min(opening.shards, MOST_SHARDS))
-        Shard.objects.bulk_create(
-            [
-                Shard(
-                    batch=batch,
-                    index=part.index,
-                    first_line=part.first,
-                    offset=part.offset,
-                    rows=part.rows,
-                    state=ShardState.QUEUED,
-                )
-                for part in planned
-            ]
-        )
+        batch = Batch.objects.create(**columns, **_of(plan), state=BatchState.PLANNED, created_at=now)
+        _insert_shards(batch, plan)
     return batch
 
 
-def _insert(opening: BatchOpening, checked: manifests.Checked, *, now: datetime) -> Batch:
-    endpoint, budgets, batch_id = opening.endpoint, opening.endpoint.budgets.within(opening.wish), new_id()
-    return Batch.objects.create(
-        id=batch_id,
-        tenant_id=opening.tenant_id,
-        endpoint=endpoint.label,
-        agent=canaries.agent_for(endpoint, batch_id),
-        mode=str(endpoint.mode),
-        traceparent=opening.traceparent or traces.new(),
-        state=BatchState.PLANNED,
-        manifest=str(opening.source),
-        manifest_sha256=checked.sha256,
-        **outputs.columns_for(opening.tenant_id, endpoint, opening.output, batch_id=batch_id),
-        rows=len(checked.offsets),
-        cost_cap_usd=budgets.cost_usd,
-        token_cap=budgets.tokens,
-        call_cap=budgets.model_calls,
-        row_latency_ms=budgets.whole_ms,
-        created_at=now,
+def plan(batch: Batch, plan: Planned) -> None:
+    """End the planning of a batch by who holds it: its shards are written. Raises StaleMove if it is no longer theirs."""
+    with transaction.atomic(using=BATCH):
+        if not _move(batch, BatchMove.PLAN, by=Q(planner=batch.planner), planner=None, planning=None, **_of(plan)):
+            raise StaleMove(f"Batch {batch.pk} is no longer planned here.")
+        _insert_shards(batch, plan)
+
+
+def refuse(batch: Batch, fault: Mapping[str, Any], *, now: datetime) -> None:
+    """Fail a batch whose manifest cannot be run, by who holds its planning. Raises StaleMove, as `plan` does."""
+    held = Q(planner=batch.planner, state=BatchState.PLANNING)
+    if not _move(batch, BatchMove.FAIL, by=held, fault=dict(fault), planner=None, planning=None, finished_at=now):
+        raise StaleMove(f"Batch {batch.pk} is no longer planned here.")
+
+
+def _of(plan: Planned) -> dict[str, Any]:
+    return {"rows": plan.rows, "manifest_sha256": plan.sha256, "manifest_bytes": plan.length}
+
+
+def _insert_shards(batch: Batch, plan: Planned) -> None:
+    Shard.objects.bulk_create(
+        [
+            Shard(
+                batch=batch,
+                index=part.index,
+                first_line=part.first,
+                offset=part.offset,
+                inside=part.inside,
+                sha256=part.sha256,
+                rows=part.rows,
+                state=ShardState.QUEUED,
+            )
+            for part in plan.slices
+        ]
     )
 
 
@@ -171,7 +156,9 @@ def _gather(batch: Batch, *, now: datetime) -> None:
         if _move(batch, BatchMove.COMPLETE, finished_at=now, gathered_at=now):
             told = {"batch_id": str(batch.id), "agent": batch.agent, "mode": batch.mode, "endpoint": batch.endpoint}
             BatchOutbox.objects.create(topic=COMPLETED_TOPIC, run_id=batch.id, data=told, at=now)
+            registering.ask(batch, now=now)
     publishing.drop_staging(batch)
+    registering.register(batch.pk, now=now)
 
 
 def gather_part(batch_id: UUID, *, now: datetime) -> None:
@@ -314,6 +301,6 @@ def is_held(batch: Batch) -> bool:
     return hold_on(endpoint=batch.endpoint, agent=batch.agent, tenant_id=batch.tenant_id, priority_class=P3) is not None
 
 
-def _move(batch: Batch, move: BatchMove, **facts: Any) -> bool:
+def _move(batch: Batch, move: BatchMove, *, by: Q = ANYONE, **facts: Any) -> bool:
     edge = BATCH_EDGES[move]
-    return bool(Batch.objects.filter(pk=batch.pk, state__in=edge.sources).update(state=edge.target, **facts))
+    return bool(Batch.objects.filter(by, pk=batch.pk, state__in=edge.sources).update(state=edge.target, **facts))

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
+from invocation.domain.batches import BATCH_ENDED, BatchState
 from invocation.domain.columns import Column
 from invocation.domain.columns import columns_of as columns_of_outputs
-from invocation.gateways import parquet
+from invocation.gateways import objects, parquet
 from invocation.gateways.stores import Store, store_at
 from invocation.models import Batch
 
@@ -40,6 +41,22 @@ def rows(batch_id: UUID) -> Iterator[Mapping[str, Any]]:
     Columns by which it is parted are left out: their values stand in `output` as well. Raises FileNotFoundError while it is not whole.
     """
     return parquet.rows(store_of(Batch.objects.get(pk=batch_id)))
+
+
+def place_of(batch: Batch) -> str:
+    """Return where the dataset lies: a path below the tenant's part of the object store, or the location outside of it."""
+    own = f"{objects.store_of(batch.tenant_id).location}/"
+    return batch.output.removeprefix(own)
+
+
+def part_of(batch: Batch) -> Mapping[str, Any] | None:
+    """Return the manifest of what was finished of a batch that ended early, once that is published; None for every other."""
+    if batch.state not in BATCH_ENDED - {BatchState.COMPLETED} or batch.gathered_at is None:
+        return None
+    try:
+        return parquet.read_manifest(store_of(batch), mark=parquet.PARTIAL)
+    except FileNotFoundError:
+        return None
 
 
 def manifest(batch_id: UUID) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import DatabaseError
 
 from invocation.domain.batches import Stop
-from invocation.domain.errors import StaleMove
+from invocation.domain.errors import ManifestChanged, StaleMove
 from invocation.gateways.database import off_loop
 from invocation.services import shards
 from invocation.services.rows_in_flight import RowsInFlight
@@ -102,7 +102,11 @@ class ShardEngine:
         self._running[str(shard_id)] = work
         if self._draining:
             work.stop(Stop.HANDED_BACK)
-        return await self._left(claimed, work, await work.to_its_end())
+        try:
+            return await self._left(claimed, work, await work.to_its_end())
+        except ManifestChanged as changed:
+            await off_loop(shards.hand_back_changed, claimed.shard, sentence=changed.detail)
+            return changed.code
 
     async def _left(self, claimed: ShardClaimed, work: ShardRun, stop: Stop | None) -> str:
         """Say in the database how the run of the shard ended."""

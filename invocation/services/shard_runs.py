@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import islice
-from pathlib import Path
 
 import structlog
 from django.conf import settings
@@ -201,11 +200,11 @@ class ShardRun:
 
 def _rows_of(claimed: ShardClaimed, redo: dict[int, str]) -> Iterator[tuple[int, Row]]:
     """Yield the rows that failed before, and then those from the position on, each with its place."""
-    source, position = Path(claimed.batch.manifest), claimed.shard.position
+    batch, position = claimed.batch, claimed.shard.position
     if redo:
-        again = enumerate(manifests.read(source, claimed.slice, skip=0))
+        again = enumerate(manifests.read(batch, claimed.slice, skip=0))
         yield from ((place, row) for place, row in again if place in redo)
-    rest = enumerate(manifests.read(source, claimed.slice, skip=position), position)
+    rest = enumerate(manifests.read(batch, claimed.slice, skip=position), position)
     yield from ((place, row) for place, row in rest if place not in redo)
 
 

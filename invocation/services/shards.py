@@ -13,7 +13,7 @@ from django.db import models, transaction
 from django.db.models import BigIntegerField, Count, F, Func, Q, QuerySet, Sum, Value
 from django.db.models.functions import Coalesce, Greatest
 
-from invocation.domain.batches import BATCH_OPEN, SHARD_EDGES, ShardMove, ShardState, Slice
+from invocation.domain.batches import BATCH_OPEN, SHARD_EDGES, BatchState, Pause, ShardMove, ShardState, Slice
 from invocation.domain.budgets import part_of
 from invocation.domain.errors import StaleMove
 from invocation.domain.places import Ranges
@@ -42,7 +42,8 @@ class ShardClaimed:
 
     @property
     def slice(self) -> Slice:
-        return Slice(self.shard.index, self.shard.first_line, self.shard.rows, self.shard.offset)
+        shard = self.shard
+        return Slice(shard.index, shard.first_line, shard.rows, shard.offset, shard.inside, shard.sha256)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +193,15 @@ def hand_back_spent(shard: Shard, *, wait: timedelta) -> None:
         batch = Batch.objects.select_for_update(no_key=True).get(pk=shard.batch_id)
         hand_back(shard, wait=wait)
         batches.pause_if_spent(batch, now=datetime.now(UTC))
+
+
+def hand_back_changed(shard: Shard, *, sentence: str) -> None:
+    """Return a shard whose part of the manifest is not what was planned, and pause its batch until somebody has put the file back."""
+    with transaction.atomic(using=BATCH):
+        batch = Batch.objects.select_for_update(no_key=True).get(pk=shard.batch_id)
+        hand_back(shard)
+        if batch.state == BatchState.RUNNING:
+            batches.pause(batch.pk, Pause.MANIFEST_CHANGED, sentence, now=datetime.now(UTC))
 
 
 def held_by(owner: UUID) -> list[Shard]:

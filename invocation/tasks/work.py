@@ -63,6 +63,12 @@ def run_shard(batch_id: str, shard_id: str, wave: int) -> str:
     return outcome
 
 
+@shared_task(name=dispatch.PLAN_BATCH, send_events=False)
+def plan_batch(batch_id: str) -> None:
+    """Read a batch's manifest on this thread: minutes, for millions of rows. A process that ends leaves it to another."""
+    process.planner().take(UUID(batch_id))
+
+
 @shared_task(name=dispatch.AFTER_WAVE)
 def after_wave(outcomes: list[str], batch_id: str, wave: int) -> None:
     waves.after_wave(UUID(batch_id))

@@ -32,7 +32,7 @@ def test_what_was_written_is_read_and_replaced(store: Store) -> None:
 
 
 def test_what_is_not_there_says_so(store: Store) -> None:
-    for ask in (store.read, store.size, store.open_input):
+    for ask in (store.read, store.size, store.stamp, store.open_input):
         with pytest.raises(FileNotFoundError):
             ask("none")
     assert not store.exists("none")
@@ -40,10 +40,22 @@ def test_what_is_not_there_says_so(store: Store) -> None:
     assert list(store.list("none")) == []
 
 
+def test_a_stamp_tells_that_a_file_was_written_again(store: Store) -> None:
+    store.write_whole("a.txt", b"one")
+    before = store.stamp("a.txt")
+    assert store.stamp("a.txt") == before
+
+    store.write_whole("a.txt", b"two")
+    assert store.stamp("a.txt").size == before.size
+    assert store.stamp("a.txt") != before
+
+
 def test_a_folder_is_no_file(store: Store) -> None:
     store.write_whole("a/b.txt", b"")
 
     assert not store.exists("a")
+    with pytest.raises(FileNotFoundError):
+        store.stamp("a")
     assert store.exists("a/b.txt")
 
 

@@ -10,17 +10,31 @@ from rest_framework import serializers
 from invocation.api.bodies import Shape
 from invocation.api.shapes.fields import LABEL, Budget, JsonObject, MaybeJsonObject, PageQuery, Text, Whole
 from invocation.domain.batches import BatchState, ShardState
+from invocation.domain.manifests import Format
+from invocation.domain.partitions import MOST_COLUMNS
 
 STATES = [str(state) for state in BatchState]
+FORMATS = [str(form) for form in Format]
+NAMES_ROWS = {"type": "string", "maxLength": 200, "description": "The field that names each row, instead of row_id."}
 
 
 @extend_schema_field(
     {
         "oneOf": [
-            {"type": "string", "description": "A path below the tenant's folder in the object store (JSON Lines)."},
+            {"type": "string", "description": "A path below the tenant's folder in the object store; its extension says the format."},
             {
                 "type": "object",
-                "properties": {"rows": {"type": "array", "items": {"type": "object", "additionalProperties": True}}},
+                "properties": {
+                    "path": {"type": "string", "description": "The same, of which more is said."},
+                    "format": {"type": "string", "enum": FORMATS, "description": "Where the extension does not say it."},
+                    "row_id": NAMES_ROWS,
+                },
+                "required": ["path"],
+                "additionalProperties": False,
+            },
+            {
+                "type": "object",
+                "properties": {"rows": {"type": "array", "items": {"type": "object", "additionalProperties": True}}, "row_id": NAMES_ROWS},
                 "required": ["rows"],
                 "additionalProperties": False,
             },
@@ -28,23 +42,61 @@ STATES = [str(state) for state in BatchState]
     }
 )
 class Manifest(serializers.JSONField):
-    """A path, or the rows themselves."""
+    """A file, or the rows themselves. A path alone is `{"path": …}`."""
 
     def to_internal_value(self, data: Any) -> Any:
-        if isinstance(data, str) and 0 < len(data) <= 1_000:
-            return data
-        if isinstance(data, dict) and set(data) == {"rows"} and isinstance(data["rows"], list) and data["rows"]:
-            return data
-        raise serializers.ValidationError('Give a path below your folder of the object store, or {"rows": [{…}, …]}.')
+        told = {"path": data} if isinstance(data, str) else data
+        if not isinstance(told, dict) or not (_is_file(told) or _is_rows(told)):
+            raise serializers.ValidationError(
+                'Give a path below your folder of the object store, {"path": …, "format": …, "row_id": …},'
+                ' or {"rows": [{…}, …], "row_id": …}.'
+            )
+        for name, fits in (("format", FORMATS.__contains__), ("row_id", _is_name)):
+            if name in told and not fits(told[name]):
+                wanted = f"one of {', '.join(FORMATS)}" if name == "format" else "a column's name"
+                raise serializers.ValidationError({name: f"Say {wanted}."})
+        return told
+
+
+def _is_file(told: dict[str, Any]) -> bool:
+    path = told.get("path")
+    return {"path"} <= set(told) <= {"path", "format", "row_id"} and isinstance(path, str) and 0 < len(path) <= 1_000
+
+
+def _is_rows(told: dict[str, Any]) -> bool:
+    rows = told.get("rows")
+    return {"rows"} <= set(told) <= {"rows", "row_id"} and isinstance(rows, list) and bool(rows)
+
+
+def _is_name(name: Any) -> bool:
+    return isinstance(name, str) and 0 < len(name) <= 200 and name.isprintable()
+
+
+class Output(Shape):
+    """Where the dataset goes, and how its results are parted."""
+
+    uri = Text(
+        required=False,
+        max_length=900,
+        help_text="Below the tenant's folder, or an s3://bucket/prefix granted for writing; the dataset gets a folder of its own in it.",
+    )
+    partition_by = serializers.ListField(
+        child=Text(max_length=120),
+        required=False,
+        min_length=1,
+        max_length=MOST_COLUMNS,
+        help_text="Columns with few values: plain ones of the output, `agent` or `model`.",
+    )
 
 
 class BatchBody(Shape):
-    """A batch: each row of the manifest must fit the endpoint's input schema; `row_id` is its optional name."""
+    """A batch: each row of the manifest must fit the endpoint's input schema; its field `row_id`, or another that is said, is its name."""
 
     endpoint = Text(**LABEL)
     manifest = Manifest()
     shards = Whole(required=False, min_value=1, max_value=256)
     budget = Budget(required=False)
+    output = Output(required=False)
 
 
 class BatchQuery(PageQuery):
@@ -66,7 +118,12 @@ class BatchShape(serializers.Serializer[Any]):
     agent = serializers.CharField()
     mode = serializers.CharField()
     rows = serializers.IntegerField()
-    manifest_sha256 = serializers.CharField()
+    manifest_format = serializers.ChoiceField(choices=FORMATS)
+    manifest_bytes = serializers.IntegerField(allow_null=True)
+    manifest_sha256 = serializers.CharField(help_text="Of the file; empty until it was read.")
+    planning = MaybeJsonObject(
+        help_text="While a worker reads the manifest: `rows_read` of `rows` (null while they are counted), `bytes_read` of `bytes`."
+    )
     cost_cap_usd = serializers.DecimalField(max_digits=14, decimal_places=6)
     token_cap = serializers.IntegerField()
     call_cap = serializers.IntegerField()
@@ -121,11 +178,36 @@ class ShardList(serializers.Serializer[Any]):
 
 
 class DatasetShape(serializers.Serializer[Any]):
-    """Where the finished dataset lies, below the tenant's folder of the object store, and what its manifest says."""
+    """Where the finished dataset lies, and what its manifest says; what was finished of a batch that ended early is `partial`."""
 
     id = serializers.UUIDField()
-    location = serializers.CharField()
+    location = serializers.CharField(help_text="A path below the tenant's folder of the object store, or an s3://bucket/prefix.")
     manifest = JsonObject()
+
+
+class TableShape(serializers.Serializer[Any]):
+    """A table of the catalog: a dataset's results, or its errors."""
+
+    name = serializers.CharField()
+    batch = serializers.UUIDField(source="batch_id")
+    endpoint = serializers.CharField()
+    location = serializers.CharField()
+    columns = serializers.ListField(child=JsonObject(), help_text="Name and type of each, in the words of Hive.")
+    partition_by = serializers.ListField(child=serializers.CharField())
+    partitions = serializers.ListField(child=JsonObject(), help_text="Values and location of each.")
+    rows = serializers.IntegerField()
+    bytes = serializers.IntegerField()
+    registered_at = serializers.DateTimeField()
+
+
+class TablePage(serializers.Serializer[Any]):
+    items = TableShape(many=True)
+    next = serializers.CharField(allow_null=True)
+
+
+class TableQuery(PageQuery):
+    endpoint = Text(required=False, **LABEL)
+    batch = serializers.UUIDField(required=False)
 
 
 def links(batch_id: object) -> dict[str, str]:

@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 
 class Command(BaseCommand):
-    help = "Run a JSONL manifest through a batch endpoint, look at a batch, or cancel it."
+    help = "Run a manifest (JSON Lines, CSV or Parquet) through a batch endpoint, look at a batch, or cancel it."
 
     def add_arguments(self, parser: CommandParser) -> None:
         acts = parser.add_subparsers(dest="act", required=True, metavar="run|status|cancel")
@@ -21,6 +21,10 @@ class Command(BaseCommand):
         run.add_argument("--endpoint", required=True, metavar="NAME@VERSION")
         run.add_argument("--tenant", required=True, metavar="NAME", help="whose batch it is")
         run.add_argument("--shards", type=_count, default=256)
+        run.add_argument("--format", choices=("jsonl", "csv", "parquet"), default="", help="where the extension does not say it")
+        run.add_argument("--row-id", metavar="COLUMN", help="what names each row, instead of row_id")
+        run.add_argument("--output", default="", metavar="PLACE", help="a folder below the tenant's own, or s3://bucket/prefix")
+        run.add_argument("--partition-by", action="append", default=[], metavar="COLUMN", help="part the results by it; may be said again")
         run.add_argument("--watch", action="store_true", help="show a progress bar until the batch has ended")
         for name in ("status", "cancel"):
             acts.add_parser(name).add_argument("batch", type=UUID)
@@ -33,12 +37,15 @@ class Command(BaseCommand):
         except InvocationError as refused:
             raise CommandError(f"{refused.title}: {refused.detail}") from refused
 
-    def run(self, *, manifest: Path, endpoint: str, tenant: str, shards: int, watch: bool, **_: Any) -> None:
+    def run(self, *, manifest: Path, endpoint: str, tenant: str, shards: int, watch: bool, **given: Any) -> None:
         from invocation.services import batch_desk
+        from invocation.services.outputs import OutputWish
 
         if not manifest.is_file():
             raise CommandError(f"There is no manifest at {manifest}.")
-        batch_id = batch_desk.open_local(manifest, endpoint=endpoint, tenant=tenant, shards=shards)
+        output = OutputWish(uri=given["output"], partition_by=tuple(given["partition_by"]))
+        source = batch_desk.LocalFile(path=manifest, form=given["format"], row_id=given["row_id"])
+        batch_id = batch_desk.open_local(source, endpoint=endpoint, tenant=tenant, shards=shards, output=output)
         self.stdout.write(f"batch {batch_id}")
         if watch:
             self._watch(batch_id)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import orjson
 import pytest
@@ -11,6 +13,7 @@ from pytest_django import Settings
 
 from invocation.domain.batches import BatchState, ShardState
 from invocation.models import Batch, Shard
+from invocation.services import planning
 from tests.integration.invocation.api.calling import Account, post, refusal
 
 ROWS = [{"row_id": f"r{number}", "title": "monster"} for number in range(5)]
@@ -46,7 +49,70 @@ def test_a_manifest_in_the_tenants_folder_is_named_by_its_path(account: Account,
     path.parent.mkdir(parents=True)
     path.write_bytes(b"\n".join(map(orjson.dumps, ROWS)))
 
-    assert open_batch(account, manifest="lists/week.jsonl")["rows"] == 5
+    told = open_batch(account, manifest="lists/week.jsonl")
+    assert (told["state"], told["rows"], told["manifest_format"], told["manifest_bytes"]) == ("planning", 0, "jsonl", path.stat().st_size)
+    assert read(account, "/v1/batches?state=planning")["items"][0]["id"] == told["id"]
+
+    planning.plan(UUID(told["id"]))
+    told = read(account, told["links"]["self"])
+    assert (told["state"], told["rows"], told["manifest_sha256"]) == ("planned", 5, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def test_a_broken_manifest_in_the_tenants_folder_fails_its_batch_with_the_line(account: Account, store: Path) -> None:
+    (store / str(account.tenant_id)).mkdir()
+    (store / str(account.tenant_id) / "week.csv").write_text("row_id,title,price\n1,monster,4\n2,pluto,5\n")
+    told = open_batch(account, manifest="week.csv")
+    planning.plan(UUID(told["id"]))
+    told = read(account, told["links"]["self"])
+
+    assert (told["state"], told["fault"]["code"], told["fault"]["line"], told["fault"]["field"]) == (
+        "failed",
+        "manifest_invalid",
+        2,
+        "/price",
+    )
+
+
+def test_a_format_and_the_column_that_names_rows_are_said_with_the_path(account: Account, store: Path) -> None:
+    (store / str(account.tenant_id)).mkdir()
+    (store / str(account.tenant_id) / "export.txt").write_text("sku,title\n1,monster\n2,pluto\n")
+    told = open_batch(account, manifest={"path": "export.txt", "format": "csv", "row_id": "sku"})
+    planning.plan(UUID(told["id"]))
+    batch = Batch.objects.get(pk=told["id"])
+
+    assert (batch.state, batch.rows, batch.manifest_format, batch.names_rows) == ("planned", 2, "csv", "sku")
+
+
+def test_a_manifest_that_is_not_there_is_refused_at_once(account: Account, store: Path) -> None:
+    for path in ("lists/none.jsonl", "s3://somebodys/list.jsonl", "../other/list.jsonl", "list.txt"):
+        answer = post(account, "/v1/batches", {"endpoint": "enrich@1", "manifest": path})
+        refusal(answer, status=422, code="manifest_invalid")
+    assert not Batch.objects.exists()
+
+
+def test_rows_in_the_body_are_checked_at_once_and_leave_nothing_behind(account: Account, store: Path) -> None:
+    answer = post(account, "/v1/batches", {"endpoint": "enrich@1", "manifest": {"rows": [{"sku": 7, "title": "x"}], "row_id": "key"}})
+
+    assert refusal(answer, status=422, code="manifest_invalid")["line"] == 1
+    assert [path for path in store.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize(
+    ("manifest", "field"),
+    [
+        ({"path": "a.txt", "format": "xml"}, "/manifest/format"),
+        ({"rows": ROWS, "row_id": ""}, "/manifest/row_id"),
+        ({"path": "a.jsonl", "row_id": 7}, "/manifest/row_id"),
+        ({"path": "a.jsonl", "rows": ROWS}, "/manifest"),
+        ({"rows": []}, "/manifest"),
+        ({"path": "x" * 1_001}, "/manifest"),
+        (7, "/manifest"),
+    ],
+)
+def test_a_manifest_that_cannot_be_is_named(account: Account, manifest: Any, field: str) -> None:
+    answer = post(account, "/v1/batches", {"endpoint": "enrich@1", "manifest": manifest})
+
+    assert refusal(answer, status=422, code="input_invalid")["field"] == field
 
 
 def test_progress_tells_rows_rate_cost_and_what_is_left(account: Account) -> None:

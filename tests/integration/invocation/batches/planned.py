@@ -15,10 +15,12 @@ from kombu import Queue
 
 from invocation.domain.batches import ShardState
 from invocation.domain.budgets import Wish
+from invocation.domain.manifests import form_of
 from invocation.gateways import declared, objects
 from invocation.models import Batch
-from invocation.services import batches, datasets, waves
-from invocation.services.batches import BatchOpening
+from invocation.services import batch_openings, datasets, waves
+from invocation.services.batch_openings import BatchOpening
+from invocation.services.manifests import Manifest
 from invocation.services.shard_engine import ShardEngine
 from tests.integration.invocation.conftest import OnLoop
 from tests.integration.invocation.rows import NOW, WISHES, a_process
@@ -36,9 +38,16 @@ def manifest(lines: list[Any], *, raw: bytes | None = None) -> Path:
 def opened(lines: list[Any] | None = None, **terms: Any) -> Batch:
     endpoint = declared.book().find(terms.pop("endpoint", "trial-batch@1"))
     source = terms.pop("source", None) or manifest(LINES if lines is None else lines)
+    of = Manifest(location=str(source), form=form_of(source.name), row_id=terms.pop("row_id", None))
     wish = Wish(**{name: terms.pop(name) for name in WISHES if name in terms})
-    opening = BatchOpening(tenant_id=terms.pop("tenant", TENANT), endpoint=endpoint, source=source, wish=wish, **{"shards": 4, **terms})
-    return batches.open_batch(opening, now=NOW)
+    opening = BatchOpening(tenant_id=terms.pop("tenant", TENANT), endpoint=endpoint, manifest=of, wish=wish, **{"shards": 4, **terms})
+    return batch_openings.open_batch(opening, now=NOW)
+
+
+def unread(of: Manifest, **terms: Any) -> Batch:
+    """Open a batch whose manifest a worker is to read."""
+    endpoint = declared.book().find("trial-batch@1")
+    return batch_openings.open_unread(BatchOpening(tenant_id=TENANT, endpoint=endpoint, manifest=of, **{"shards": 4, **terms}), now=NOW)
 
 
 @dataclass(frozen=True, slots=True)

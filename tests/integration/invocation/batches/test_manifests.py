@@ -17,9 +17,10 @@ from invocation.domain.errors import InvocationError, ManifestInvalid, TooManyIt
 from invocation.gateways import declared, objects, parquet
 from invocation.gateways.stores import store_at
 from invocation.models import Batch, Shard
-from invocation.services import manifests
+from invocation.services import manifest_files
+from invocation.services.cutting import Terms, cut
 from quota.domain.days import UNLIMITED
-from tests.integration.invocation.batches.planned import TENANT, manifest, opened, waiting
+from tests.integration.invocation.batches.planned import TENANT, manifest, opened, unread, waiting
 
 pytestmark = [pytest.mark.usefixtures("tried"), pytest.mark.django_db(transaction=True)]
 
@@ -83,10 +84,24 @@ def test_more_rows_than_the_endpoint_takes_are_refused() -> None:
     assert not Batch.objects.exists()
 
 
-@pytest.mark.parametrize("path", ["../other/manifest.jsonl", "/etc/passwd", "manifests/../../x", ".", "", "missing.jsonl"])
-def test_a_manifest_lies_in_its_tenants_part_of_the_store(path: str) -> None:
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../other/m.jsonl",
+        "/etc/m.jsonl",
+        "manifests/../../m.jsonl",
+        ".",
+        "",
+        "missing.jsonl",
+        "folder.jsonl",
+        "m.txt",
+        "s3://bucket/m.jsonl",
+    ],
+)
+def test_a_manifest_lies_in_its_tenants_part_of_the_store(path: str, store: Path) -> None:
+    (store / str(TENANT) / "folder.jsonl").mkdir(parents=True)
     with pytest.raises(InvocationError) as refused:
-        manifests.located(TENANT, path)
+        unread(manifest_files.located(TENANT, path))
 
     assert refused.value.facts["field"] == "manifest"
 
@@ -108,10 +123,13 @@ def test_a_link_out_of_a_tenants_folder_is_refused(store: Path) -> None:
 
 def test_rows_that_come_with_a_request_are_a_manifest_of_the_tenants() -> None:
     rows: list[Mapping[str, Any]] = [{"row_id": "a", "text": "one"}, {"row_id": "b", "text": "two"}]
-    path = manifests.stage(TENANT, rows)
+    staged = manifest_files.stage(TENANT, rows)
+    with staged.file() as file:
+        assert [json.loads(line) for line in file] == rows
 
-    assert [json.loads(line) for line in path.read_bytes().splitlines()] == rows
-    assert len(manifests.check(path, declared.book().find("trial-batch@1"), day=UNLIMITED).offsets) == 2
+    assert cut(staged, Terms(endpoint=declared.book().find("trial-batch@1"), day=UNLIMITED, shards=8)).rows == 2
+    manifest_files.drop(staged)
+    assert not Path(staged.location).exists()
 
 
 def test_a_part_written_again_replaces_itself(store: Path) -> None:

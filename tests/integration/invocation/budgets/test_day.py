@@ -16,13 +16,15 @@ from invocation.domain.batches import ShardState
 from invocation.domain.budgets import Wish
 from invocation.domain.errors import ManifestInvalid, TooManyTurns
 from invocation.domain.jobs import JobState
+from invocation.domain.manifests import form_of
 from invocation.domain.openings import RETRY_SATURATED
 from invocation.gateways import declared, objects
 from invocation.gateways.database import off_loop
 from invocation.models import Batch, BatchRow, Job, Turn
 from invocation.selectors import outstanding
-from invocation.services import batches, jobs, shards, waves
-from invocation.services.batches import BatchOpening
+from invocation.services import batch_openings, batches, jobs, shards, waves
+from invocation.services.batch_openings import BatchOpening
+from invocation.services.manifests import Manifest
 from invocation.services.turn_openings import Opening, open_turn
 from quota.domain.budgets import Spending
 from quota.domain.days import day_of, ends_in
@@ -148,8 +150,10 @@ def a_batch(tenant: UUID, count: int, *, shards: int = 1) -> Batch:
     source = objects.inside(tenant, "manifests/days.jsonl")
     objects.write_whole(source, "".join(json.dumps(line) + "\n" for line in lines_of(count)).encode())
     endpoint = declared.book().find("spender-batch@1")
-    opening = BatchOpening(tenant_id=tenant, endpoint=endpoint, source=source, shards=shards, wish=Wish())
-    return batches.open_batch(opening, now=datetime.now(UTC))
+    opening = BatchOpening(
+        tenant_id=tenant, endpoint=endpoint, manifest=Manifest(location=str(source), form=form_of(source.name)), shards=shards, wish=Wish()
+    )
+    return batch_openings.open_batch(opening, now=datetime.now(UTC))
 
 
 def test_a_batch_pauses_when_the_day_is_spent_and_finishes_each_row_once_the_next_day(on_loop: OnLoop[Any]) -> None:
