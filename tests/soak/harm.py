@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from tests.soak.ground import until
 from tests.soak.press import WORKERS, Press
 
-PATIENCE_S = 60
+PATIENCE_S = 240
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,14 +24,18 @@ from tests.soak.ground import Site, tenant, until
 MODEL = "gearbox-offline-standard"
 ROWS_IN_FLIGHT = 64
 SLOTS = 4
+QUOTA = """
+from quota.models import ModelQuota
+ModelQuota.objects.update_or_create(provider="openai", model={model!r}, defaults=dict(
+    tokens_per_minute=10_000_000, requests_per_minute=1_000_000, p0_reserved=0.1, p3_cap=0.9))
+"""
 TORN = 50
 """One row in so many ends as an error."""
 SETTINGS = {
     "ENDPOINT_MODULES": "config.endpoints,tests.soak.copyist",
     "SLOTS": f"p3={SLOTS}",
     "ROWS_IN_FLIGHT": str(ROWS_IN_FLIGHT),
-    "LEASE_S": "4",
-    "HEARTBEAT_S": "1",
+    "LEASE_S": "60",  # who is killed is known to be dead by the session that went; who is slow on a busy machine is not dead
     "DRAIN_S": "1",
     "MODEL_PROVIDER": "openai",
     "MODEL_API_KEY": KEY,
@@ -48,7 +52,7 @@ PROGRAMS = {
 WORKERS = ("worker-p3", "worker-p3-b")
 LIVE = "SELECT count(*) FROM invocation_process WHERE priority_class = 'p3' AND slots > 0 AND lease_until > now() AND NOT is_draining"
 BUSY = "SELECT count(*) FROM invocation_shard WHERE owner IN (SELECT id FROM invocation_process WHERE pid = %(pid)s)"
-HELD = f"SELECT first_line, rows, position, ahead FROM invocation_shard WHERE owner IN (SELECT id FROM invocation_process WHERE pid = %(pid)s)"
+HELD = "SELECT first_line, rows, position, ahead FROM invocation_shard WHERE owner IN (SELECT id FROM invocation_process WHERE pid = %(pid)s)"
 GATHERS = """
 SELECT session.application_name FROM pg_locks AS held JOIN pg_stat_activity AS session ON session.pid = held.pid
 WHERE held.locktype = 'advisory' AND held.granted AND held.objsubid = 1 AND (held.classid::bigint << 32) | held.objid::bigint = %(number)s
@@ -137,6 +141,7 @@ def _uncommitted(first: int, rows: int, position: int, ahead: Collection[tuple[i
 def press(*, rows: int, call: timedelta) -> Iterator[Press]:
     """Yield an installation with two workers, up and ready; a model call takes about as long as `call`."""
     with counting(call=call) as provider, staged(**SETTINGS, MODEL_BASE_URL=provider.url) as stage:
+        stage.manage("shell", "--no-imports", "-c", QUOTA.format(model=MODEL))
         here = Press(stage=stage, provider=provider, rows_wanted=rows)
         for program in PROGRAMS:
             here.start(program)
