@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from invocation.domain.columns import Column, Group, Kind, Many, Scalar
-from invocation.domain.fitting import fit, sound
+from invocation.domain.fitting import fitter, sound
 from invocation.gateways.stores import Store
 
 STAGING = "_staging"
@@ -72,14 +72,23 @@ def write_part(store: Store, name: str, values: Mapping[str, Sequence[Any]], col
 
 def _cells(values: Mapping[str, Sequence[Any]], columns: Sequence[Column]) -> dict[str, Sequence[Any]]:
     nothing = [None] * len(values["row_id"])
-    outputs = [json.loads(output) if output else {} for output in values.get("output", nothing)]
+    outputs = [_loaded(output) if output else {} for output in values.get("output", nothing)]
     cells = {**values, "error": [sound(error or "") for error in values.get("error", nothing)]}
-    return {
-        column.name: cells.get(column.name, nothing)
-        if column.property is None
-        else [fit(output.get(column.property), column.kind) for output in outputs]
-        for column in columns
-    }
+    return {column.name: cells.get(column.name, nothing) if column.property is None else _filled(column, outputs) for column in columns}
+
+
+def _filled(column: Column, outputs: Sequence[Mapping[str, Any]]) -> list[object]:
+    fit, name = fitter(column.kind), column.property or ""
+    return [fit(output.get(name)) for output in outputs]
+
+
+def _loaded(output: str) -> Mapping[str, Any]:
+    """Read what Python wrote: orjson takes neither NaN nor halves of surrogate pairs."""
+    try:
+        found: Mapping[str, Any] = orjson.loads(output)
+    except orjson.JSONDecodeError:
+        found = json.loads(output)
+    return found
 
 
 def read(store: Store, files: Sequence[str], columns: Sequence[Column], *, parted_by: Sequence[Column] = ()) -> Iterator[Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from invocation.domain.columns import OWN_FIRST, OWN_LAST, Column, Scalar, columns_of, hive_type
-from invocation.domain.fitting import fit, fitted, sound
+from invocation.domain.fitting import fitter, sound
 from invocation.domain.partitions import MOST_PARTITIONS, BadPartition, chosen, folder_of, is_many
 
 OWN = {column.name for column in OWN_FIRST + OWN_LAST}
@@ -16,6 +17,10 @@ OWN = {column.name for column in OWN_FIRST + OWN_LAST}
 def typed(schema: dict[str, Any]) -> dict[str, str]:
     found = {column.name: "json" if column.kind is Scalar.JSON else hive_type(column.kind) for column in columns_of(schema)}
     return {name: kind for name, kind in found.items() if name not in OWN}
+
+
+def fitted(output: dict[str, Any], columns: Sequence[Column]) -> dict[str, object]:
+    return {column.name: fitter(column.kind)(output.get(column.property)) for column in columns if column.property is not None}
 
 
 def kind_of(schema: Any, **around: Any) -> str:
@@ -114,8 +119,8 @@ def test_cells_are_filled_from_the_output_and_what_does_not_fit_is_left_out() ->
 
 
 def test_infinities_do_not_fit_whole_numbers() -> None:
-    assert [fit(value, Scalar.WHOLE) for value in (float("inf"), float("nan"), 0.5, True)] == [None] * 4
-    assert fit(10**400, Scalar.REAL) is None
+    assert [fitter(Scalar.WHOLE)(value) for value in (float("inf"), float("nan"), 0.5, True, 2.0**63, 2**63)] == [None] * 6
+    assert fitter(Scalar.REAL)(10**400) is None
 
 
 @pytest.mark.parametrize("text", ["", "plain", "Größe", "\U0001f600", "\ufffd"])
