@@ -16,7 +16,7 @@ ROWS, SHARDS = 1_500, 8
 HARMS = Harms(worker=1, gather=1, flush=1)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_batch_that_is_killed_and_wiped_has_each_row_once_and_pays_for_none_twice() -> None:
     seed = int(os.environ.get("SOAK_SEED") or int.from_bytes(os.urandom(4)))
     sys.stdout.write(f"SOAK_SEED={seed}\n")

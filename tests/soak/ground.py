@@ -163,18 +163,16 @@ def ground() -> Iterator[Ground]:
         for name in PROGRAMS:
             here.start(name)
         with stage.client("submitting").process as client:
-            here.key = tenant(client)["key"]
+            here.key = _key(client)
         stage.processes.pop("submitting")
         until(lambda: here.value(LIVE), lambda live: live == len(WORKERS), within=90)
         until(lambda: here.submit({}, key="ready"), lambda job_id: job_id is not None, within=60)
         yield here
 
 
-def tenant(client: Any) -> dict[str, str]:
-    """Let a client of tests/benchmarks/staging/submitting.py make a tenant; return its id and a key of it, and end the client."""
+def _key(client: Any) -> str:
     client.stdin.write(json.dumps({"act": "tenants", "names": ["soak"], "plan": "house"}) + "\n")
     client.stdin.flush()
     made = json.loads(client.stdout.readline())
     client.stdin.close()
-    found: dict[str, str] = made[0]
-    return found
+    return str(made[0]["key"])

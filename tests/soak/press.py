@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 from collections import Counter
@@ -14,21 +13,15 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import httpx
-
-from tests.benchmarks.staging.stage import staged
+from config.processes import PYTHON
+from tests.benchmarks.staging.stage import Client, staged
 from tests.soak.copyist import PAGE
 from tests.soak.counted import KEY, Provider, counting
-from tests.soak.ground import Site, tenant, until
+from tests.soak.ground import Site, until
 
 MODEL = "gearbox-offline-standard"
 ROWS_IN_FLIGHT = 64
 SLOTS = 4
-QUOTA = """
-from quota.models import ModelQuota
-ModelQuota.objects.update_or_create(provider="openai", model={model!r}, defaults=dict(
-    tokens_per_minute=10_000_000, requests_per_minute=1_000_000, p0_reserved=0.1, p3_cap=0.9))
-"""
 TORN = 50
 """One row in so many ends as an error."""
 SETTINGS = {
@@ -47,7 +40,6 @@ PROGRAMS = {
     "worker-control": "worker-control",
     "dispatcher": "dispatcher",
     "beat": "beat",
-    "web": "web",
 }
 WORKERS = ("worker-p3", "worker-p3-b")
 LIVE = "SELECT count(*) FROM invocation_process WHERE priority_class = 'p3' AND slots > 0 AND lease_until > now() AND NOT is_draining"
@@ -66,7 +58,6 @@ class Press(Site):
     programs: Mapping[str, str] = field(default_factory=lambda: PROGRAMS)
     provider: Provider
     rows_wanted: int
-    tenant: Mapping[str, str] = field(default_factory=dict)
     batch_id: str = ""
     lost: Counter[str] = field(default_factory=Counter)
 
@@ -86,16 +77,15 @@ class Press(Site):
         self.start(name)
 
     def begin(self, *, shards: int) -> None:
-        """Lay down the manifest in the tenant's folder and open the batch."""
-        folder = self.stage.home / "objects" / self.tenant["id"]
-        folder.mkdir(parents=True, exist_ok=True)
-        lines = (json.dumps({"row_id": name(line), "name": name(line), "is_torn": is_torn(line)}) for line in range(1, self.rows_wanted + 1))
-        (folder / "pages.jsonl").write_text("".join(f"{line}\n" for line in lines))
-        headers = {"Authorization": f"Bearer {self.tenant['key']}"}
-        body = {"endpoint": PAGE, "manifest": "pages.jsonl", "shards": shards}
-        answer = httpx.post(f"http://127.0.0.1:{self.stage.port}/v1/batches", json=body, headers=headers, timeout=60)
-        assert answer.status_code == httpx.codes.ACCEPTED, answer.text
-        self.batch_id = str(answer.json()["id"])
+        """Open the batch."""
+        rows = [{"row_id": name(line), "name": name(line), "is_torn": is_torn(line)} for line in range(1, self.rows_wanted + 1)]
+        argv = (*PYTHON, "tests.benchmarks.staging.client", "tests.soak.opening")
+        with self.stage.spawn("opening", argv, {}, piped=True) as process:
+            client = Client("opening", process, self.stage)
+            client.answer()
+            self.batch_id = client.do("open", endpoint=PAGE, rows=rows, shards=shards, provider="openai", model=MODEL)
+            process.stdin.close()
+        self.stage.processes.pop("opening")
 
     @property
     def state(self) -> str:
@@ -141,15 +131,10 @@ def _uncommitted(first: int, rows: int, position: int, ahead: Collection[tuple[i
 def press(*, rows: int, call: timedelta) -> Iterator[Press]:
     """Yield an installation with two workers, up and ready; a model call takes about as long as `call`."""
     with counting(call=call) as provider, staged(**SETTINGS, MODEL_BASE_URL=provider.url) as stage:
-        stage.manage("shell", "--no-imports", "-c", QUOTA.format(model=MODEL))
         here = Press(stage=stage, provider=provider, rows_wanted=rows)
         for program in PROGRAMS:
             here.start(program)
-        with stage.client("submitting").process as client:
-            here.tenant = tenant(client)
-        stage.processes.pop("submitting")
-        until(lambda: here.value(LIVE), lambda live: live == len(WORKERS), within=90)
-        stage.wait_for_port(stage.port)
+        until(lambda: here.value(LIVE), lambda live: live == len(WORKERS), within=180)
         try:
             yield here
         except BaseException:
