@@ -23,7 +23,7 @@ TABLES_OF_BATCH = frozenset(
         ("quota", "batchusagemark"),
     }
 )
-"""By app and model. A test says that these are the models that `invocation/models/batches.py` and `quota/models/batch_ledger.py` define."""
+"""By app and model. A test says that these are the models which the modules of batches and of their ledger define."""
 
 
 class Router:

@@ -29,10 +29,14 @@ KEPT_FOR_GOOD = (
 DECLARED = "config.endpoints,tests.browser.staged"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--batches-away", action="store_true", help="No test may use the database of batches, which is another that is away.")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Let who uses the installation that all share come last: begun early, its nine processes would run beside all others."""
     items.sort(key=lambda item: "up" in getattr(item, "fixturenames", ()))
-    if settings.BATCH_DATABASE != "default":
+    if settings.BATCH_DATABASE != "default" and not config.getoption("batches_away"):
         for item in items:
             _use_both(item)
 
@@ -77,15 +81,18 @@ def s3_folder(aws_address: str, monkeypatch: pytest.MonkeyPatch, settings: Any) 
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker, pytestconfig: pytest.Config) -> Iterator[None]:
     """Let tests empty what is kept for good; and let go of the databases before they are dropped: loops that ended kept connections."""
+    there = ["default"] if pytestconfig.getoption("batches_away") else list(connections)
     with django_db_blocker.unblock():
         for alias, table, trigger in KEPT_FOR_GOOD:
+            if alias not in there:
+                continue
             with connections[alias].cursor() as cursor:
                 cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER {trigger}")
     yield
     with django_db_blocker.unblock():
-        for alias in connections:
+        for alias in there:
             with connections[alias].cursor() as cursor:
                 cursor.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
