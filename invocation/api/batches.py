@@ -19,6 +19,7 @@ from invocation.api.shapes.batches import (
     BatchDetail,
     BatchPage,
     BatchQuery,
+    BatchResumption,
     BatchShape,
     DatasetShape,
     ShardList,
@@ -31,11 +32,13 @@ from invocation.api.shapes.batches import (
 from invocation.api.shapes.fields import wish_of
 from invocation.domain import traces
 from invocation.domain.endpoints import check_size
+from invocation.domain.failing import Tolerance
 from invocation.domain.modes import Transport
 from invocation.models import Batch
 from invocation.selectors import batches as seen
 from invocation.selectors import endpoints
-from invocation.services import batch_start, batches, datasets, manifest_files
+from invocation.selectors.progress import progress
+from invocation.services import batch_control, batch_start, datasets, manifest_files
 from invocation.services.batch_openings import BatchOpening
 from invocation.services.manifests import Manifest
 from invocation.services.outputs import OutputWish
@@ -122,8 +125,48 @@ class CancelBatch(Call):
 
     @described("cancel_batch", "Cancel a batch", tag=TAG, answers={202: BatchDetail}, refuses=(404, 409), request=None)
     def post(self, request: Request, batch_id: UUID) -> Response:
-        batches.cancel(_owned(request, batch_id).pk, now=timezone.now())
-        return Response(_detail(_owned(request, batch_id)), status=202)
+        """What it has finished is published as a part of a dataset, marked `partial`."""
+        batch_control.cancel(_owned(request, batch_id).pk, now=timezone.now())
+        return _accepted(request, batch_id)
+
+
+class PauseBatch(Call):
+    scopes = READS_AND_INVOKES
+
+    @described("pause_batch", "Pause a batch", tag=TAG, answers={202: BatchDetail}, refuses=(404, 409), request=None)
+    def post(self, request: Request, batch_id: UUID) -> Response:
+        """Rows that run come to their end, within seconds; no other begins until it is resumed."""
+        batch_control.pause(_owned(request, batch_id).pk, now=timezone.now())
+        return _accepted(request, batch_id)
+
+
+class ResumeBatch(Call):
+    scopes = READS_AND_INVOKES
+
+    @described(
+        "resume_batch", "Resume a paused batch", tag=TAG, answers={202: BatchDetail}, refuses=(400, 404, 409, 422), request=BatchResumption
+    )
+    def post(self, request: Request, batch_id: UUID) -> Response:
+        """One that was paused at its ceiling may be given a larger budget, up to its endpoint's."""
+        told = bodies.body(request, BatchResumption) if request.body else {}
+        batch_control.resume(_owned(request, batch_id).pk, now=timezone.now(), wish=wish_of(told))
+        return _accepted(request, batch_id)
+
+
+class RetryFailedRows(Call):
+    scopes = READS_AND_INVOKES
+
+    @described(
+        "retry_failed_rows", "Run a batch's failed rows again", tag=TAG, answers={202: BatchDetail}, refuses=(404, 409), request=None
+    )
+    def post(self, request: Request, batch_id: UUID) -> Response:
+        """Of a completed or a paused batch; good rows are neither run nor paid for again."""
+        batch_control.retry_failed(_owned(request, batch_id).pk, now=timezone.now())
+        return _accepted(request, batch_id)
+
+
+def _accepted(request: Request, batch_id: UUID) -> Response:
+    return Response(_detail(_owned(request, batch_id)), status=202)
 
 
 def _opening(request: Request, told: dict[str, Any]) -> BatchOpening:
@@ -139,6 +182,9 @@ def _opening(request: Request, told: dict[str, Any]) -> BatchOpening:
         manifest=_manifest(caller, told["manifest"]),
         traceparent=traces.taken(request.headers.get("traceparent")),
         wish=wish_of(told),
+        window=told.get("window", endpoint.window),
+        finish_by=told.get("finish_by"),
+        tolerance=Tolerance(**told["failures"]) if "failures" in told else None,
         output=OutputWish(**told.get("output", {})),
         **shards,
     )
@@ -156,6 +202,4 @@ def _owned(request: Request, batch_id: UUID) -> Batch:
 
 
 def _detail(batch: Batch) -> dict[str, Any]:
-    return dict(
-        BatchDetail({"progress": seen.progress(batch, now=timezone.now()), "links": links(batch.pk), **BatchShape(batch).data}).data
-    )
+    return dict(BatchDetail({"progress": progress(batch, now=timezone.now()), "links": links(batch.pk), **BatchShape(batch).data}).data)

@@ -117,6 +117,10 @@ SHARD_EDGES: Mapping[ShardMove, Edge[ShardState]] = MappingProxyType(
 )
 
 
+CHECKPOINT_ROWS = 500
+"""Finished rows of a shard that make a checkpoint at once; fewer do after a while."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One line of a manifest: its id, unique in the batch, its input and where it stands (from 1)."""

@@ -6,9 +6,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-from invocation.gateways.stores import BadPath, LocalStore, Store, store_at
-
-__all__ = ["BadPath", "inside", "root", "store_of"]
+from invocation.gateways.stores import LocalStore, Store, store_at
 
 
 def root() -> Store:
@@ -19,11 +17,6 @@ def root() -> Store:
 def store_of(tenant_id: object) -> Store:
     """Return the tenant's part of the store; no path leads out of it."""
     return root().below(str(tenant_id))
-
-
-def inside(tenant_id: object, path: str) -> Path:
-    """Return the tenant's path in a store that is a folder. Raises BadPath if it would lead outside."""
-    return Path(store_of(tenant_id).at(path))
 
 
 def write_whole(path: Path, content: bytes) -> None:

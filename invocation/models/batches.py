@@ -48,11 +48,18 @@ class Batch(Invoked):
     failures = models.JSONField(default=dict, blank=True)
     # How often its failed rows were asked to run again.
     round = models.PositiveSmallIntegerField(default=0)
+    # {start, end, zone}: outside of it it is paused. Wished for: done by then.
+    window = models.JSONField(null=True, blank=True)
+    finish_by = models.DateTimeField(null=True, blank=True)
     publication = models.CharField(max_length=16, default="", blank=True, choices=[(each.value, each.value) for each in Publication])
+    # {sentence, rows, mean, expected, at}: what its scores said, and why it is published, held or neither.
+    scores = models.JSONField(null=True, blank=True)
     # When its dataset was written, the whole one or what was finished before it ended early.
     gathered_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField()
     started_at = models.DateTimeField(null=True, blank=True)
+    # Since when it runs without a pause; what its rate is measured from.
+    running_since = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -100,6 +107,9 @@ class Shard(Held):
     sha256 = models.CharField(max_length=64, default="", blank=True)
     rows = models.PositiveBigIntegerField()
     position = models.PositiveBigIntegerField(default=0)
+    # Rows at their end, those behind the position included, and how many lately: see domain/paces.
+    done = models.PositiveBigIntegerField(default=0)
+    pace = models.JSONField(default=list)
     failed_rows = models.PositiveBigIntegerField(default=0)
     # Rows finished behind the position, while one at the position is not: [first, end) of each run of them.
     ahead = models.JSONField(default=list)
@@ -131,6 +141,7 @@ class Shard(Held):
             one_of("state", ShardState, name="shard_state_is_known"),
             models.UniqueConstraint(fields=["batch", "index"], name="shard_index_is_unique_in_its_batch"),
             models.CheckConstraint(condition=Q(position__lte=F("rows")), name="shard_position_stays_inside_its_rows"),
+            models.CheckConstraint(condition=Q(done__lte=F("rows")), name="shard_does_no_more_than_its_rows"),
             models.CheckConstraint(
                 condition=Q(owner__isnull=False, state=ShardState.WORKING) | Q(owner__isnull=True) & ~Q(state=ShardState.WORKING),
                 name="shard_is_owned_only_while_working",
@@ -170,7 +181,10 @@ class BatchRow(models.Model):
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(fields=["batch", "row_id"], name="row_is_finished_once"),
         ]
-        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["batch", "shard", "place"], name="row_of_shard")]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["batch", "shard", "place"], name="row_of_shard"),
+            models.Index(F("batch"), F("error_code"), F("id"), condition=~Q(error_code=""), name="row_failed_by_cause"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.batch_id}/{self.row_id}"

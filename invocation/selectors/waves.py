@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -13,7 +13,7 @@ from uuid import UUID
 from django.db import connections
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from invocation.domain.batches import BATCH_ENDED, BatchState, ShardState
+from invocation.domain.batches import BATCH_ENDED, BatchState, Pause, ShardState
 from invocation.domain.waves import Line
 from invocation.gateways.database import BATCH
 from invocation.models import Batch, Shard
@@ -56,6 +56,7 @@ class Waiting:
     tenant_id: UUID
     endpoint: str
     agent: str
+    window: Mapping[str, str] | None = None
     day: DayLimits = field(default=UNLIMITED)
 
     @property
@@ -74,8 +75,8 @@ class Waiting:
 def open_batches() -> list[Waiting]:
     """Return the batches that run or wait to, oldest first."""
     found = Batch.objects.exclude(state__in=BATCH_ENDED).filter(state__in=_RUNS).order_by("id")
-    rows = found.values_list("id", "tenant_id", "endpoint", "agent")[:MOST_BATCHES]
-    return [Waiting(id=pk, tenant_id=tenant, endpoint=endpoint, agent=agent) for pk, tenant, endpoint, agent in rows]
+    rows = found.values("id", "tenant_id", "endpoint", "agent", "window")[:MOST_BATCHES]
+    return [Waiting(**row) for row in rows]
 
 
 def at_work(*, since: datetime) -> Counter[UUID]:
@@ -116,6 +117,13 @@ def left_behind(*, since: datetime) -> list[Batch]:
     """Return the batches that nobody was told to gather since then, though nothing of them is left to run."""
     quiet = Q(wave_at__isnull=True) | Q(wave_at__lte=since)
     return [*_done().filter(quiet), *_ungathered().filter(quiet)]
+
+
+def in_windows() -> list[Batch]:
+    """Return the batches with a window that still have something to run, or wait for it."""
+    unfinished = Shard.objects.filter(_UNFINISHED, batch=OuterRef("pk"))
+    runs, waits = Q(Exists(unfinished), state__in=_RUNS), Q(state=BatchState.PAUSED, pause__code=str(Pause.WINDOW))
+    return list(Batch.objects.exclude(state__in=BATCH_ENDED).filter(runs | waits, window__isnull=False))
 
 
 def _done() -> QuerySet[Batch]:

@@ -11,6 +11,7 @@ from uuid import UUID
 from invocation.domain.errors import NotFound
 from invocation.domain.manifests import form_of
 from invocation.domain.modes import Transport
+from invocation.domain.windows import Window
 from invocation.gateways import declared
 from invocation.services import batch_openings, batch_start, manifest_files
 from invocation.services.outputs import OutputWish
@@ -26,7 +27,16 @@ class LocalFile:
     row_id: str | None = None
 
 
-def open_local(manifest: LocalFile, *, endpoint: str, tenant: str, shards: int, output: OutputWish) -> UUID:
+def open_local(
+    manifest: LocalFile,
+    *,
+    endpoint: str,
+    tenant: str,
+    shards: int,
+    output: OutputWish,
+    window: Window | None = None,
+    finish_by: datetime | None = None,
+) -> UUID:
     """Copy the manifest to the tenant's part of the object store, read it here, and open a batch over it.
 
     Raises the refusals of open_batch; then the copy is taken away again.
@@ -38,5 +48,13 @@ def open_local(manifest: LocalFile, *, endpoint: str, tenant: str, shards: int, 
     form = form_of(manifest.path.name, manifest.form)
     with manifest.path.open("rb") as file, manifest_files.copying(tenant_id, form, row_id=manifest.row_id) as (copy, into):
         shutil.copyfileobj(file, into)
-    opening = batch_openings.BatchOpening(tenant_id=tenant_id, endpoint=found, manifest=copy, shards=shards, output=output)
+    opening = batch_openings.BatchOpening(
+        tenant_id=tenant_id,
+        endpoint=found,
+        manifest=copy,
+        shards=shards,
+        output=output,
+        window=window or found.window,
+        finish_by=finish_by,
+    )
     return batch_start.start_here(opening, now=datetime.now(UTC)).pk

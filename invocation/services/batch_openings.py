@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -11,7 +11,9 @@ from invocation.domain import traces
 from invocation.domain.batches import MOST_SHARDS
 from invocation.domain.budgets import Wish
 from invocation.domain.endpoints import Endpoint
+from invocation.domain.failing import Tolerance
 from invocation.domain.ids import new_id
+from invocation.domain.windows import Window
 from invocation.models import Batch
 from invocation.selectors import canaries
 from invocation.services import batches, outputs
@@ -32,6 +34,10 @@ class BatchOpening:
     wish: Wish = field(default_factory=Wish)
     traceparent: str = ""
     output: OutputWish = field(default_factory=OutputWish)
+    window: Window | None = None
+    finish_by: datetime | None = None
+    tolerance: Tolerance | None = None
+    """From how many failed rows on it is paused; the endpoint's if it names none."""
 
 
 def open_batch(opening: BatchOpening, *, now: datetime) -> Batch:
@@ -65,4 +71,7 @@ def _columns(opening: BatchOpening) -> dict[str, Any]:
         "token_cap": budgets.tokens,
         "call_cap": budgets.model_calls,
         "row_latency_ms": budgets.whole_ms,
+        "failures": asdict(opening.tolerance or endpoint.tolerance),
+        "window": opening.window.as_json() if opening.window else None,
+        "finish_by": opening.finish_by,
     }

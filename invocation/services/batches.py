@@ -14,7 +14,7 @@ from django.db import connections, transaction
 from django.db.models import F, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
 
-from invocation.domain import failing
+from invocation.domain import failing, windows
 from invocation.domain.batches import (
     BATCH_EDGES,
     BATCH_ENDED,
@@ -109,7 +109,7 @@ class Wave:
 def begin_wave(batch_id: UUID, shards: Sequence[int], *, now: datetime) -> Wave:
     """Note that these shards are on their way, in the transaction that gave them their slots; the first starts the batch."""
     batch = Batch.objects.get(pk=batch_id)
-    _move(batch, BatchMove.START, started_at=now)
+    _move(batch, BatchMove.START, started_at=now, running_since=now)
     Batch.objects.filter(pk=batch_id).update(wave=F("wave") + 1, wave_at=now)
     Shard.objects.filter(pk__in=shards, state=ShardState.QUEUED).update(sent_at=now)
     return Wave(batch_id, shards, batch.wave + 1)
@@ -156,7 +156,8 @@ def _gather(batch: Batch, *, now: datetime) -> None:
     publishing.publish(batch)
     with transaction.atomic(using=BATCH):
         if _move(batch, BatchMove.COMPLETE, finished_at=now):
-            told = {"batch_id": str(batch.id), "agent": batch.agent, "mode": batch.mode, "endpoint": batch.endpoint}
+            named = {"agent": batch.agent, "mode": batch.mode, "endpoint": batch.endpoint}
+            told = {"batch_id": str(batch.id), "round": batch.round, **named}
             BatchOutbox.objects.create(topic=COMPLETED_TOPIC, run_id=batch.id, data=told, at=now)
             registering.ask(batch, now=now)
     _tidy(batch, now=now)
@@ -164,7 +165,7 @@ def _gather(batch: Batch, *, now: datetime) -> None:
 
 
 def _tidy(batch: Batch, *, now: datetime) -> None:
-    """Drop the staging of a batch that has ended, and only then put on record that it is gathered: killed in between, the sweep comes back."""
+    """Drop the staging of a batch that has ended, and then put on record that it is gathered: killed in between, the sweep comes back."""
     publishing.drop_staging(batch)
     Batch.objects.filter(pk=batch.pk, state__in=BATCH_ENDED, gathered_at=None).update(gathered_at=now)
 
@@ -193,20 +194,52 @@ def cancel(batch_id: UUID, *, now: datetime) -> None:
 
 
 def pause(batch_id: UUID, code: Pause, sentence: str, *, now: datetime) -> None:
-    """Let no shard of a batch begin; running ones stop at their next checkpoint. Raises StaleMove if it is not planned or running."""
-    _must_move(batch_id, BatchMove.PAUSE, pause=_why(code, sentence, now=now))
+    """Let no shard of a batch begin; running ones stop at their next checkpoint. Raises StaleMove if it is not planned or running.
+
+    Asked for while it only waits for its window, it stays paused when that opens.
+    """
+    why = _why(code, sentence, now=now)
+    waits = Batch.objects.filter(_FOR_ITS_WINDOW, pk=batch_id, state=BatchState.PAUSED)
+    if not waits.update(pause=why):
+        _must_move(batch_id, BatchMove.PAUSE, pause=why)
+
+
+_FOR_ITS_WINDOW = Q(pause__code=str(Pause.WINDOW))
+
+
+def close_window(batch: Batch, *, now: datetime) -> bool:
+    """Pause a planned or running batch that is outside of its window, and say whether it was: it goes on in the next one."""
+    window = windows.window_of(batch.window) if batch.window else None
+    if window is None or window.holds(now):
+        return False
+    opens = window.next(now).begins
+    sentence = f"Its window {window} is closed; the next opens at {opens:%Y-%m-%d %H:%M} UTC."
+    return _move(batch, BatchMove.PAUSE, pause=_why(Pause.WINDOW, sentence, now=now))
+
+
+def open_window(batch: Batch, *, now: datetime) -> bool:
+    """Let a batch go on that waited for its window, and say whether it does: no other pause is lifted."""
+    if not windows.is_open(batch.window, now):
+        return False
+    return _move(batch, BatchMove.RESUME, by=_FOR_ITS_WINDOW, pause=None, **_goes_on(now))
+
+
+def _goes_on(now: datetime) -> Mapping[str, Any]:
+    return {"started_at": Coalesce("started_at", now), "running_since": now}
 
 
 def resume(batch_id: UUID, *, now: datetime, wish: Wish = NOTHING) -> None:
     """Let a paused batch go on, under other caps if they are wished for, up to its endpoint's; whoever calls asks for its next wave.
 
-    Rows that failed until now are not held against it again. Raises StaleMove if it is not paused.
+    Outside of its window it stays paused, and goes on in the next one. Rows that failed until now are not held against it
+    again. Raises StaleMove if it is not paused.
     """
     with transaction.atomic(using=BATCH):
         batch = Batch.objects.select_for_update(no_key=True).get(pk=batch_id)
         sums = _counted(batch)
         forgiven = {**batch.failures, "ended": sums["ended"], "failed": sums["failed"]}
-        _must_move(batch_id, BatchMove.RESUME, pause=None, failures=forgiven, started_at=Coalesce("started_at", now), **_caps(batch, wish))
+        _must_move(batch_id, BatchMove.RESUME, pause=None, failures=forgiven, **_goes_on(now), **_caps(batch, wish))
+        close_window(batch, now=now)
 
 
 def _caps(batch: Batch, wish: Wish) -> Mapping[str, Any]:
@@ -230,9 +263,16 @@ def retry_failed(batch_id: UUID, *, now: datetime) -> int:
         sums = _counted(batch)
         if batch.state in BATCH_EDGES[BatchMove.RETRY].sources and not sums["failed"]:
             raise NothingFailed(f"No row of batch {batch_id} has failed.")
-        anew = {"pause": None, "fault": None, "finished_at": None, "gathered_at": None, "publication": Publication.UNDECIDED}
+        anew = {
+            "pause": None,
+            "fault": None,
+            "finished_at": None,
+            "gathered_at": None,
+            "publication": Publication.UNDECIDED,
+            "scores": None,
+        }
         forgiven = {**batch.failures, "ended": sums["ended"], "failed": sums["failed"]}
-        _must_move(batch_id, BatchMove.RETRY, by=TIDY, round=F("round") + 1, failures=forgiven, **anew)
+        _must_move(batch_id, BatchMove.RETRY, by=TIDY, round=F("round") + 1, failures=forgiven, **anew, **_goes_on(now))
         failed = batch.shards.exclude(errors={})
         failed.update(round=batch.round + 1)
         _in_order(failed.filter(state__in=edge.sources)).update(state=edge.target, finished_at=None, sent_at=None, due_at=None)
@@ -274,6 +314,15 @@ def _must_move(batch_id: UUID, move: BatchMove, *, by: Q = ANYONE, **facts: Any)
         raise StaleMove(f"Batch {batch_id} is {batch.state}: it does not {move}.")
 
 
+def publish(batch_id: UUID, publication: Publication, *, round: int, scores: Mapping[str, Any]) -> bool:  # noqa: A002  (a batch's own word)
+    """Say what the scores made of a completed batch, and say whether they could: not if it has gone on to another round since.
+
+    Undecided it stays completed, with the reason among its `scores`. Told twice it changes nothing.
+    """
+    judged = Batch.objects.filter(pk=batch_id, state=BatchState.COMPLETED, round=round)
+    return bool(judged.update(publication=publication, scores=dict(scores)))
+
+
 def fail(batch_id: UUID, *, sentence: str, now: datetime) -> None:
     """End a batch that cannot go on; finished rows stay in staging. Joins the caller's transaction, which holds the batch already."""
     batch = Batch.objects.get(pk=batch_id)
@@ -306,7 +355,9 @@ def _in_order(shards: QuerySet[Shard]) -> QuerySet[Shard]:
 
 
 def is_held(batch: Batch) -> bool:
-    """Say whether the batch's rows wait: an operator holds admission, or the tenant's day is spent."""
+    """Say whether the batch's rows wait: its window is closed, an operator holds admission, or the tenant's day is spent."""
+    if not windows.is_open(batch.window, datetime.now(UTC)):
+        return True
     if days.is_spent(batch.tenant_id, now=datetime.now(UTC)):
         return True
     return hold_on(endpoint=batch.endpoint, agent=batch.agent, tenant_id=batch.tenant_id, priority_class=P3) is not None

@@ -86,6 +86,7 @@ class Keeper:
             part=part_name(shard=self._shard.index, number=self._count, attempt=self._shard.attempt) if done else "",
             position=self._places.position,
             ahead=self._places.ahead,
+            ended=len(done),
             errors={code: count for code, count in self._errors.items() if count > 0},
             failed=[record(self._batch, self._shard, each, now=now) for each in failed],
             redone=[record(self._batch, self._shard, each, now=now) for each in redone],
@@ -94,7 +95,7 @@ class Keeper:
         )
 
     def _commit(self, done: Sequence[FinishedRow], block: Checkpoint) -> None:
-        """First the part, then what says that it counts: a crash in between leaves a part that nobody reads. Done again it changes nothing."""
+        """First the part, then what says that it counts: a crash in between leaves a part that nobody reads. Again it changes nothing."""
         if done:
             datasets.write_part(self._batch, block.part, columns(self._batch, done, now=datetime.now(UTC)))
         shards.checkpoint(self._shard, block)

@@ -16,7 +16,7 @@ from django.db import DatabaseError
 from agents.domain import registry
 from agents.domain.values import Tier
 from agents.services import providers
-from invocation.domain.batches import BATCH_ENDED, BATCH_OPEN, Row, Stop
+from invocation.domain.batches import BATCH_ENDED, BATCH_OPEN, CHECKPOINT_ROWS, Row, Stop
 from invocation.domain.budgets import Allowance
 from invocation.domain.errors import StaleMove
 from invocation.domain.places import Places
@@ -34,7 +34,6 @@ from quota.domain.ledger import LedgerLine
 
 log = structlog.get_logger()
 ROWS_READ_AT_ONCE = 256
-CHECKPOINT_ROWS = 500
 CHECKPOINT_S = 2.0
 MOST_FINISHED = 4 * CHECKPOINT_ROWS
 """Finished rows in memory beyond which none begins until a checkpoint has taken them."""
@@ -146,7 +145,7 @@ class ShardRun:
 
     async def _lane(self, group: asyncio.TaskGroup, work: RowRuns) -> None:
         """Run one row after another while there are some, and room for this lane."""
-        while self._why is None and len(self._lanes) <= self._rows.share(self._model):
+        while self._why is None and self._has_room():
             taken = self._queue.popleft() if self._queue else await self._next()
             if taken is None:
                 return
@@ -156,6 +155,13 @@ class ShardRun:
                 if len(self._done) >= CHECKPOINT_ROWS:
                     await self._made_room()
             self._staff(group, work)
+
+    def _has_room(self) -> bool:
+        """Say whether the lane that asks may go on. One that may not counts no longer, at once: of lanes that ask together some stay."""
+        if len(self._lanes) <= self._rows.share(self._model):
+            return True
+        self._lanes -= {lane for lane in self._lanes if lane is asyncio.current_task()}
+        return False
 
     async def _made_room(self) -> None:
         self._bell.set()
@@ -211,6 +217,7 @@ def _rows_of(claimed: ShardClaimed, redo: dict[int, str]) -> Iterator[tuple[int,
 def _model_of(agent: str) -> str:
     """Return the model that the agent's rows ask first."""
     name, _, version = agent.partition("@")
+    declared.book()  # an agent may be registered by the module of its endpoint
     declared.load_agents()
     tiers = registry.find(name, int(version)).tiers
     return providers.names()[tiers[0] if tiers else Tier.STANDARD]

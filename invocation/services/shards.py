@@ -13,6 +13,7 @@ from django.db import models, transaction
 from django.db.models import BigIntegerField, Count, F, Func, Q, QuerySet, Sum, Value
 from django.db.models.functions import Coalesce, Greatest
 
+from invocation.domain import paces
 from invocation.domain.batches import BATCH_OPEN, SHARD_EDGES, BatchState, Pause, ShardMove, ShardState, Slice
 from invocation.domain.budgets import part_of
 from invocation.domain.errors import StaleMove
@@ -56,6 +57,8 @@ class Checkpoint:
     """All rows before it are finished."""
     ahead: Ranges = ()
     """Rows behind it that are finished all the same: whoever goes on from here leaves them out."""
+    ended: int = 0
+    """How many rows came to their end since, those that ran again included."""
     errors: Mapping[str, int]
     """Failed rows of the whole shard by their error's code, after this."""
     failed: Sequence[BatchRow] = ()
@@ -102,36 +105,43 @@ def checkpoint(shard: Shard, block: Checkpoint) -> None:
     What the lines say is spent is not set aside any more. Committed again, because nobody heard that it was, it changes nothing:
     a part and a line count once.
     """
+    pace = paces.counted(shard.pace, block.ended, at=datetime.now(UTC))
     with transaction.atomic(using=BATCH):
-        if block.part in _counted_parts(shard):
-            return
-        lines = ledger.append(block.lines)
-        usd = sum((line.cost_usd for line in lines), Decimal(0))
-        tokens_in, tokens_out = sum(line.input_tokens for line in lines), sum(line.output_tokens for line in lines)
-        _hold(
-            shard,
-            ShardMove.CHECKPOINT,
-            position=block.position,
-            ahead=block.ahead,
-            errors=block.errors,
-            failed_rows=sum(block.errors.values()),
-            input_tokens=F("input_tokens") + tokens_in,
-            output_tokens=F("output_tokens") + tokens_out,
-            cost_usd=F("cost_usd") + usd,
-            calls=F("calls") + len(lines),
-            reserved_usd=Greatest(F("reserved_usd") - usd, Decimal(0)),
-            reserved_tokens=Greatest(F("reserved_tokens") - (tokens_in + tokens_out), 0),
-            reserved_calls=Greatest(F("reserved_calls") - len(lines), 0),
-            failures=0,
-            **({"parts": _Joined(F("parts"), Value([block.part], models.JSONField()))} if block.part else {}),
-        )
-        BatchRow.objects.bulk_create(block.failed)
-        _redo(shard, block.redone)
-        downshifts.count_rows([(shard.batch.endpoint, each) for each in block.downshifts])
+        if block.part not in _counted_parts(shard):
+            _count(shard, block, pace)
+    shard.pace = pace
+
+
+def _count(shard: Shard, block: Checkpoint, pace: paces.Pace) -> None:
+    lines = ledger.append(block.lines)
+    usd = sum((line.cost_usd for line in lines), Decimal(0))
+    tokens_in, tokens_out = sum(line.input_tokens for line in lines), sum(line.output_tokens for line in lines)
+    _hold(
+        shard,
+        ShardMove.CHECKPOINT,
+        position=block.position,
+        done=block.position + sum(end - first for first, end in block.ahead),
+        pace=pace,
+        ahead=block.ahead,
+        errors=block.errors,
+        failed_rows=sum(block.errors.values()),
+        input_tokens=F("input_tokens") + tokens_in,
+        output_tokens=F("output_tokens") + tokens_out,
+        cost_usd=F("cost_usd") + usd,
+        calls=F("calls") + len(lines),
+        reserved_usd=Greatest(F("reserved_usd") - usd, Decimal(0)),
+        reserved_tokens=Greatest(F("reserved_tokens") - (tokens_in + tokens_out), 0),
+        reserved_calls=Greatest(F("reserved_calls") - len(lines), 0),
+        failures=0,
+        **({"parts": _Joined(F("parts"), Value([block.part], models.JSONField()))} if block.part else {}),
+    )
+    BatchRow.objects.bulk_create(block.failed)
+    _redo(shard, block.redone)
+    downshifts.count_rows([(shard.batch.endpoint, each) for each in block.downshifts])
 
 
 def _counted_parts(shard: Shard) -> Sequence[str]:
-    """Lock the shard and return the parts that count. Raises StaleMove. Whoever commits beside us on a connection that was cut ends first."""
+    """Lock the shard and return the parts that count, once whoever commits on a connection that was cut has ended. Raises StaleMove."""
     held = _held(shard, SHARD_EDGES[ShardMove.CHECKPOINT]).select_for_update(no_key=True)
     parts: Sequence[str] | None = held.values_list("parts", flat=True).first()
     if parts is None:
@@ -182,9 +192,9 @@ def book_late(shard: Shard, lines: Sequence[LedgerLine]) -> None:
 
 
 def complete(shard: Shard) -> None:
-    """End a shard whose last row is committed; if its failed rows are to run again meanwhile, hand it back. Raises StaleMove."""
+    """End a shard whose last row is committed; one with rows left, or to run again meanwhile, is handed back. Raises StaleMove."""
     edge = SHARD_EDGES[ShardMove.COMPLETE]
-    ended = _held(shard, edge).filter(round=shard.round)
+    ended = _held(shard, edge).filter(round=shard.round, position=F("rows"))
     if not ended.update(state=edge.target, owner=None, finished_at=datetime.now(UTC), **_RESERVES_NOTHING):
         hand_back(shard)
 

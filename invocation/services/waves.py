@@ -11,6 +11,7 @@ from uuid import UUID
 import structlog
 from django.db import connections, transaction
 
+from invocation.domain import windows
 from invocation.domain.waves import Share, admitted
 from invocation.gateways import dispatch
 from invocation.gateways.database import BATCH
@@ -55,8 +56,8 @@ def admit(*, now: datetime) -> int:
 
 
 def _ready(*, now: datetime) -> list[seen.Waiting]:
-    """Return the open batches that nobody holds and whose tenant's day is not spent, oldest first."""
-    found, held = seen.open_batches(), open_holds()
+    """Return the open batches in their window that nobody holds and whose tenant's day is not spent, oldest first."""
+    found, held = [batch for batch in seen.open_batches() if windows.is_open(batch.window, now)], open_holds()
     left = {tenant: days.left_of(tenant, now=now) for tenant in {batch.tenant_id for batch in found}}
     free = [batch for batch in found if held.isdisjoint(batch.scopes) and left[batch.tenant_id].is_spent(NONE) is None]
     return [replace(batch, day=left[batch.tenant_id]) for batch in free]
@@ -92,8 +93,8 @@ def _by_tenant(at_work: Counter[UUID]) -> Counter[UUID]:
 
 
 def go_on(batch_id: UUID, *, now: datetime) -> int:
-    """Let a batch that was opened, resumed or released go on; one of which nothing is left is sent to be gathered."""
-    if seen.is_done(batch_id):
+    """Let a batch that was opened, resumed or released go on; what is left or ended early without a shard to run is gathered."""
+    if seen.is_done(batch_id) or seen.is_ungathered(batch_id):
         _send_end(Batch.objects.get(pk=batch_id), now=now)
     return admit(now=now)
 
@@ -116,9 +117,12 @@ def after_shard() -> None:
 def sweep(*, now: datetime) -> int:
     """Make true again what a lost message, worker, broker or callback left behind; return how many were sent.
 
+    Batches whose window closed are paused, and those whose window opened go on.
     Shards of processes that are gone are queued; slots are filled; a batch of which nothing is left is gathered.
     """
     batches.rescue_shards(now=now)
+    for batch in seen.in_windows():
+        _ = batches.close_window(batch, now=now) or batches.open_window(batch, now=now)
     for batch in seen.left_behind(since=now - TRUSTED):
         _send_end(batch, now=now)
     return admit(now=now)

@@ -15,7 +15,8 @@ from tests.soak.press import ROWS_IN_FLIGHT, Press, is_torn, name
 
 SPARE = 1.02
 LEDGER = """
-SELECT count(*), count(DISTINCT call_id), sum(cost_usd), sum(input_tokens + output_tokens) FROM quota_batchledgerentry WHERE parent_id = %(id)s
+SELECT count(*), count(DISTINCT call_id), sum(cost_usd), sum(input_tokens + output_tokens)
+FROM quota_batchledgerentry WHERE parent_id = %(id)s
 """
 SPENT = """
 SELECT sum(calls), sum(cost_usd), sum(input_tokens + output_tokens), sum(position), sum(failed_rows), bool_and(state = 'completed'),
@@ -29,12 +30,13 @@ FAILED = "SELECT row_id FROM invocation_batchrow WHERE batch_id = %(id)s AND err
 def all_is_well(here: Press, *, kills: int, within: float) -> str:
     """Wait until the batch is completed and its staging gone; then everything holds. Returns the figures as a sentence."""
     until(lambda: _ended(here), lambda state: state == "completed", within=within)
-    until(lambda: (here.output / "_staging").exists(), lambda there: not there, within=30)
+    until((here.output / "_staging").exists, lambda there: not there, within=30)
     runs = _each_row_is_there_once(here)
     _calls_are_accounted_for(here, runs, kills=kills)
     _manifest_is_true(here.output)
     lost = sum(here.lost.values())
-    return f"{here.rows_wanted} rows, {here.provider.calls} calls ({here.provider.calls / here.rows_wanted:.4f} a row), {lost} rows lost by {kills} kills"
+    calls = f"{here.provider.calls} calls ({here.provider.calls / here.rows_wanted:.4f} a row)"
+    return f"{here.rows_wanted} rows, {calls}, {lost} rows under way in {kills} killed processes, {here.provider.cut_off} calls cut off"
 
 
 def _ended(here: Press) -> str:
@@ -61,10 +63,15 @@ def _read(folder: Path) -> list[dict[str, Any]]:
 
 
 def _calls_are_accounted_for(here: Press, runs: set[str], *, kills: int) -> None:
-    """What the provider counted bounds all: a row is called for again only if a process died with it, and the ledger has no call that was not made."""
+    """What the provider counted bounds all: a row is called for again only if a process died with it.
+
+    The ledger has each of its lines once, and no call that was not made.
+    """
     asked = here.provider.settled()
     again = {row: (times, here.lost[row]) for row, times in asked.items() if times > 1 + here.lost[row]}
-    assert not again, f"{len(again)} rows were called for though no process died with them, (calls, losses): {dict(list(again.items())[:10])}"
+    assert not again, (
+        f"{len(again)} rows were called for though no process died with them, (calls, losses): {dict(list(again.items())[:10])}"
+    )
     assert here.provider.calls <= SPARE * here.rows_wanted + sum(here.lost.values())
     assert here.provider.cut_off <= kills * ROWS_IN_FLIGHT
     lines, distinct, cost, tokens = here.rows(LEDGER, id=here.batch_id)[0]
@@ -73,7 +80,7 @@ def _calls_are_accounted_for(here: Press, runs: set[str], *, kills: int) -> None
     assert (calls, spent, used) == (lines, cost, tokens)
     assert (position, is_done, is_free, reserved) == (here.rows_wanted, True, True, 0)
     assert failed == sum(is_torn(line) for line in range(1, here.rows_wanted + 1))
-    found = Counter({run: count for run, count in here.rows(LINES_OF_RUNS, id=here.batch_id)})
+    found = Counter(dict(here.rows(LINES_OF_RUNS, id=here.batch_id)))
     assert {run: found[run] for run in runs if found[run] != 1} == {}
 
 

@@ -35,14 +35,19 @@ def hurt(here: Press, harms: Harms, *, seed: int) -> Sequence[str]:
     luck = random.Random(seed)  # noqa: S311  (a seeded monkey)
     done = []
     for share, act in _drawn(harms, luck):
-        until(lambda share=share: _progress(here), lambda rows, share=share: rows >= share * here.rows_wanted, within=PATIENCE_S)  # type: ignore[misc]
+        _wait_for(here, rows=round(share * here.rows_wanted))
         done.append(f"{act} at {share:.0%}: {_ACTS[act](here, luck)}")
         sys.stdout.write(f"{done[-1]}; {sum(here.lost.values())} rows lost until now, {here.provider.calls} calls\n")
-    until(lambda: _progress(here), lambda rows: rows == here.rows_wanted, within=PATIENCE_S)
+    _wait_for(here, rows=here.rows_wanted)
     for _ in range(harms.gather):
         done.append(f"gather: {_kill_who_gathers(here, luck)}")
         sys.stdout.write(f"{done[-1]}\n")
     return done
+
+
+def _wait_for(here: Press, *, rows: int) -> None:
+    """Wait until the model was asked about so many rows."""
+    until(lambda: _progress(here), lambda asked: asked >= rows, within=PATIENCE_S)
 
 
 def _progress(here: Press) -> int:

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 from config.processes import PYTHON
@@ -44,7 +43,9 @@ PROGRAMS = {
 WORKERS = ("worker-p3", "worker-p3-b")
 LIVE = "SELECT count(*) FROM invocation_process WHERE priority_class = 'p3' AND slots > 0 AND lease_until > now() AND NOT is_draining"
 BUSY = "SELECT count(*) FROM invocation_shard WHERE owner IN (SELECT id FROM invocation_process WHERE pid = %(pid)s)"
-HELD = "SELECT first_line, rows, position, ahead FROM invocation_shard WHERE owner IN (SELECT id FROM invocation_process WHERE pid = %(pid)s)"
+HELD = (
+    "SELECT first_line, rows, position, ahead FROM invocation_shard WHERE owner IN (SELECT id FROM invocation_process WHERE pid = %(pid)s)"
+)
 GATHERS = """
 SELECT session.application_name FROM pg_locks AS held JOIN pg_stat_activity AS session ON session.pid = held.pid
 WHERE held.locktype = 'advisory' AND held.granted AND held.objsubid = 1 AND (held.classid::bigint << 32) | held.objid::bigint = %(number)s
@@ -105,11 +106,10 @@ class Press(Site):
         found = self.rows(GATHERS, number=UUID(self.batch_id).int >> 65)
         return str(found[0][0]) if found else ""
 
-
     def stands(self) -> str:
         """Tell how the batch stands: for whoever reads that it went wrong."""
         batch = self.rows("SELECT state, pause, fault, wave, wave_at FROM invocation_batch")
-        shards = self.rows('SELECT index, state, owner, position, rows, failures, sent_at, due_at FROM invocation_shard ORDER BY index')
+        shards = self.rows("SELECT index, state, owner, position, rows, failures, sent_at, due_at FROM invocation_shard ORDER BY index")
         return "\n".join(str(row) for row in (*batch, *shards))
 
 

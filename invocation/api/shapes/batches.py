@@ -8,10 +8,12 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from invocation.api.bodies import Shape
-from invocation.api.shapes.fields import LABEL, Budget, JsonObject, MaybeJsonObject, PageQuery, Text, Whole
-from invocation.domain.batches import BatchState, ShardState
+from invocation.api.shapes.fields import LABEL, Budget, JsonObject, MaybeJsonObject, Moment, PageQuery, Text, Whole
+from invocation.domain.batches import BatchState, Pause, Publication, ShardState
+from invocation.domain.forecasts import Misfit
 from invocation.domain.manifests import Format
 from invocation.domain.partitions import MOST_COLUMNS
+from invocation.domain.windows import Window, WindowInvalid, window_of
 
 STATES = [str(state) for state in BatchState]
 FORMATS = [str(form) for form in Format]
@@ -72,6 +74,32 @@ def _is_name(name: Any) -> bool:
     return isinstance(name, str) and 0 < len(name) <= 200 and name.isprintable()
 
 
+class WindowBody(Shape):
+    """From one time of the day to another on a zone's clocks, every day; over midnight where the end is not after the start."""
+
+    start = Text(max_length=5, help_text="HH:MM")
+    end = Text(max_length=5, help_text="HH:MM")
+    zone = Text(max_length=64, help_text="A time zone of the IANA database, such as Europe/Berlin.")
+
+    def validate(self, attrs: dict[str, Any]) -> Window:
+        try:
+            return window_of(attrs)
+        except WindowInvalid as wrong:
+            raise serializers.ValidationError({wrong.field: str(wrong)}) from None
+
+
+class Failures(Shape):
+    """From how many failed rows on a batch is paused, once `least` rows have ended."""
+
+    share = serializers.FloatField(required=False, min_value=0, max_value=1, allow_null=True, help_text="0.2 if not given; null never.")
+    count = Whole(required=False, min_value=1)
+    least = Whole(required=False, min_value=1, help_text="100 if not given.")
+
+
+class BatchResumption(Shape):
+    budget = Budget(required=False)
+
+
 class Output(Shape):
     """Where the dataset goes, and how its results are parted."""
 
@@ -96,6 +124,11 @@ class BatchBody(Shape):
     manifest = Manifest()
     shards = Whole(required=False, min_value=1, max_value=256)
     budget = Budget(required=False)
+    window = WindowBody(
+        required=False, allow_null=True, help_text="When it may run; the endpoint's own if none is said, null: at any time."
+    )
+    finish_by = Moment(required=False, help_text="By when it should be done: a warning tells when it will not.")
+    failures = Failures(required=False)
     output = Output(required=False)
 
 
@@ -109,6 +142,31 @@ class BatchLinks(serializers.Serializer[Any]):
     shards = serializers.CharField()
     results = serializers.CharField()
     cancel = serializers.CharField()
+    pause = serializers.CharField()
+    resume = serializers.CharField()
+    retry_failed = serializers.CharField()
+
+
+class WindowShape(serializers.Serializer[Any]):
+    start = serializers.CharField()
+    end = serializers.CharField()
+    zone = serializers.CharField()
+
+
+class PauseShape(serializers.Serializer[Any]):
+    code = serializers.ChoiceField(choices=[str(code) for code in Pause])
+    sentence = serializers.CharField()
+    at = serializers.DateTimeField()
+
+
+class ScoresShape(serializers.Serializer[Any]):
+    """What the scores said of a completed dataset. Without an accepted baseline it is neither published nor held, as the sentence says."""
+
+    sentence = serializers.CharField()
+    rows = serializers.IntegerField(help_text="How many were scored.")
+    mean = serializers.FloatField(allow_null=True)
+    expected = serializers.FloatField(allow_null=True)
+    at = serializers.DateTimeField()
 
 
 class BatchShape(serializers.Serializer[Any]):
@@ -132,18 +190,53 @@ class BatchShape(serializers.Serializer[Any]):
     started_at = serializers.DateTimeField(allow_null=True)
     finished_at = serializers.DateTimeField(allow_null=True)
     fault = MaybeJsonObject()
+    round = serializers.IntegerField(help_text="How often its failed rows were asked to run again.")
+    pause = PauseShape(allow_null=True, help_text="Why it waits, while it is paused.")
+    window = WindowShape(allow_null=True)
+    finish_by = serializers.DateTimeField(allow_null=True)
+    publication = serializers.ChoiceField(
+        choices=[str(each) for each in Publication], help_text="Empty until its scores have decided: it is only completed."
+    )
+    scores = ScoresShape(allow_null=True)
+
+
+class WarningShape(serializers.Serializer[Any]):
+    """Why a batch will not be done in time: before its `window` closes, or by its `finish_by`."""
+
+    code = serializers.ChoiceField(choices=[str(code) for code in Misfit])
+    sentence = serializers.CharField()
+
+
+class CauseShape(serializers.Serializer[Any]):
+    """An error's code, how many rows failed with it, and the newest of them."""
+
+    code = serializers.CharField()
+    count = serializers.IntegerField()
+    row_id = serializers.CharField(allow_null=True)
+    shard = serializers.IntegerField(allow_null=True)
+    at = serializers.DateTimeField(allow_null=True)
 
 
 class ProgressShape(serializers.Serializer[Any]):
-    rows_done = serializers.IntegerField()
+    rows_done = serializers.IntegerField(help_text="Rows at their end, failed ones included.")
     rows_failed = serializers.IntegerField()
+    rows_left = serializers.IntegerField(help_text="Rows still to run, those that are retried included.")
     shards = serializers.DictField(child=serializers.IntegerField(), help_text="How many shards are in each state.")
     input_tokens = serializers.IntegerField()
     output_tokens = serializers.IntegerField()
     model_calls = serializers.IntegerField()
     cost_usd = serializers.DecimalField(max_digits=14, decimal_places=6)
-    rate = serializers.FloatField(allow_null=True, help_text="Rows a second since the start.")
-    eta_s = serializers.FloatField(allow_null=True)
+    cost_predicted_usd = serializers.DecimalField(
+        max_digits=20, decimal_places=6, allow_null=True, help_text="Of all rows, if those left cost what the finished ones did."
+    )
+    rate = serializers.FloatField(allow_null=True, help_text="Rows a second in the last minute in which some ended.")
+    eta_s = serializers.FloatField(allow_null=True, help_text="Seconds of work left at that rate, without the time between windows.")
+    finish_at = serializers.DateTimeField(allow_null=True, help_text="When it will be done at that rate, through the windows ahead.")
+    is_open = serializers.BooleanField(help_text="Whether its window is open now; true where it has none.")
+    opens_at = serializers.DateTimeField(allow_null=True, help_text="Of the window that is open, or comes next.")
+    closes_at = serializers.DateTimeField(allow_null=True)
+    warnings = WarningShape(many=True)
+    errors = CauseShape(many=True, source="causes", help_text="The ten most frequent codes.")  # type: ignore[assignment]
 
 
 class BatchDetail(BatchShape):
@@ -163,7 +256,8 @@ class ShardShape(serializers.Serializer[Any]):
     state = serializers.ChoiceField(choices=[str(state) for state in ShardState])
     first_line = serializers.IntegerField()
     rows = serializers.IntegerField()
-    position = serializers.IntegerField()
+    position = serializers.IntegerField(help_text="All rows before it are at their end.")
+    done = serializers.IntegerField(help_text="Rows at their end, those behind the position included.")
     failed_rows = serializers.IntegerField()
     attempt = serializers.IntegerField()
     input_tokens = serializers.IntegerField()
@@ -212,4 +306,5 @@ class TableQuery(PageQuery):
 
 def links(batch_id: object) -> dict[str, str]:
     place = f"/v1/batches/{batch_id}"
-    return {"self": place} | {name: f"{place}/{name}" for name in ("shards", "results", "cancel")}
+    acts = {name: f"{place}/{name}" for name in ("shards", "results", "cancel", "pause", "resume")}
+    return {"self": place, **acts, "retry_failed": f"{place}/retry-failed"}

@@ -176,7 +176,7 @@ class TestWords:
         terms = {"endpoint": "trial-cycle@1", "cron": "0 9 * * *", "timezone": "UTC", "input": {}, "created_at": NOW, "next_fire_at": NOW}
         schedule = Schedule.objects.create(tenant_id=job.tenant_id, name="daily", **terms)
         firing = Firing.objects.create(schedule=schedule, due_at=NOW, fired_at=NOW, job=job, state="completed", finished_at=NOW)
-        objects.write_whole(objects.inside(job.tenant_id, targets.target_of(firing)), WORD.encode())
+        objects.write_whole(Path(objects.store_of(job.tenant_id).at(targets.target_of(firing))), WORD.encode())
 
         carried_out(asked(job.tenant_id))
         assert files_with(store, WORD) == []

@@ -30,7 +30,7 @@ LINES = [{"row_id": f"row-{number:03d}", "text": f"row {number}", "says": [f"sai
 
 
 def manifest(lines: list[Any], *, raw: bytes | None = None) -> Path:
-    path = objects.inside(TENANT, f"manifests/{uuid4()}.jsonl")
+    path = Path(objects.store_of(TENANT).at(f"manifests/{uuid4()}.jsonl"))
     objects.write_whole(path, raw if raw is not None else "".join(json.dumps(line) + "\n" for line in lines).encode())
     return path
 

@@ -12,7 +12,7 @@ from invocation.gateways import catalogs
 from invocation.gateways.catalogs.sql import SqlCatalog
 from invocation.models import Batch, CatalogTable, Registration
 from invocation.services import datasets, registering
-from tests.integration.invocation.batches.planned import LINES, Workers, opened
+from tests.integration.invocation.batches.planned import LINES, Workers, manifest, opened
 from tests.integration.invocation.rows import NOW
 
 pytestmark = [pytest.mark.usefixtures("tried"), pytest.mark.django_db(transaction=True)]
@@ -101,8 +101,9 @@ def test_a_dataset_in_s3_is_in_glue_as_well(
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_GLUE", aws_address)
     settings.GLUE_DATABASE = "gearbox"
+    source = manifest(FAILING)
     settings.OBJECT_STORE = s3_folder
-    batch = workers.finish(opened(FAILING))
+    batch = workers.finish(opened(source=source))
     found = catalogs.catalog("glue").find(name_of(batch.endpoint, batch.pk, "results"))
 
     assert batch.output.startswith(s3_folder)

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from itertools import chain, repeat
 from typing import Any
 from uuid import uuid4
 
@@ -13,8 +14,9 @@ import pytest
 from django.db import IntegrityError, transaction
 
 from invocation.domain.errors import StaleMove
-from invocation.models import BatchRow, Shard
+from invocation.models import Batch, BatchRow, Shard
 from invocation.services import batches, shards
+from invocation.services.rows_in_flight import RowsInFlight
 from invocation.services.shard_engine import ShardEngine
 from invocation.services.shards import Checkpoint
 from quota.domain.ledger import ParentKind
@@ -178,3 +180,25 @@ def test_what_goes_back_to_its_queue_keeps_nothing_set_aside() -> None:
     shards.hand_back(claimed.shard)
 
     assert batch.shards.values_list("reserved_usd", "reserved_tokens", "reserved_calls").get() == (Decimal(0), 0, 0)
+
+
+def test_a_shard_whose_share_of_rows_shrinks_while_its_lanes_open_leaves_no_row_out(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others join, and all of its lanes find at once that there are too many of them."""
+    shares = chain([16] * 17, repeat(1))
+    monkeypatch.setattr(RowsInFlight, "share", lambda *_: next(shares))
+    batch = opened(LINES[:20], shards=1)
+
+    assert workers.run(batch.shards.get().pk) == ["completed"]
+    assert batch.shards.get().position == 20
+
+
+def test_a_shard_with_rows_left_is_not_completed(workers: Workers) -> None:
+    batch = opened(LINES[:20], shards=1)
+    Batch.objects.filter(pk=batch.pk).update(state="running", started_at=NOW)
+    claimed = shards.claim(batch.shards.get().pk, owner=uuid4())
+    assert claimed is not None
+    shards.complete(claimed.shard)
+
+    assert batch.shards.get().state == "queued"

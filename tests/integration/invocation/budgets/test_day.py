@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -147,7 +148,7 @@ def lines_of(count: int) -> list[dict[str, Any]]:
 
 
 def a_batch(tenant: UUID, count: int, *, shards: int = 1) -> Batch:
-    source = objects.inside(tenant, "manifests/days.jsonl")
+    source = Path(objects.store_of(tenant).at("manifests/days.jsonl"))
     objects.write_whole(source, "".join(json.dumps(line) + "\n" for line in lines_of(count)).encode())
     endpoint = declared.book().find("spender-batch@1")
     opening = BatchOpening(
