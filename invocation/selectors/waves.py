@@ -109,7 +109,7 @@ def is_done(batch_id: UUID) -> bool:
 
 
 def is_ungathered(batch_id: UUID) -> bool:
-    """Say whether a batch ended early, and what it has finished is not published yet."""
+    """Say whether a batch ended early and what it has finished is not published yet, or is completed and its staging is there yet."""
     return _ungathered().filter(pk=batch_id).exists()
 
 
@@ -133,4 +133,4 @@ def _done() -> QuerySet[Batch]:
 
 
 def _ungathered() -> QuerySet[Batch]:
-    return Batch.objects.filter(state__in=BATCH_ENDED, gathered_at__isnull=True).exclude(state=BatchState.COMPLETED)
+    return Batch.objects.filter(state__in=BATCH_ENDED, gathered_at__isnull=True)

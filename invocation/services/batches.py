@@ -39,6 +39,8 @@ from quota.selectors import terms_of
 from quota.services import days
 
 ANYONE = Q()
+TIDY = ~Q(state=BatchState.COMPLETED) | Q(gathered_at__isnull=False)
+"""Nobody takes staging away any more, in which the parts of the next round would lie."""
 P3 = str(PriorityClass.P3)
 COMPLETED_TOPIC = "batch.completed"
 SHARDS_OF_A_TENANT = 0x54A2
@@ -153,24 +155,33 @@ def _alone(batch_id: UUID) -> Iterator[bool]:
 def _gather(batch: Batch, *, now: datetime) -> None:
     publishing.publish(batch)
     with transaction.atomic(using=BATCH):
-        if _move(batch, BatchMove.COMPLETE, finished_at=now, gathered_at=now):
+        if _move(batch, BatchMove.COMPLETE, finished_at=now):
             named = {"agent": batch.agent, "mode": batch.mode, "endpoint": batch.endpoint}
             told = {"batch_id": str(batch.id), "round": batch.round, **named}
             BatchOutbox.objects.create(topic=COMPLETED_TOPIC, run_id=batch.id, data=told, at=now)
             registering.ask(batch, now=now)
-    publishing.drop_staging(batch)
+    _tidy(batch, now=now)
     registering.register(batch.pk, now=now)
 
 
-def gather_part(batch_id: UUID, *, now: datetime) -> None:
-    """Publish what a batch had finished when it was cancelled or failed, marked as a part. Again after a crash it writes the same files."""
+def _tidy(batch: Batch, *, now: datetime) -> None:
+    """Drop the staging of a batch that has ended, and then put on record that it is gathered: killed in between, the sweep comes back."""
+    publishing.drop_staging(batch)
+    Batch.objects.filter(pk=batch.pk, state__in=BATCH_ENDED, gathered_at=None).update(gathered_at=now)
+
+
+def gather_rest(batch_id: UUID, *, now: datetime) -> None:
+    """Do what is left of an ended batch's gathering. Again after a crash it writes the same files.
+
+    What a batch had finished when it was cancelled or failed is published, marked as a part; a completed one has its staging left.
+    """
     with _alone(batch_id) as is_alone:
         batch = Batch.objects.get(pk=batch_id)
         if not is_alone or batch.gathered_at or batch.state not in BATCH_ENDED:
             return
-        publishing.publish_part(batch)
-        if Batch.objects.filter(pk=batch_id, state=batch.state, gathered_at=None).update(gathered_at=now):
-            publishing.drop_staging(batch)
+        if batch.state != BatchState.COMPLETED:
+            publishing.publish_part(batch)
+        _tidy(batch, now=now)
 
 
 def cancel(batch_id: UUID, *, now: datetime) -> None:
@@ -244,7 +255,7 @@ def _caps(batch: Batch, wish: Wish) -> Mapping[str, Any]:
 def retry_failed(batch_id: UUID, *, now: datetime) -> int:
     """Let the failed rows of a completed or paused batch run once more, and return how many; good rows are not touched.
 
-    Raises NothingFailed, or StaleMove while it runs or after it ended otherwise. Whoever calls asks for its next wave.
+    Raises NothingFailed, or StaleMove while it runs, is just being tidied or ended otherwise. Whoever calls asks for its next wave.
     """
     edge = SHARD_EDGES[ShardMove.RETRY]
     with transaction.atomic(using=BATCH):
@@ -261,7 +272,7 @@ def retry_failed(batch_id: UUID, *, now: datetime) -> int:
             "scores": None,
         }
         forgiven = {**batch.failures, "ended": sums["ended"], "failed": sums["failed"]}
-        _must_move(batch_id, BatchMove.RETRY, round=F("round") + 1, failures=forgiven, **anew, **_goes_on(now))
+        _must_move(batch_id, BatchMove.RETRY, by=TIDY, round=F("round") + 1, failures=forgiven, **anew, **_goes_on(now))
         failed = batch.shards.exclude(errors={})
         failed.update(round=batch.round + 1)
         _in_order(failed.filter(state__in=edge.sources)).update(state=edge.target, finished_at=None, sent_at=None, due_at=None)
@@ -297,9 +308,9 @@ def _why(code: Pause, sentence: str, *, now: datetime) -> dict[str, str]:
     return {"code": str(code), "sentence": sentence, "at": now.isoformat()}
 
 
-def _must_move(batch_id: UUID, move: BatchMove, **facts: Any) -> None:
+def _must_move(batch_id: UUID, move: BatchMove, *, by: Q = ANYONE, **facts: Any) -> None:
     batch = Batch.objects.get(pk=batch_id)
-    if not _move(batch, move, **facts):
+    if not _move(batch, move, by=by, **facts):
         raise StaleMove(f"Batch {batch_id} is {batch.state}: it does not {move}.")
 
 

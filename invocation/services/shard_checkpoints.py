@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from invocation.domain.batches import part_name
 from invocation.domain.budgets import Allowance
 from invocation.domain.places import Places
-from invocation.gateways.database import off_loop
+from invocation.gateways.database import patiently
 from invocation.services import batches, datasets, shards
 from invocation.services.finished_rows import FinishedRow, columns, record
 from invocation.services.shards import Checkpoint, ShardClaimed
@@ -39,6 +39,7 @@ class Keeper:
     async def keep(self, done: Sequence[FinishedRow]) -> bool:
         """Make what is finished count, and what was called for; say whether the batch was paused because too much fails.
 
+        While the database is away this waits, and the rows go on: what they have paid for is not thrown away for that.
         Raises StaleMove if the shard was taken from us, and what a full disk raises; the lines are to be booked late then.
         """
         lines = self._lines.copy()
@@ -48,7 +49,7 @@ class Keeper:
             block = self._block(done, lines)
             del self._lines[: len(lines)]
             try:
-                await off_loop(self._commit, done, block)
+                await patiently(self._commit, done, block)
             except BaseException:
                 self._lines[:0] = lines
                 raise
@@ -58,7 +59,7 @@ class Keeper:
             if self._allowance.is_low(of=self._part):
                 await self._reserve(among=shards.MOST_AT_ONCE)
         failed = any(each.error for each in done)
-        return failed and await off_loop(batches.pause_if_failing, self._batch.pk, now=datetime.now(UTC))
+        return failed and await patiently(batches.pause_if_failing, self._batch.pk, now=datetime.now(UTC))
 
     async def widen(self, seen: int) -> bool:
         """Set more aside for the shard's calls, unless another call had that done since `seen`; say whether there is more."""
@@ -69,7 +70,7 @@ class Keeper:
             return self._allowance.widenings > seen
 
     async def _reserve(self, *, among: int) -> None:
-        limit = await off_loop(shards.reserve, self._shard, keep=self._allowance.limit, among=among)
+        limit = await patiently(shards.reserve, self._shard, keep=self._allowance.limit, among=among)
         self._part = limit - (self._allowance.limit - self._allowance.remaining)
         self._allowance.widen(limit)
 
@@ -94,7 +95,7 @@ class Keeper:
         )
 
     def _commit(self, done: Sequence[FinishedRow], block: Checkpoint) -> None:
-        """First the part, then what says that it counts: a crash in between leaves a part that nobody reads."""
+        """First the part, then what says that it counts: a crash in between leaves a part that nobody reads. Again it changes nothing."""
         if done:
             datasets.write_part(self._batch, block.part, columns(self._batch, done, now=datetime.now(UTC)))
         shards.checkpoint(self._shard, block)

@@ -81,9 +81,9 @@ class ShardRun:
         flow = self._rows.join(self._model)
         lines: list[LedgerLine] = []
         try:
-            self._redo = {redo.place: redo.code for redo in await off_loop(shards.to_redo, self.shard)}
+            self._redo = {redo.place: redo.code for redo in await patiently(shards.to_redo, self.shard)}
             self._source = _rows_of(self._claimed, self._redo)
-            allowance = Allowance(await off_loop(shards.reserve, self.shard))
+            allowance = Allowance(await patiently(shards.reserve, self.shard))
             keeper = Keeper(self._claimed, places=self._places, redo=self._redo, allowance=allowance, lines=lines)
             work = RowRuns(
                 self.batch,

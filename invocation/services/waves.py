@@ -105,7 +105,7 @@ def after_wave(batch_id: UUID) -> None:
     if seen.is_done(batch_id):
         batches.gather(batch_id, now=now)
     elif seen.is_ungathered(batch_id):
-        batches.gather_part(batch_id, now=now)
+        batches.gather_rest(batch_id, now=now)
     admit(now=now)
 
 

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from invocation.domain.catalogs import name_of
+from invocation.domain.errors import StaleMove
 from invocation.gateways import parquet
 from invocation.models import Batch, CatalogTable
+from invocation.selectors import waves as seen
 from invocation.services import batches, datasets, publishing, waves
 from tests.integration.invocation import trial
 from tests.integration.invocation.batches.planned import LINES, Workers, errors, opened, results
@@ -100,3 +102,30 @@ def test_a_batch_that_ended_before_any_row_publishes_nothing(workers: Workers) -
 
     assert batch.gathered_at is not None
     assert (datasets.part_of(batch), files_of(batch)) == (None, [])
+
+
+def test_who_dies_before_staging_is_dropped_leaves_it_to_the_sweep(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until then no row runs again: its part would lie in what is about to be dropped."""
+    with monkeypatch.context() as dying:
+        dying.setattr(parquet, "drop_staging", _dies)
+        with pytest.raises(RuntimeError, match="out of luck"):
+            workers.finish(opened(FAILING))
+    batch = Batch.objects.get()
+    assert (batch.state, batch.gathered_at) == ("completed", None)
+    assert any(path.startswith(parquet.STAGING) for path in files_of(batch))
+    with pytest.raises(StaleMove):
+        batches.retry_failed(batch.pk, now=datetime.now(UTC))
+
+    later = datetime.now(UTC) + 2 * waves.TRUSTED
+    assert list(seen.left_behind(since=later - waves.TRUSTED)) == [batch]
+    waves.after_wave(batch.pk)
+
+    batch.refresh_from_db()
+    assert batch.gathered_at is not None
+    assert not any(path.startswith(parquet.STAGING) for path in files_of(batch))
+    assert datasets.manifest(batch.pk)["rows"] == len(FAILING)
+    assert list(seen.left_behind(since=later - waves.TRUSTED)) == []
+
+
+def _dies(_: object) -> None:
+    raise RuntimeError("out of luck")

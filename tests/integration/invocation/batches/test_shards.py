@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from itertools import chain, repeat
@@ -18,10 +19,12 @@ from invocation.services import batches, shards
 from invocation.services.rows_in_flight import RowsInFlight
 from invocation.services.shard_engine import ShardEngine
 from invocation.services.shards import Checkpoint
+from quota.domain.ledger import ParentKind
 from tests.integration.invocation.batches.planned import LINES, Workers, opened, results
 from tests.integration.invocation.conftest import OnLoop, until
 from tests.integration.invocation.rows import LEASE, NOW, TRACE, a_process
 from tests.integration.invocation.trial import DONE, GATES
+from tests.integration.quota.lines import a_line
 
 pytestmark = [pytest.mark.usefixtures("tried"), pytest.mark.django_db(transaction=True)]
 
@@ -73,6 +76,20 @@ def test_the_database_lets_a_row_finish_once() -> None:
         shards.checkpoint(second.shard, block_of(second.shard))
 
     assert Shard.objects.get(pk=second.shard.pk).position == 0
+
+
+def test_a_checkpoint_that_nobody_heard_was_committed_counts_once_when_it_is_made_again() -> None:
+    claimed = shards.claim(opened(shards=1).shards.get().pk, owner=uuid4())
+    assert claimed is not None
+    lines = tuple(a_line(parent_kind=ParentKind.BATCH, parent_id=str(claimed.batch.pk)) for _ in range(2))
+    called, kept = Checkpoint(position=0, errors={}, lines=lines[:1]), replace(block_of(claimed.shard), lines=lines)
+    for block in (called, called, kept, kept):
+        shards.checkpoint(claimed.shard, block)
+
+    shard = Shard.objects.get(pk=claimed.shard.pk)
+    assert (shard.calls, shard.parts, shard.failed_rows) == (2, [kept.part], 1)
+    assert shard.cost_usd == sum(line.cost_usd for line in lines)
+    assert BatchRow.objects.count() == 1
 
 
 def test_a_shard_is_claimed_once(workers: Workers) -> None:
