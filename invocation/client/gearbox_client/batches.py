@@ -21,7 +21,7 @@ class Batches(Group[W]):
     def open(
         self,
         endpoint: str,
-        manifest: str | Iterable[Mapping[str, Any]],
+        manifest: str | Mapping[str, Any] | Iterable[Mapping[str, Any]],
         *,
         shards: int | None = None,
         budget: Decimal | None = None,
@@ -32,11 +32,14 @@ class Batches(Group[W]):
     ) -> Call[Batch]:
         """Open a batch over a file of your folder in the object store, or over these rows.
 
+        A file of which more is to be said than its path is `{"path": …, "format": …, "row_id": …}`. It is read by a worker: the batch is
+        `planning` first, and `failed` with a fault that names the line if it cannot be run.
+
         All rows together spend no more than `budget` (US dollars), `tokens` and `model_calls`. It runs in the `window` only, and
         warns when it will not be done by `finish_by`.
         It is sent once: when it is Unreachable, look whether the batch is there before you open it again.
         """
-        rows = manifest if isinstance(manifest, str) else {"rows": [dict(row) for row in manifest]}
+        rows = manifest if isinstance(manifest, str | Mapping) else {"rows": [dict(row) for row in manifest]}
         when = {"window": asdict(window) if window else None, "finish_by": moment(finish_by)}
         body = given(endpoint=endpoint, manifest=rows, shards=shards, budget=budget_of(budget, tokens, model_calls), **when)
         return post(place("batches"), reader(Batch), body)

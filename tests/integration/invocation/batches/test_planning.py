@@ -8,17 +8,22 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import orjson
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
 import pytest
 from kombu import Queue
 
-from invocation.domain.errors import ManifestChanged, StaleMove
+from invocation.domain.errors import ManifestChanged, ManifestInvalid, StaleMove
 from invocation.domain.manifests import form_of
 from invocation.gateways.manifests import sources
-from invocation.models import Batch, Shard
-from invocation.services import batches, cutting, manifests, planning, shards, waves
+from invocation.gateways.stores import store_at
+from invocation.models import Batch, Shard, StoreGrant
+from invocation.services import batches, cutting, manifest_files, manifests, planning, shards, waves
 from invocation.services.cutting import Beat
 from invocation.services.manifests import Manifest
-from tests.integration.invocation.batches.planned import LINES, manifest, opened, results, unread, waiting
+from tests.integration.invocation.batches.planned import LINES, TENANT, manifest, opened, results, unread, waiting
 from tests.integration.invocation.batches.planned import Workers as Workers_
 from tests.integration.invocation.rows import a_process
 
@@ -291,6 +296,27 @@ def test_a_batch_whose_manifest_changed_pauses_and_goes_on_when_it_is_put_back(w
     path.write_bytes(content)
     batches.resume(batch.pk, now=now())
     assert results(workers.finish(batch)) == Counter(line["row_id"] for line in LINES)
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.csv", "rows.csv.gz", "rows.parquet"])
+def test_a_manifest_in_s3_that_was_granted_is_planned_and_run(s3_folder: str, workers: Workers_, tmp_path: Path, name: str) -> None:
+    rows = [{"row_id": f"r{number}", "text": f"row {number}"} for number in range(50)]
+    table, path = pa.Table.from_pylist(rows), tmp_path / name
+    if name.endswith("parquet"):
+        pq.write_table(table, path, row_group_size=7)
+    elif name.endswith("jsonl"):
+        path.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+    else:
+        with pa.output_stream(path) as file:
+            pa.csv.write_csv(table, file)
+    store_at(s3_folder).write_whole(f"lists/{name}", path.read_bytes())
+    with pytest.raises(ManifestInvalid, match="was not granted"):
+        manifest_files.located(TENANT, f"{s3_folder}/lists/{name}")
+
+    StoreGrant.objects.create(tenant_id=TENANT, prefix=f"{s3_folder}/lists")
+    batch = unread(manifest_files.located(TENANT, f"{s3_folder}/lists/{name}"))
+    planning.plan(batch.pk)
+    assert results(workers.finish(batch)) == Counter(row["row_id"] for row in rows)
 
 
 def test_a_slice_planned_before_hashes_were_kept_is_believed() -> None:
