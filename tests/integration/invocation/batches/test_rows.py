@@ -14,10 +14,12 @@ from uuid import uuid4
 import pytest
 
 from invocation.domain.budgets import Wish
+from invocation.domain.errors import NoResult
 from invocation.domain.jobs import BROKE
 from invocation.gateways import declared, parquet
 from invocation.gateways.database import off_loop
 from invocation.models import Batch, BatchOutbox, BatchRow
+from invocation.selectors import batches as seen
 from invocation.services import batches, datasets, row_runs, shard_runs, shards, waves
 from invocation.services.shard_engine import ShardEngine
 from quota.models import BatchLedgerEntry
@@ -186,7 +188,10 @@ def test_a_shard_that_breaks_is_tried_again_and_the_third_time_its_batch_fails(w
 
     assert states == [("queued", "planned"), ("queued", "planned"), ("cancelled", "failed")]
     assert batch.fault is not None
-    assert "No space left" in batch.fault["sentence"]
+    assert "No space left" in batch.fault["broke"]
+    with pytest.raises(NoResult) as refused:
+        seen.must_have_results(batch)
+    assert "No space left" not in str(refused.value.facts)
     assert waves.go_on(batch.pk, now=NOW) == 0
 
 
