@@ -162,7 +162,9 @@ def _notices(row: Any, progress: Progress) -> list[tuple[str, str, str]]:
     if row.pause:
         told.append(("wary", f"Paused: {row.pause['code'].replace('_', ' ')}", masked_text(row.pause["sentence"])))
     if row.fault:
-        told.append(("bad", str(row.fault.get("code", "failed")), masked_text(str(row.fault.get("sentence", "")))))
+        told.append(
+            ("bad", str(row.fault.get("code", "failed")), masked_text(str(row.fault.get("broke") or row.fault.get("sentence", ""))))
+        )
     told += [("wary", "Too late", warned.sentence) for warned in progress.warnings]
     if row.scores:
         told.append(("bad" if row.publication == "held" else "calm", row.publication or "Not published", row.scores["sentence"]))

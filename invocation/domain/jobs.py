@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from agents.domain.errors import Cause, RunError
+from agents.domain.values import Json
 from invocation.domain.states import Edge
 
 
@@ -187,6 +188,11 @@ class Fault:
     def as_json(self) -> dict[str, str]:
         told = {"code": self.code, "sentence": self.sentence, "cause": str(self.cause), "remedy": self.remedy}
         return told | {"broke": self.broke} if self.broke else told
+
+
+def without_broke(fault: Mapping[str, Json] | None) -> dict[str, Json] | None:
+    """Return a stored error as whoever asked is told it."""
+    return None if fault is None else {name: value for name, value in fault.items() if name != "broke"}
 
 
 def _storable(text: str) -> str:

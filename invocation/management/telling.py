@@ -33,7 +33,7 @@ def notices(batch: Batch, found: Progress) -> Iterator[str]:
     if batch.pause:
         yield f"paused, {batch.pause['code']}: {masked_text(batch.pause['sentence'])}"
     if batch.fault:
-        yield f"{batch.fault.get('code')}: {masked_text(str(batch.fault.get('sentence', '')))}"
+        yield f"{batch.fault.get('code')}: {masked_text(str(batch.fault.get('broke') or batch.fault.get('sentence', '')))}"
     yield from (f"warning: {warned.sentence}" for warned in found.warnings)
     if batch.scores:
         yield f"{batch.publication or 'not published'}: {batch.scores['sentence']}"

@@ -10,6 +10,7 @@ from django.db.models import OuterRef, QuerySet, Subquery, Sum
 
 from invocation.domain.batches import BATCH_ENDED, BatchState
 from invocation.domain.errors import NoResult, NotFound, ResultNotReady
+from invocation.domain.jobs import without_broke
 from invocation.models import Batch, CatalogTable, Shard
 
 
@@ -41,7 +42,7 @@ def must_have_results(batch: Batch) -> None:
     if batch.state == BatchState.COMPLETED:
         return
     if batch.state in BATCH_ENDED:
-        raise NoResult(f"Batch {batch.pk} is {batch.state}.", state=batch.state, error=batch.fault)
+        raise NoResult(f"Batch {batch.pk} is {batch.state}.", state=batch.state, error=without_broke(batch.fault))
     raise ResultNotReady(f"Batch {batch.pk} is {batch.state}.", state=batch.state)
 
 

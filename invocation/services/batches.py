@@ -14,6 +14,7 @@ from django.db import connections, transaction
 from django.db.models import F, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
 
+from agents.domain.errors import Cause
 from invocation.domain import failing, windows
 from invocation.domain.batches import (
     BATCH_EDGES,
@@ -28,6 +29,7 @@ from invocation.domain.batches import (
 )
 from invocation.domain.budgets import NOTHING, Wish
 from invocation.domain.errors import NothingFailed, StaleMove
+from invocation.domain.jobs import Fault
 from invocation.domain.manifests import Planned
 from invocation.gateways import declared
 from invocation.gateways.database import BATCH
@@ -43,6 +45,8 @@ TIDY = ~Q(state=BatchState.COMPLETED) | Q(gathered_at__isnull=False)
 """Nobody takes staging away any more, in which the parts of the next round would lie."""
 P3 = str(PriorityClass.P3)
 COMPLETED_TOPIC = "batch.completed"
+SHARD_BROKE = "A shard broke three times in a row. It is not the rows' fault."
+TELL = "Tell whoever runs this the batch's id; open the batch again once that is mended."
 SHARDS_OF_A_TENANT = 0x54A2
 """The class of the advisory locks under which a tenant's shards are counted."""
 
@@ -323,10 +327,13 @@ def publish(batch_id: UUID, publication: Publication, *, round: int, scores: Map
     return bool(judged.update(publication=publication, scores=dict(scores)))
 
 
-def fail(batch_id: UUID, *, sentence: str, now: datetime) -> None:
-    """End a batch that cannot go on; finished rows stay in staging. Joins the caller's transaction, which holds the batch already."""
+def fail(batch_id: UUID, *, broke: str, now: datetime) -> None:
+    """End a batch that cannot go on; finished rows stay in staging. Joins the caller's transaction, which holds the batch already.
+
+    `broke` is what went wrong, in words for operators alone.
+    """
     batch = Batch.objects.get(pk=batch_id)
-    fault = {"code": "shard_broke", "sentence": sentence, "remedy": "Mend what the sentence says; then open the batch again."}
+    fault = Fault(code="shard_broke", sentence=SHARD_BROKE, cause=Cause.BAD_CODE, remedy=TELL, broke=broke).as_json()
     if _move(batch, BatchMove.FAIL, fault=fault, pause=None, finished_at=now):
         _cancel_shards(batch, now=now)
 

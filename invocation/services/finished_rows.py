@@ -15,6 +15,7 @@ import orjson
 from agents.domain.errors import RunError
 from invocation.domain import traces
 from invocation.domain.batches import Row
+from invocation.domain.jobs import Fault
 from invocation.domain.outcomes import outcome_of
 from invocation.models import Batch, BatchRow, Shard
 from invocation.services.bills import Bill
@@ -43,7 +44,7 @@ def columns(batch: Batch, done: Sequence[FinishedRow], *, now: datetime) -> Mapp
     asked = [orjson.dumps(each.row.input, option=orjson.OPT_SORT_KEYS) for each in done]
     performed = [each.carried.performance for each in done]
     outputs = [None if each is None else each.output.value for each in performed]
-    errors = [each.error for each in done]
+    faults = [Fault.of(each.error) if each.error else None for each in done]
     bills = [each.bill for each in done]
     count = len(done)
     return {
@@ -52,9 +53,9 @@ def columns(batch: Batch, done: Sequence[FinishedRow], *, now: datetime) -> Mapp
         "output": [None if each is None else dumped(each) for each in outputs],
         "facts": [None if each is None else dumped(each.plan.facts) for each in performed],
         "input": [each.decode() for each in asked],
-        "error_code": [each.code if each else "" for each in errors],
-        "error": [each.sentence if each else "" for each in errors],
-        "error_cause": [str(each.cause) if each else "" for each in errors],
+        "error_code": [each.code if each else "" for each in faults],
+        "error": [each.sentence if each else "" for each in faults],
+        "error_cause": [str(each.cause) if each else "" for each in faults],
         "agent": [batch.agent] * count,
         "model": [", ".join(bill.models) for bill in bills],
         "run_id": [str(each.run_id) for each in done],

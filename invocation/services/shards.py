@@ -277,7 +277,7 @@ def charge(shard_id: int, *, owner: UUID, sentence: str) -> None:
         if held.update(state=edge.target, failures=F("failures") + 1, **anew, **_RESERVES_NOTHING):
             shard = Shard.objects.get(pk=shard_id)
             if shard.failures >= FAILURES_OF_A_BATCH:
-                batches.fail(shard.batch_id, sentence=sentence, now=datetime.now(UTC))
+                batches.fail(shard.batch_id, broke=sentence, now=datetime.now(UTC))
 
 
 def _hold(shard: Shard, move: ShardMove, **facts: object) -> None:

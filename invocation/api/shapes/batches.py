@@ -8,7 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from invocation.api.bodies import Shape
-from invocation.api.shapes.fields import LABEL, Budget, JsonObject, MaybeJsonObject, Moment, PageQuery, Text, Whole
+from invocation.api.shapes.fields import LABEL, Budget, FaultShape, JsonObject, MaybeJsonObject, Moment, PageQuery, Text, Whole
 from invocation.domain.batches import BatchState, Pause, Publication, ShardState
 from invocation.domain.forecasts import Misfit
 from invocation.domain.manifests import Format
@@ -189,7 +189,7 @@ class BatchShape(serializers.Serializer[Any]):
     created_at = serializers.DateTimeField()
     started_at = serializers.DateTimeField(allow_null=True)
     finished_at = serializers.DateTimeField(allow_null=True)
-    fault = MaybeJsonObject()
+    fault = FaultShape()
     round = serializers.IntegerField(help_text="How often its failed rows were asked to run again.")
     pause = PauseShape(allow_null=True, help_text="Why it waits, while it is paused.")
     window = WindowShape(allow_null=True)

@@ -82,8 +82,12 @@ def results(batch: Batch) -> Counter[str]:
 
 
 def errors(batch: Batch) -> Counter[str]:
+    return Counter(row["row_id"] for row in failed_rows(batch))
+
+
+def failed_rows(batch: Batch) -> list[dict[str, Any]]:
     files = Path(batch.output).glob("errors/*.parquet")
-    return Counter(row["row_id"] for file in files for row in pq.read_table(file).to_pylist())
+    return [row for file in files for row in pq.read_table(file).to_pylist()]
 
 
 def is_stopping(engine: ShardEngine) -> bool:

@@ -14,13 +14,16 @@ from uuid import uuid4
 import pytest
 
 from invocation.domain.budgets import Wish
+from invocation.domain.errors import NoResult
+from invocation.domain.jobs import BROKE
 from invocation.gateways import declared, parquet
 from invocation.gateways.database import off_loop
 from invocation.models import Batch, BatchOutbox, BatchRow
+from invocation.selectors import batches as seen
 from invocation.services import batches, datasets, row_runs, shard_runs, shards, waves
 from invocation.services.shard_engine import ShardEngine
 from quota.models import BatchLedgerEntry
-from tests.integration.invocation.batches.planned import LINES, Workers, errors, manifest, opened, results
+from tests.integration.invocation.batches.planned import LINES, Workers, errors, failed_rows, manifest, opened, results
 from tests.integration.invocation.conftest import OnLoop
 from tests.integration.invocation.rows import NOW
 from tests.integration.invocation.trial import DONE
@@ -68,6 +71,13 @@ def test_rows_that_fail_are_recorded_beside_those_that_did_not(workers: Workers)
     assert results(batch) == Counter(line["row_id"] for line in LINES[:5])
     assert errors(batch) == Counter(["no", "crash"])
     assert sum(batch.shards.values_list("failed_rows", flat=True)) == 2
+
+
+@pytest.mark.parametrize("crash", ["crash", "nul"])
+def test_what_a_crash_says_is_for_operators_and_no_datasets(workers: Workers, crash: str) -> None:
+    batch = workers.finish(opened([{"row_id": "crash", "fails": crash}]))
+
+    assert [(row["error_code"], row["error"]) for row in failed_rows(batch)] == [("agent_crashed", BROKE)]
 
 
 def test_a_batch_of_which_every_row_failed_has_an_empty_dataset(workers: Workers) -> None:
@@ -178,7 +188,10 @@ def test_a_shard_that_breaks_is_tried_again_and_the_third_time_its_batch_fails(w
 
     assert states == [("queued", "planned"), ("queued", "planned"), ("cancelled", "failed")]
     assert batch.fault is not None
-    assert "No space left" in batch.fault["sentence"]
+    assert "No space left" in batch.fault["broke"]
+    with pytest.raises(NoResult) as refused:
+        seen.must_have_results(batch)
+    assert "No space left" not in str(refused.value.facts)
     assert waves.go_on(batch.pk, now=NOW) == 0
 
 
