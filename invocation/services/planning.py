@@ -75,7 +75,7 @@ def plan(batch_id: UUID, *, is_ending: Callable[[], bool] = bool) -> None:
         _hand_back(batch)
     except Exception as broken:
         log.exception("planning_broke", batch=str(batch_id))
-        _held(batch).update(planning={"error": f"{type(broken).__name__}: {broken}"[:300]})
+        _held(batch).update(planning={"broke": f"{type(broken).__name__}: {broken}"[:300]})
 
 
 def sweep(*, now: datetime) -> int:
@@ -89,8 +89,8 @@ def sweep(*, now: datetime) -> int:
 def _plan(batch: Batch, beat: Beat) -> None:
     """Raises StaleMove if the batch was cancelled or another has taken it over, LetGo if this process ends."""
     if batch.planning_tries > MOST_TRIES:
-        last = (batch.planning or {}).get("error", "they were not heard of again")
-        _refuse(batch, "manifest_unreadable", f"{MOST_TRIES} workers began to read the manifest and none came to its end: {last}.")
+        last = (batch.planning or {}).get("broke", "they were not heard of again")
+        _refuse(batch, "manifest_unreadable", f"{MOST_TRIES} workers began to read the manifest and none came to its end.", broke=last)
         return
     terms = Terms(endpoint=declared.book().by_label[batch.endpoint], day=plans.day_limits_now(batch.tenant_id), shards=batch.shards_wanted)
     try:

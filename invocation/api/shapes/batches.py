@@ -8,7 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from invocation.api.bodies import Shape
-from invocation.api.shapes.fields import LABEL, Budget, FaultShape, JsonObject, MaybeJsonObject, Moment, PageQuery, Text, Whole
+from invocation.api.shapes.fields import LABEL, Budget, JsonObject, Moment, PageQuery, Text, Told, Whole
 from invocation.domain.batches import BatchState, Pause, Publication, ShardState
 from invocation.domain.forecasts import Misfit
 from invocation.domain.manifests import Format
@@ -179,7 +179,7 @@ class BatchShape(serializers.Serializer[Any]):
     manifest_format = serializers.ChoiceField(choices=FORMATS)
     manifest_bytes = serializers.IntegerField(allow_null=True)
     manifest_sha256 = serializers.CharField(help_text="Of the file; empty until it was read.")
-    planning = MaybeJsonObject(
+    planning = Told(
         help_text="While a worker reads the manifest: `rows_read` of `rows` (null while they are counted), `bytes_read` of `bytes`."
     )
     cost_cap_usd = serializers.DecimalField(max_digits=14, decimal_places=6)
@@ -189,7 +189,7 @@ class BatchShape(serializers.Serializer[Any]):
     created_at = serializers.DateTimeField()
     started_at = serializers.DateTimeField(allow_null=True)
     finished_at = serializers.DateTimeField(allow_null=True)
-    fault = FaultShape()
+    fault = Told()
     round = serializers.IntegerField(help_text="How often its failed rows were asked to run again.")
     pause = PauseShape(allow_null=True, help_text="Why it waits, while it is paused.")
     window = WindowShape(allow_null=True)

@@ -36,8 +36,8 @@ class MaybeJsonObject(serializers.JSONField):
 
 
 @extend_schema_field({"type": ["object", "null"], "additionalProperties": True})
-class FaultShape(serializers.JSONField):
-    """A stored error or null, without what is for operators alone."""
+class Told(serializers.JSONField):
+    """A stored JSON object or null, without what is for operators alone."""
 
     def to_representation(self, value: Any) -> Any:
         return without_broke(value)

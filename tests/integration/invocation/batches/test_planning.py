@@ -226,7 +226,7 @@ def test_a_manifest_that_nobody_can_read_fails_its_batch_after_some_tries(monkey
         batch.refresh_from_db()
 
     assert (batch.state, batch.fault and batch.fault["code"]) == ("failed", "manifest_unreadable")
-    assert "the disk does not answer" in (batch.fault or {})["sentence"]
+    assert "the disk does not answer" in (batch.fault or {})["broke"]
 
 
 def test_a_manifest_that_is_written_while_it_is_read_fails_its_batch(monkeypatch: pytest.MonkeyPatch) -> None:
