@@ -28,12 +28,11 @@ def test_a_checkpoint_whose_session_is_cut_is_made_again_and_no_row_runs_twice(o
     async def story() -> str:
         running = asyncio.create_task(ShardEngine(owner=uuid4()).run(shard.pk))
         await until(lambda: DONE["runs"] > 0)
-        with own_connection(using=BATCH) as session:
-            with session.transaction():
-                session.execute("SELECT FROM invocation_shard WHERE id = %s FOR UPDATE", [shard.pk])
-                GATES["cut"].set()
-                await until(lambda: session.execute(WAITS_FOR_US).fetchone() == (1,))
-                session.execute(CUT)
+        with own_connection(using=BATCH) as session, session.transaction():
+            session.execute("SELECT FROM invocation_shard WHERE id = %s FOR UPDATE", [shard.pk])
+            GATES["cut"].set()
+            await until(lambda: session.execute(WAITS_FOR_US).fetchone() == (1,))
+            session.execute(CUT)
         return await running
 
     assert on_loop(story()) == "completed"
