@@ -255,7 +255,7 @@ def test_failed_rows_run_again_only_where_some_have_failed(account: Account) -> 
     batch = Batch.objects.get(pk=open_batch(account, shards=1)["id"])
     refusal(act(account, str(batch.pk), "retry-failed"), status=409, code="stale_move")
     batch.shards.update(state=ShardState.COMPLETED, position=5)
-    Batch.objects.filter(pk=batch.pk).update(state=BatchState.COMPLETED, finished_at=datetime.now(UTC))
+    Batch.objects.filter(pk=batch.pk).update(state=BatchState.COMPLETED, finished_at=datetime.now(UTC), gathered_at=datetime.now(UTC))
     refusal(act(account, str(batch.pk), "retry-failed"), status=409, code="nothing_failed")
 
     batch.shards.update(errors={"declined": 2}, failed_rows=2)
