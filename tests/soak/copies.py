@@ -14,6 +14,7 @@ from tests.soak.ground import until
 from tests.soak.press import ROWS_IN_FLIGHT, Press, is_torn, name
 
 SPARE = 1.02
+"""Calls for a row, all in all, besides those of rows that were under way in a process that died."""
 LEDGER = """
 SELECT count(*), count(DISTINCT call_id), sum(cost_usd), sum(input_tokens + output_tokens)
 FROM quota_batchledgerentry WHERE parent_id = %(id)s
@@ -27,13 +28,19 @@ LINES_OF_RUNS = "SELECT run_id::text, count(*) FROM quota_batchledgerentry WHERE
 FAILED = "SELECT row_id FROM invocation_batchrow WHERE batch_id = %(id)s AND error_code <> ''"
 
 
-def all_is_well(here: Press, *, kills: int, within: float) -> str:
-    """Wait until the batch is completed and its staging gone; then everything holds. Returns the figures as a sentence."""
+def all_is_well(here: Press, *, kills: int, within: float, most_under_way: int | None = None) -> str:
+    """Wait until the batch is completed and its staging gone; then everything holds. Returns the figures as a sentence.
+
+    `most_under_way` is how many rows the killed processes could have called for at once; nothing where what each
+    had called for since its last checkpoint is too much of a batch that is short.
+    """
     until(lambda: _ended(here), lambda state: state == "completed", within=within)
     until((here.output / "_staging").exists, lambda there: not there, within=30)
     runs = _each_row_is_there_once(here)
     _calls_are_accounted_for(here, runs, kills=kills)
     _manifest_is_true(here.output)
+    if most_under_way is not None:
+        assert here.provider.calls <= SPARE * here.rows_wanted + most_under_way
     lost = sum(here.lost.values())
     calls = f"{here.provider.calls} calls ({here.provider.calls / here.rows_wanted:.4f} a row)"
     return f"{here.rows_wanted} rows, {calls}, {lost} rows under way in {kills} killed processes, {here.provider.cut_off} calls cut off"

@@ -83,7 +83,7 @@ def test_an_update_tells_of_the_window_and_what_is_too_late(admin_client: Client
 
 def test_a_completed_batch_is_not_published_until_its_scores_say_so(admin_client: Client) -> None:
     batch = a_batch()
-    Batch.objects.filter(pk=batch.pk).update(state="completed", finished_at=NOW)
+    Batch.objects.filter(pk=batch.pk).update(state="completed", finished_at=NOW, gathered_at=NOW)
     assert "not scored yet" in live(admin_client, batch)["parts"]["head"]
 
     scores = {"sentence": "Scored 0.5 where 0.6 is expected.", "rows": 3, "mean": 0.5, "expected": 0.6, "at": NOW.isoformat()}
@@ -153,7 +153,7 @@ def test_failed_rows_are_run_again(admin_client: Client) -> None:
 
 def test_what_cannot_be_done_is_refused_with_a_reason(admin_client: Client) -> None:
     batch = a_batch()
-    Batch.objects.filter(pk=batch.pk).update(state="completed", finished_at=NOW)
+    Batch.objects.filter(pk=batch.pk).update(state="completed", finished_at=NOW, gathered_at=NOW)
 
     for act in ("pause", "resume", "cancel"):
         assert f"Batch {batch.pk} is completed" in do(admin_client, batch, act)
