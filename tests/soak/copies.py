@@ -25,6 +25,7 @@ SELECT sum(calls), sum(cost_usd), sum(input_tokens + output_tokens), sum(positio
 FROM invocation_shard WHERE batch_id = %(id)s
 """
 LINES_OF_RUNS = "SELECT run_id::text, count(*) FROM quota_batchledgerentry WHERE parent_id = %(id)s GROUP BY run_id"
+LINES = "SELECT * FROM quota_batchledgerentry WHERE parent_id = %(id)s AND run_id::text = ANY(%(runs)s)"
 FAILED = "SELECT row_id FROM invocation_batchrow WHERE batch_id = %(id)s AND error_code <> ''"
 
 
@@ -88,7 +89,8 @@ def _calls_are_accounted_for(here: Press, runs: set[str], *, kills: int) -> None
     assert (position, is_done, is_free, reserved) == (here.rows_wanted, True, True, 0)
     assert failed == sum(is_torn(line) for line in range(1, here.rows_wanted + 1))
     found = Counter(dict(here.rows(LINES_OF_RUNS, id=here.batch_id)))
-    assert {run: found[run] for run in runs if found[run] != 1} == {}
+    wrong = [run for run in runs if found[run] != 1]
+    assert not wrong, here.rows(LINES, id=here.batch_id, runs=wrong)
 
 
 def _manifest_is_true(output: Path) -> None:
