@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from datetime import datetime
 
 import redis
-from django.db import DatabaseError, connection, connections
+from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
 from invocation.gateways import reach
-from invocation.gateways.database import BATCH, DEFAULT
 from invocation.selectors import depth
 from invocation.services import departing
 
@@ -42,19 +40,12 @@ def _database() -> str:
 
 
 def _migrations() -> str:
-    """Of both databases; while that of batches is away it has none: chats and jobs are served without it."""
     try:
-        waiting = _to_come(DEFAULT)
+        executor = MigrationExecutor(connection)
+        waiting = executor.migration_plan(executor.loader.graph.leaf_nodes())
     except DatabaseError:
         return "unknown"
-    with suppress(DatabaseError):
-        waiting += _to_come(BATCH) if BATCH != DEFAULT else 0
-    return f"{waiting} not applied: run `manage.py migrate`" if waiting else READY
-
-
-def _to_come(using: str) -> int:
-    executor = MigrationExecutor(connections[using])
-    return len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
+    return f"{len(waiting)} not applied: run `manage.py migrate`" if waiting else READY
 
 
 def _process() -> str:

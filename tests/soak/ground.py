@@ -6,7 +6,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,14 +44,16 @@ LIVE = "SELECT count(*) FROM invocation_process WHERE priority_class = 'p1' AND 
 
 
 @dataclass(slots=True)
-class Site:
-    """A stage, and by name the programs that run on it."""
+class Ground:
+    """The stage, what runs on it, the effects service outside, and a key."""
 
     stage: Stage
-    programs: Mapping[str, str]
+    effects: Effects
+    key: str = ""
+    started: dict[str, str] = field(default_factory=dict)
 
     def start(self, name: str) -> None:
-        self.stage.start(self.programs[name], called=name)
+        self.stage.start(PROGRAMS[name], called=name)
 
     def kill(self, name: str, *, by: signal.Signals = signal.SIGKILL) -> None:
         """Signal a program, wait until it is gone, and start another in its place."""
@@ -66,6 +68,11 @@ class Site:
             if process.poll() is not None:
                 sys.stdout.write(f"{name} had ended with {process.returncode}\n")
                 self.start(name)
+
+    def live_workers(self) -> int:
+        """How many workers the dispatcher may count on; those that ended by themselves are started again."""
+        self.tend()
+        return int(self.value(LIVE))
 
     @contextmanager
     def frozen(self, name: str) -> Iterator[None]:
@@ -106,23 +113,6 @@ class Site:
     def value(self, statement: str, **given: Any) -> Any:
         return self.rows(statement, **given)[0][0]
 
-    def told(self) -> str:
-        return "\n".join(self.stage.told(name) for name in self.stage.processes)
-
-
-@dataclass(slots=True, kw_only=True)
-class Ground(Site):
-    """The site of jobs, the effects service outside, and a key."""
-
-    programs: Mapping[str, str] = field(default_factory=lambda: PROGRAMS)
-    effects: Effects
-    key: str = ""
-
-    def live_workers(self) -> int:
-        """How many workers the dispatcher may count on; those that ended by themselves are started again."""
-        self.tend()
-        return int(self.value(LIVE))
-
     def submit(self, given: dict[str, Any], *, key: str) -> str | None:
         """Submit an errand with an idempotency key; None while nobody answers."""
         body = {"endpoint": "errand@1", "input": {"at": self.effects.url, **given}}
@@ -138,6 +128,9 @@ class Ground(Site):
 
     def state(self, job_id: str) -> str:
         return str(self.value("SELECT state FROM invocation_job WHERE id = %(id)s", id=job_id))
+
+    def told(self) -> str:
+        return "\n".join(self.stage.told(name) for name in self.stage.processes)
 
 
 def until(ask: Callable[[], Any], good: Callable[[Any], bool], *, within: float) -> Any:
@@ -159,7 +152,7 @@ def until(ask: Callable[[], Any], good: Callable[[Any], bool], *, within: float)
 def ground() -> Iterator[Ground]:
     """Yield an installation with two of each of what matters, up and ready."""
     with serving() as effects, staged(**SETTINGS) as stage:
-        here = Ground(stage=stage, effects=effects)
+        here = Ground(stage, effects)
         for name in PROGRAMS:
             here.start(name)
         with stage.client("submitting").process as client:
