@@ -57,6 +57,8 @@ app.conf.update(
         "slo": {"task": "invocation.keep_slo", "schedule": 10.0, "options": {"queue": "control", "expires": 10}},
         "erasures": {"task": "invocation.sweep_erasures", "schedule": 2.0, "options": {"queue": "control", "expires": 5}},
         "retention": {"task": "invocation.let_go", "schedule": 30.0, "options": {"queue": "control", "expires": 30}},
+        "catalogs": {"task": "invocation.register_datasets", "schedule": 5.0, "options": {"queue": "control", "expires": 5}},
+        "stores": {"task": "invocation.clean_stores", "schedule": 3600.0, "options": {"queue": "control", "expires": 600}},
         "usage": {"task": "invocation.sum_usage", "schedule": 2.0, "options": {"queue": "control", "expires": 5}},
         "days": {"task": "invocation.raise_days", "schedule": 30.0, "options": {"queue": "control", "expires": 30}},
         "evals": {"task": "evals.consume", "schedule": 2.0, "options": {"queue": "control", "expires": 5}},

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +20,7 @@ CLASSES = ("p0", "p1", "p2", "p3")
 ROOT = Path(__file__).resolve().parent.parent
 MOST_BYTES = 200 * 1024 * 1024
 """A row of JSON beyond this is nothing that PostgreSQL keeps well; more belongs in an object store of the agent's own."""
+MOST_MANIFEST_BYTES = 1024**4
 
 
 class BadSetting(ValueError):
@@ -38,6 +40,7 @@ class Env:
     secret_key: str
     allowed_hosts: tuple[str, ...]
     database_url: str | None
+    batch_database_url: str | None
     redis_url: str | None
     broker_url: str | None
     web_host: str
@@ -58,8 +61,13 @@ class Env:
     offline_capacity: int
     offline_fault_markers: bool
     object_store: str
+    s3_endpoint_url: str
+    glue_database: str
     worker_threads: int
     slots: Mapping[str, int]
+    rows_in_flight: int
+    rows_of_a_shard: int
+    shard_slice_s: float
     lease_s: float
     heartbeat_s: float
     drain_s: float
@@ -74,6 +82,7 @@ class Env:
     webhook_allow_private: bool
     alert_webhook_url: str
     alert_webhook_secret: str
+    manifest_max_bytes: int
     result_inline_bytes: int
     result_max_bytes: int
     retain_results_days: int
@@ -81,6 +90,8 @@ class Env:
     retain_jobs_days: int
 
     def __post_init__(self) -> None:
+        if self.batch_database_url and _place(self.batch_database_url) == _place(self.database_url or ""):
+            raise BadSetting("BATCH_DATABASE_URL", "…", "this is the database of DATABASE_URL: name another, or leave it empty for one")
         if self.lease_s < 2 * self.heartbeat_s:
             raise BadSetting("LEASE_S", str(self.lease_s), f"the lease must outlast two heartbeats of {self.heartbeat_s} s")
         if self.result_max_bytes < self.result_inline_bytes:
@@ -102,6 +113,7 @@ def read(given: Mapping[str, str]) -> Env:
         secret_key=given.get("SECRET_KEY") or kept.secret("secret_key"),
         allowed_hosts=_words(given, "ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]"),
         database_url=given.get("DATABASE_URL") or kept.server("database_url"),
+        batch_database_url=_database(given, "BATCH_DATABASE_URL"),
         redis_url=given.get("REDIS_URL") or kept.server("redis_url"),
         broker_url=given.get("BROKER_URL") or None,
         web_host=given.get("WEB_HOST") or "127.0.0.1",
@@ -121,9 +133,14 @@ def read(given: Mapping[str, str]) -> Env:
         offline_token_ms=_count(given, "OFFLINE_TOKEN_MS", 20),
         offline_capacity=_count(given, "OFFLINE_CAPACITY", 64),
         offline_fault_markers=_switch(given, "OFFLINE_FAULT_MARKERS"),
-        object_store=_folder(given, "OBJECT_STORE", home / "objects"),
+        object_store=_store(given, "OBJECT_STORE", home / "objects"),
+        s3_endpoint_url=_address(given, "S3_ENDPOINT_URL"),
+        glue_database=_identifier(given, "GLUE_DATABASE"),
         worker_threads=_count(given, "WORKER_THREADS", 4),
         slots=_slots(given, "SLOTS"),
+        rows_in_flight=_count(given, "ROWS_IN_FLIGHT", 512),
+        rows_of_a_shard=_count(given, "ROWS_OF_A_SHARD", 512),
+        shard_slice_s=_seconds(given, "SHARD_SLICE_S", 10.0),
         lease_s=_seconds(given, "LEASE_S", 10.0),
         heartbeat_s=_seconds(given, "HEARTBEAT_S", 2.0),
         drain_s=_seconds(given, "DRAIN_S", 8.0),
@@ -138,6 +155,7 @@ def read(given: Mapping[str, str]) -> Env:
         webhook_allow_private=_switch(given, "WEBHOOK_ALLOW_PRIVATE"),
         alert_webhook_url=_address(given, "ALERT_WEBHOOK_URL"),
         alert_webhook_secret=_signing_secret(given, "ALERT_WEBHOOK_SECRET"),
+        manifest_max_bytes=_bytes(given, "MANIFEST_MAX_BYTES", 2 * 1024**3, most=MOST_MANIFEST_BYTES),
         result_inline_bytes=_bytes(given, "RESULT_INLINE_BYTES", 64 * 1024),
         result_max_bytes=_bytes(given, "RESULT_MAX_BYTES", 16 * 1024 * 1024),
         retain_results_days=_count(given, "RETAIN_RESULTS_DAYS", 30),
@@ -191,10 +209,10 @@ def _count(given: Mapping[str, str], name: str, default: int, *, least: int = 1)
     return int(raw)
 
 
-def _bytes(given: Mapping[str, str], name: str, default: int) -> int:
+def _bytes(given: Mapping[str, str], name: str, default: int, *, most: int = MOST_BYTES) -> int:
     raw = given.get(name) or str(default)
-    if not raw.isdecimal() or not 0 < int(raw) <= MOST_BYTES:
-        raise BadSetting(name, raw, f"say a number of bytes from 1 to {MOST_BYTES}")
+    if not raw.isdecimal() or not 0 < int(raw) <= most:
+        raise BadSetting(name, raw, f"say a number of bytes from 1 to {most}")
     return int(raw)
 
 
@@ -222,10 +240,30 @@ def _origins(given: Mapping[str, str], name: str) -> tuple[str, ...]:
     return words
 
 
-def _folder(given: Mapping[str, str], name: str, default: Path) -> str:
+def _store(given: Mapping[str, str], name: str, default: Path) -> str:
     raw = given.get(name) or str(default)
-    if "://" in raw:
-        raise BadSetting(name, raw, "say a folder that every process sees")
+    if "://" in raw and not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]+(/[^/\s]+)*/?", raw):
+        raise BadSetting(name, raw, "say a folder that every process sees, or s3://bucket/prefix")
+    return raw.rstrip("/") if "://" in raw else raw
+
+
+def _database(given: Mapping[str, str], name: str) -> str | None:
+    """Read a database's URL; it holds a password and is not repeated in the error."""
+    raw = given.get(name) or None
+    if raw and not (raw.startswith(("postgresql://", "postgres://")) and urlsplit(raw).path.strip("/")):
+        raise BadSetting(name, "…", "say postgresql://user:password@host:port/name")
+    return raw
+
+
+def _place(url: str) -> tuple[str | None, int, str]:
+    parts = urlsplit(url)
+    return parts.hostname, parts.port or 5432, parts.path
+
+
+def _identifier(given: Mapping[str, str], name: str) -> str:
+    raw = given.get(name, "")
+    if raw and not re.fullmatch(r"[a-z0-9_]{1,255}", raw):
+        raise BadSetting(name, raw, "say small letters, digits and _")
     return raw
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from config import addresses, logs
+from config import addresses, databases, logs
 from config.env import ROOT, env
 
 BASE_DIR = ROOT
@@ -59,7 +59,11 @@ TEMPLATES = [
     }
 ]
 
+BATCH_DATABASE = databases.BATCH if env.batch_database_url else databases.DEFAULT
 DATABASES = {"default": addresses.database(env.database_url)}
+if env.batch_database_url:
+    DATABASES[BATCH_DATABASE] = addresses.database(env.batch_database_url)
+DATABASE_ROUTERS = ["config.databases.Router"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 REDIS_URL = addresses.redis_database(env.redis_url, 0)
 BROKER_URL = env.broker_url or addresses.redis_database(env.redis_url, 1)
@@ -121,6 +125,11 @@ OFFLINE_TOKEN_MS = env.offline_token_ms
 OFFLINE_CAPACITY = env.offline_capacity
 OFFLINE_FAULT_MARKERS = env.offline_fault_markers
 OBJECT_STORE = env.object_store
+S3_ENDPOINT_URL = env.s3_endpoint_url
+GLUE_DATABASE = env.glue_database
+ROWS_IN_FLIGHT = env.rows_in_flight
+ROWS_OF_A_SHARD = env.rows_of_a_shard
+SHARD_SLICE_S = env.shard_slice_s
 LEASE_S = env.lease_s
 HEARTBEAT_S = env.heartbeat_s
 DRAIN_S = env.drain_s
@@ -133,6 +142,7 @@ SLOTS = env.slots
 WEBHOOK_ALLOW_PRIVATE = env.webhook_allow_private
 ALERT_WEBHOOK_URL = env.alert_webhook_url
 ALERT_WEBHOOK_SECRET = env.alert_webhook_secret
+MANIFEST_MAX_BYTES = env.manifest_max_bytes
 RESULT_INLINE_BYTES = env.result_inline_bytes
 RESULT_MAX_BYTES = env.result_max_bytes
 RETAIN_RESULTS_DAYS = env.retain_results_days

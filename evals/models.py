@@ -83,6 +83,8 @@ class BatchScoring(models.Model):
     asked_at = models.DateTimeField()
     due_at = models.DateTimeField()
     tries = models.PositiveSmallIntegerField(default=0)
+    # Which of the batch's rounds: its failed rows may have run again.
+    round = models.PositiveSmallIntegerField(default=0)
     rows = models.PositiveBigIntegerField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 

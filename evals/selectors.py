@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import Avg, Count, F, Func, QuerySet, TextField, Value
+from django.db.models import Avg, Count, F, Func, QuerySet, Sum, TextField, Value
 
 from evals.domain.baselines import Origin, Standing, compare
+from evals.domain.publishing import Expectation
 from evals.domain.sampling import SHARES
 from evals.models import Baseline, SamplingShare, Score
 from invocation.domain.modes import Mode
@@ -59,6 +60,20 @@ def mean_of(baseline: Baseline) -> tuple[int, float | None]:
     """Return how many runs a baseline speaks of were scored, and their mean."""
     scores = Score.objects.filter(rubric=baseline.rubric, mode=baseline.mode)
     return _means(scores).get((baseline.agent, baseline.rubric, baseline.mode), (0, None))
+
+
+def scored_among(run_ids: Iterable[UUID], *, rubric: str, version: int) -> tuple[int, float]:
+    """Return how many of these runs a rubric has scored, and the sum of their scores."""
+    found = Score.objects.filter(run_id__in=run_ids, rubric=rubric, rubric_version=version)
+    sums = found.order_by().aggregate(runs=Count("pk"), total=Sum("total"))
+    return sums["runs"], sums["total"] or 0.0
+
+
+def expectation(*, agent: str, rubric: str, mode: str) -> Expectation:
+    """Return what is expected of an agent by name; unset where nobody said anything."""
+    row = Baseline.objects.filter(agent=agent, rubric=rubric, mode=mode).first()
+    score, origin = (row.expected, Origin(row.origin)) if row else (None, Origin.UNSET)
+    return Expectation(agent=agent, rubric=rubric, mode=mode, score=score, origin=origin)
 
 
 def _means(scores: QuerySet[Score]) -> dict[Key, tuple[int, float | None]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+SERVERS_OF_OTHERS = frozenset({"DATABASE_URL", "REDIS_URL", "BROKER_URL", "BATCH_DATABASE_URL"})
 KEY = re.compile(r"gbx_\S+")
 PATIENT = {"FIRST_DELTA_GRACE_MS": "4000"}
 """Tests share their machine: a first word that comes late is the subject of tests of its own."""
@@ -47,7 +48,7 @@ def free_port() -> int:
 
 def start(home: Path, **settings: str) -> Installation:
     web, flower = free_port(), free_port()
-    kept = {name: value for name, value in os.environ.items() if name not in {"DATABASE_URL", "REDIS_URL", "BROKER_URL"}}
+    kept = {name: value for name, value in os.environ.items() if name not in SERVERS_OF_OTHERS}
     environment = {**kept, **PATIENT, "GEARBOX_HOME": str(home), "WEB_PORT": str(web), "FLOWER_PORT": str(flower), **settings}
     bare = Installation(home, f"http://127.0.0.1:{web}", f"http://127.0.0.1:{flower}", environment, "")
     bare.manage("up", "--detach")

@@ -1,8 +1,12 @@
-"""Scoring a batch's dataset offline, on p3: accepted from the outbox, woken until it is done, at most three times begun."""
+"""Scoring a batch's dataset offline, on p3: accepted from the outbox, woken until it is done, at most three times begun.
+
+What is scored is published or held.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
@@ -13,13 +17,16 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 
+from agents.domain import registry
+from agents.domain.contract import Rubric
 from agents.services import loading
 from evals import selectors
+from evals.domain.publishing import decide
 from evals.gateways import dispatch
 from evals.models import BatchScoring
 from evals.services import verdicts
 from evals.services.verdicts import Candidate
-from invocation.services import datasets, outbox
+from invocation.services import batches, datasets, outbox
 from invocation.services.batches import COMPLETED_TOPIC
 from invocation.services.outbox import Told
 
@@ -31,13 +38,26 @@ PATIENCE = dispatch.MESSAGE_LIFE
 """A batch of which nothing was heard for so long gets another worker."""
 
 
-@transaction.atomic
 def accept(*, now: datetime) -> int:
     """Take the completed batches over from the outbox; return how many there were."""
+    outbox.take_over(now=now)
+    return _accept(now=now)
+
+
+@transaction.atomic
+def _accept(*, now: datetime) -> int:
     taken = outbox.take(COMPLETED_TOPIC, most=ROWS_AT_ONCE)
-    rows = [_row(told, now=now) for told in taken]
-    BatchScoring.objects.bulk_create([row for row in rows if row], ignore_conflicts=True)
+    rows = [row for told in taken if (row := _row(told, now=now))]
+    BatchScoring.objects.bulk_create(rows, ignore_conflicts=True)
+    for row in rows:
+        _begin_anew(row)
     return len(taken)
+
+
+def _begin_anew(row: BatchScoring) -> None:
+    """Score a batch once more whose failed rows have run again since: those that were good keep their scores."""
+    anew = {"round": row.round, "asked_at": row.asked_at, "due_at": row.due_at, "tries": 0, "rows": None, "finished_at": None}
+    BatchScoring.objects.filter(pk=row.pk, round__lt=row.round).update(**anew)
 
 
 def wake(*, now: datetime) -> int:
@@ -52,18 +72,55 @@ def wake(*, now: datetime) -> int:
 
 
 def score_batch(batch_id: UUID, *, now: datetime) -> int:
-    """Score a batch's rows and return how many were read; 0 for one that is finished or was given up.
+    """Score a batch's rows, publish or hold it by their mean, and return how many were read; 0 for one that is finished or given up.
 
     Rows are stored 500 at a time. Started again after a crash it reads all rows again and stores
-    only those without a score. Raises what reading the dataset raises; then it is due again.
+    only those without a score; the batch, told before the scoring counts as finished, may hear the
+    same twice. Raises what reading the dataset raises; then it is due again.
     """
     loading.load(settings.AGENT_MODULES)
     if not _begin(batch_id, now=now):
         return 0
     scoring = BatchScoring.objects.get(pk=batch_id)
-    read = sum(_flush(scoring, rows, now=now) for rows in _by_pages(datasets.rows(batch_id)))
-    BatchScoring.objects.filter(pk=batch_id, finished_at__isnull=True).update(rows=read, finished_at=now)
-    return read
+    sums = _Sums()
+    for rows in _by_pages(datasets.rows(batch_id)):
+        _flush(scoring, rows, sums, now=now)
+    _publish(scoring, sums, now=now)
+    open_round = BatchScoring.objects.filter(pk=batch_id, round=scoring.round, finished_at__isnull=True)
+    open_round.update(rows=sums.rows, finished_at=now)
+    return sums.rows
+
+
+@dataclass(slots=True)
+class _Sums:
+    """What was read of a batch so far, and what its agent's rubric made of it."""
+
+    rows: int = 0
+    scored: int = 0
+    total: float = 0.0
+
+    @property
+    def mean(self) -> float | None:
+        return self.total / self.scored if self.scored else None
+
+
+def _publish(scoring: BatchScoring, sums: _Sums, *, now: datetime) -> None:
+    name, rubric = _rubric(scoring)
+    expected = selectors.expectation(agent=name, rubric=rubric.name, mode=scoring.mode)
+    decision = decide(sums.mean, expected)
+    told = {
+        "sentence": decision.sentence,
+        "rows": sums.scored,
+        "mean": sums.mean,
+        "expected": expected.score if expected.origin.gates else None,
+        "at": now.isoformat(),
+    }
+    batches.publish(scoring.batch_id, decision.publication, round=scoring.round, scores=told)
+
+
+def _rubric(scoring: BatchScoring) -> tuple[str, Rubric]:
+    name, _, version = scoring.agent.partition("@")
+    return name, registry.find(name, int(version)).rubric
 
 
 def _begin(batch_id: UUID, *, now: datetime) -> bool:
@@ -72,10 +129,13 @@ def _begin(batch_id: UUID, *, now: datetime) -> bool:
     return bool(open_rows.update(tries=F("tries") + 1, due_at=now + PATIENCE))
 
 
-def _flush(scoring: BatchScoring, rows: list[Mapping[str, Any]], *, now: datetime) -> int:
-    verdicts.write([_candidate(scoring, row) for row in rows], shares=selectors.shares(), now=now)
+def _flush(scoring: BatchScoring, rows: list[Mapping[str, Any]], sums: _Sums, *, now: datetime) -> None:
+    candidates = [_candidate(scoring, row) for row in rows]
+    verdicts.write(candidates, shares=selectors.shares(), now=now)
+    _, rubric = _rubric(scoring)
+    scored, total = selectors.scored_among([each.run_id for each in candidates], rubric=rubric.name, version=rubric.version)
+    sums.rows, sums.scored, sums.total = sums.rows + len(rows), sums.scored + scored, sums.total + total
     BatchScoring.objects.filter(pk=scoring.pk).update(due_at=datetime.now(UTC) + PATIENCE)
-    return len(rows)
 
 
 def _by_pages(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
@@ -96,4 +156,5 @@ def _row(told: Told, *, now: datetime) -> BatchScoring | None:
     except (KeyError, TypeError):
         log.exception("batch_not_scored", batch_id=str(told.run_id))
         return None
-    return BatchScoring(batch_id=told.run_id, tenant_id=told.tenant_id, asked_at=now, due_at=now, **named)
+    number = int(told.data.get("round", 0))
+    return BatchScoring(batch_id=told.run_id, tenant_id=told.tenant_id, round=number, asked_at=now, due_at=now, **named)

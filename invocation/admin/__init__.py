@@ -2,9 +2,37 @@
 
 from django.contrib import admin
 
-from invocation.admin import alerts, batches, canaries, chat, dead_letters, holds, jobs, redrives, runs, schedules, webhooks
+from invocation.admin import (
+    alerts,
+    batches,
+    canaries,
+    catalog,
+    chat,
+    dead_letters,
+    grants,
+    holds,
+    jobs,
+    redrives,
+    runs,
+    schedules,
+    webhooks,
+)
 
-__all__ = ["alerts", "batches", "canaries", "chat", "dead_letters", "holds", "jobs", "redrives", "runs", "schedules", "webhooks"]
+__all__ = [
+    "alerts",
+    "batches",
+    "canaries",
+    "catalog",
+    "chat",
+    "dead_letters",
+    "grants",
+    "holds",
+    "jobs",
+    "redrives",
+    "runs",
+    "schedules",
+    "webhooks",
+]
 
 admin.site.index_template = "admin/invocation/dashboard.html"
 admin.site.index_title = "Overview"

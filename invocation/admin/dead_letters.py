@@ -20,7 +20,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from invocation.admin import cells, filters, redriving
-from invocation.admin.jobs import PAYLOADS, of_job
+from invocation.admin.jobs import PAYLOADS, error_of, of_job
 from invocation.admin.on_record import TenantsRecord
 from invocation.models import DeadLetter
 from invocation.selectors import dead_letters
@@ -64,7 +64,7 @@ class ErrorCode(SimpleListFilter):
 class DeadLetterAdmin(TenantsRecord):
     page_template = "admin/invocation/dead_letters/page.html"
     list_before_template = "admin/invocation/dead_letters/all.html"
-    payloads = (*PAYLOADS, *(f"successor__{name}" for name in (*PAYLOADS, "error")))
+    payloads = (*PAYLOADS, *(f"successor__{name}" for name in (*PAYLOADS, "error", "broke")))
     list_display = ("key", "cause_badge", "why", "endpoint", "tenant", "attempts", "finished", "redriven")
     list_filter = (
         filters.Endpoint,
@@ -138,7 +138,7 @@ class DeadLetterAdmin(TenantsRecord):
             raise Http404
         self.log_change(request, row, "Revealed the private values.")
         page = cast(TemplateResponse, self.change_view(request, object_id))
-        page.context_data = {**(page.context_data or {}), "panels": _revealed(row), "error": row.error, "is_revealed": True}
+        page.context_data = {**(page.context_data or {}), "panels": _revealed(row), "error": error_of(row), "is_revealed": True}
         return page
 
     def _redrive(self, request: HttpRequest, row: DeadLetter) -> None:

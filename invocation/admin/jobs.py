@@ -25,7 +25,7 @@ PAYLOADS = ("input", "metadata", "answers", "questions", "progress")
 @admin.register(Job)
 class JobAdmin(TenantsRecord):
     page_template = "admin/invocation/job/page.html"
-    payloads = (*PAYLOADS, "error")
+    payloads = (*PAYLOADS, "error", "broke")
     list_display = ("key", "state_badge", "called", "tenant", "in_class", "attempts", "queued", "started", "finished", "cost")
     list_filter = (
         filters.choice("state", lambda: filters.words(JobState)),
@@ -71,9 +71,14 @@ def of_job(row: Any) -> dict[str, Any]:
         "runs": run_rows(row),
         "state": cells.badge(row.state),
         "cause": cells.badge(row.cause, tone="bad") if row.cause else "",
-        "error": masked(row.error),
+        "error": masked(error_of(row)),
         "successor": Job.objects.filter(redrive_of_id=row.pk).values_list("pk", flat=True).first(),
     }
+
+
+def error_of(row: Any) -> Any:
+    """Return a job's error with what is for operators alone."""
+    return {**row.error, "broke": row.broke} if row.broke else row.error
 
 
 def run_rows(row: Any) -> list[tuple[object, ...]]:

@@ -19,6 +19,7 @@ from django.utils.html import format_html
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
+from unfold.views import ChangeList
 
 from invocation.admin import cells
 from invocation.domain.errors import InvocationError
@@ -159,6 +160,37 @@ class TenantsRecord(OnRecord):
     @display(description="finished")
     def finished(self, row: Any) -> SafeString | str:
         return cells.ago(row.finished_at)
+
+
+class NamedApart(ChangeList):  # type: ignore[misc]  # unfold has no types
+    """A list whose tenants' names are read once its rows are."""
+
+    result_list: Any
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        self.result_list = _named([*self.result_list])
+
+
+class ApartRecord(TenantsRecord):
+    """Records of tenants that may lie in another database than the tenants' names do."""
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return OnRecord.get_queryset(self, request)
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[NamedApart]:
+        return NamedApart
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        row = super().get_object(request, object_id, from_field)
+        return row and _named([row])[0]
+
+
+def _named(rows: list[Any]) -> list[Any]:
+    names = tenants.names_of({row.tenant_id for row in rows})
+    for row in rows:
+        row.tenant_name = names.get(row.tenant_id)
+    return rows
 
 
 def attempt(request: HttpRequest, act: Callable[[HttpRequest, Any], None], row: Any) -> bool:

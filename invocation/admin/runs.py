@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.db.models import Case, Count, OuterRef, QuerySet, Subquery, Value, When
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.utils import timezone
@@ -104,7 +104,7 @@ class ProcessAdmin(OnRecord):
     ordering = ("priority_class", "-started_at")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Process]:
-        counted = {"jobs": _held_by(Job), "turns": _held_by(Turn), "shards": _held_by(Shard)}
+        counted = {"jobs": _held_by(Job), "turns": _held_by(Turn), "shards": _with_shards()}
         found: QuerySet[Process] = super().get_queryset(request).annotate(**counted)
         return found
 
@@ -148,6 +148,12 @@ class ProcessAdmin(OnRecord):
 
 def _held_job(job: Job) -> tuple[SafeString, str, SafeString]:
     return cells.link_to("job", job.pk), job.endpoint, cells.badge(job.state)
+
+
+def _with_shards() -> Case:
+    """Say of each process how many shards it holds: they may lie in another database, so they are counted first."""
+    held = Shard.objects.filter(owner__isnull=False).order_by().values_list("owner").annotate(Count("pk"))
+    return Case(*[When(pk=owner, then=Value(many)) for owner, many in held], default=Value(0))
 
 
 def _held_by(model: Any) -> Coalesce:

@@ -16,6 +16,7 @@ from invocation.api.shapes.account import QuotaShape, RunPage, RunQuery, RunShap
 from invocation.selectors import outstanding
 from invocation.selectors.admission import in_flight_of
 from invocation.selectors.jobs import runs_of
+from invocation.services import tallies
 from quota import selectors as quota
 from quota.domain.callers import Caller
 from quota.domain.days import day_of, ends_in
@@ -38,6 +39,7 @@ class QuotaOf(Call):
             "scopes": sorted(str(scope) for scope in caller.scopes),
             "highest_class": str(caller.highest_class),
             "day": _day(caller),
+            "streams": {"limit": caller.plan.connections, "open": tallies.streams_of(caller.tenant_id)},
             "classes": [{"priority_class": str(name), "in_flight": used[name], "cap": cap} for name, cap in caller.plan.in_flight.items()],
         }
         return Response(QuotaShape(told).data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -19,21 +19,29 @@ from invocation.api.shapes.batches import (
     BatchDetail,
     BatchPage,
     BatchQuery,
+    BatchResumption,
     BatchShape,
     DatasetShape,
     ShardList,
     ShardShape,
+    TablePage,
+    TableQuery,
+    TableShape,
     links,
 )
 from invocation.api.shapes.fields import wish_of
 from invocation.domain import traces
 from invocation.domain.endpoints import check_size
+from invocation.domain.failing import Tolerance
 from invocation.domain.modes import Transport
 from invocation.models import Batch
 from invocation.selectors import batches as seen
 from invocation.selectors import endpoints
-from invocation.services import batch_start, batches, datasets, manifests
-from invocation.services.batches import BatchOpening
+from invocation.selectors.progress import progress
+from invocation.services import batch_control, batch_start, datasets, manifest_files
+from invocation.services.batch_openings import BatchOpening
+from invocation.services.manifests import Manifest
+from invocation.services.outputs import OutputWish
 from quota.domain.callers import Caller
 
 TAG = "batches"
@@ -62,10 +70,11 @@ class Batches(Call):
     def post(self, request: Request) -> Response:
         """Check every row before anything starts; a broken line is named by its number.
 
-        A large manifest is a file in the tenant's folder of the object store.
+        Rows that come with the call are checked at once, and the batch is `planned`. A file, which may have millions of rows, is read by a
+        worker: the batch is `planning` and then `planned`, or `failed` with a fault that names the line.
         """
         told = bodies.body(request, BatchBody)
-        start = batch_start.start_batch if isinstance(told["manifest"], str) else batch_start.start_from_rows
+        start = batch_start.start_here if "rows" in told["manifest"] else batch_start.start_batch
         batch = start(_opening(request, told), now=timezone.now())
         return Response(_detail(batch), status=202, headers={"Location": f"/v1/batches/{batch.pk}"})
 
@@ -85,9 +94,30 @@ class BatchShards(Call):
 class BatchResults(Call):
     @described("read_dataset", "Read where a completed batch's dataset lies", tag=TAG, answers={200: DatasetShape}, refuses=(404, 410))
     def get(self, request: Request, batch_id: UUID) -> Response:
+        """A batch that was cancelled, or failed, tells what was finished of it."""
         batch = _owned(request, batch_id)
-        seen.must_have_results(batch)
-        return Response({"id": str(batch.pk), "location": f"batches/{batch.pk}", "manifest": datasets.manifest(batch.pk)})
+        manifest = datasets.part_of(batch)
+        if manifest is None:
+            seen.must_have_results(batch)
+        return Response({"id": str(batch.pk), "location": datasets.place_of(batch), "manifest": manifest or datasets.manifest(batch.pk)})
+
+
+class Datasets(Call):
+    @described(
+        "list_datasets",
+        "List the catalog's tables, newest first",
+        tag=TAG,
+        answers={200: TablePage},
+        refuses=(400, 422),
+        parameters=[TableQuery],
+    )
+    def get(self, request: Request) -> Response:
+        """Each published dataset has a table for its results and, if rows failed, one for its errors."""
+        asked = bodies.query(request, TableQuery)
+        limit, cursor = asked.pop("limit"), asked.pop("cursor", None)
+        place = Place(caller_of(request).tenant_id, request.path, asked)
+        found, following = page(seen.tables_of(place.tenant_id, asked), at=place, cursor=cursor, limit=limit)
+        return Response({"items": TableShape(found, many=True).data, "next": following})
 
 
 class CancelBatch(Call):
@@ -95,8 +125,48 @@ class CancelBatch(Call):
 
     @described("cancel_batch", "Cancel a batch", tag=TAG, answers={202: BatchDetail}, refuses=(404, 409), request=None)
     def post(self, request: Request, batch_id: UUID) -> Response:
-        batches.cancel(_owned(request, batch_id).pk, now=timezone.now())
-        return Response(_detail(_owned(request, batch_id)), status=202)
+        """What it has finished is published as a part of a dataset, marked `partial`."""
+        batch_control.cancel(_owned(request, batch_id).pk, now=timezone.now())
+        return _accepted(request, batch_id)
+
+
+class PauseBatch(Call):
+    scopes = READS_AND_INVOKES
+
+    @described("pause_batch", "Pause a batch", tag=TAG, answers={202: BatchDetail}, refuses=(404, 409), request=None)
+    def post(self, request: Request, batch_id: UUID) -> Response:
+        """Rows that run come to their end, within seconds; no other begins until it is resumed."""
+        batch_control.pause(_owned(request, batch_id).pk, now=timezone.now())
+        return _accepted(request, batch_id)
+
+
+class ResumeBatch(Call):
+    scopes = READS_AND_INVOKES
+
+    @described(
+        "resume_batch", "Resume a paused batch", tag=TAG, answers={202: BatchDetail}, refuses=(400, 404, 409, 422), request=BatchResumption
+    )
+    def post(self, request: Request, batch_id: UUID) -> Response:
+        """One that was paused at its ceiling may be given a larger budget, up to its endpoint's."""
+        told = bodies.body(request, BatchResumption) if request.body else {}
+        batch_control.resume(_owned(request, batch_id).pk, now=timezone.now(), wish=wish_of(told))
+        return _accepted(request, batch_id)
+
+
+class RetryFailedRows(Call):
+    scopes = READS_AND_INVOKES
+
+    @described(
+        "retry_failed_rows", "Run a batch's failed rows again", tag=TAG, answers={202: BatchDetail}, refuses=(404, 409), request=None
+    )
+    def post(self, request: Request, batch_id: UUID) -> Response:
+        """Of a completed or a paused batch; good rows are neither run nor paid for again."""
+        batch_control.retry_failed(_owned(request, batch_id).pk, now=timezone.now())
+        return _accepted(request, batch_id)
+
+
+def _accepted(request: Request, batch_id: UUID) -> Response:
+    return Response(_detail(_owned(request, batch_id)), status=202)
 
 
 def _opening(request: Request, told: dict[str, Any]) -> BatchOpening:
@@ -109,17 +179,22 @@ def _opening(request: Request, told: dict[str, Any]) -> BatchOpening:
     return BatchOpening(
         tenant_id=caller.tenant_id,
         endpoint=endpoint,
-        source=_source(caller, told["manifest"]),
+        manifest=_manifest(caller, told["manifest"]),
         traceparent=traces.taken(request.headers.get("traceparent")),
         wish=wish_of(told),
+        window=told.get("window", endpoint.window),
+        finish_by=told.get("finish_by"),
+        tolerance=Tolerance(**told["failures"]) if "failures" in told else None,
+        output=OutputWish(**told.get("output", {})),
         **shards,
     )
 
 
-def _source(caller: Caller, manifest: Any) -> Path:
-    if isinstance(manifest, str):
-        return manifests.located(caller.tenant_id, manifest)
-    return manifests.stage(caller.tenant_id, manifest["rows"])
+def _manifest(caller: Caller, told: Mapping[str, Any]) -> Manifest:
+    row_id = told.get("row_id")
+    if "rows" in told:
+        return manifest_files.stage(caller.tenant_id, told["rows"], row_id=row_id)
+    return manifest_files.located(caller.tenant_id, told["path"], form=told.get("format", ""), row_id=row_id)
 
 
 def _owned(request: Request, batch_id: UUID) -> Batch:
@@ -127,6 +202,4 @@ def _owned(request: Request, batch_id: UUID) -> Batch:
 
 
 def _detail(batch: Batch) -> dict[str, Any]:
-    return dict(
-        BatchDetail({"progress": seen.progress(batch, now=timezone.now()), "links": links(batch.pk), **BatchShape(batch).data}).data
-    )
+    return dict(BatchDetail({"progress": progress(batch, now=timezone.now()), "links": links(batch.pk), **BatchShape(batch).data}).data)

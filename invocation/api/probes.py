@@ -117,8 +117,8 @@ def _downshifts() -> CounterMetricFamily:
     told = CounterMetricFamily(
         "gearbox_downshifts", "Model calls that a cheaper tier answered.", labels=("endpoint", "from", "to", "reason")
     )
-    for line in jobs.downshift_counts():
-        told.add_metric([line.endpoint, line.wanted, line.used, line.why], line.count)
+    for labels, count in jobs.downshift_counts().items():
+        told.add_metric(labels, count)
     return told
 
 

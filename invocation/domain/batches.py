@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
 from agents.domain.values import Json
-from invocation.domain.errors import ManifestInvalid
 from invocation.domain.states import Edge
 
 
 class BatchState(StrEnum):
+    PLANNING = "planning"
+    """Its manifest is being read and cut."""
     PLANNED = "planned"
     RUNNING = "running"
+    PAUSED = "paused"
     GATHERING = "gathering"
     COMPLETED = "completed"
     FAILED = "failed"
@@ -30,8 +30,45 @@ class ShardState(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Pause(StrEnum):
+    """Why a batch waits until somebody, or its next window, resumes it."""
+
+    ASKED = "asked"
+    FAILURE_THRESHOLD = "failure_threshold"
+    COST_CEILING = "cost_ceiling"
+    WINDOW = "window"
+    MANIFEST_CHANGED = "manifest_changed"
+
+
+class Publication(StrEnum):
+    """What the scores made of a completed batch."""
+
+    UNDECIDED = ""
+    PUBLISHED = "published"
+    HELD = "held"
+
+
+class Stop(StrEnum):
+    """Why a process lets a shard go before its last row."""
+
+    HANDED_BACK = "handed_back"
+    HELD = "held"
+    """Its rows must wait: admission is held, the batch is paused, or the tenant's day is spent."""
+    AWAY = "away"
+    """Rows waited for a provider as long as a row may."""
+    SPENT = "spent"
+    """The batch's caps have no room for its next call."""
+    SLICED = "sliced"
+    """Others wait, and it has had its time."""
+
+
 class BatchMove(StrEnum):
+    PLAN = "plan"
     START = "start"
+    PAUSE = "pause"
+    RESUME = "resume"
+    RETRY = "retry"
+    """Its failed rows run once more."""
     GATHER = "gather"
     COMPLETE = "complete"
     FAIL = "fail"
@@ -44,20 +81,27 @@ class ShardMove(StrEnum):
     COMPLETE = "complete"
     HAND_BACK = "hand_back"
     RESCUE = "rescue"
+    RETRY = "retry"
     CANCEL = "cancel"
 
 
 BATCH_ENDED = frozenset({BatchState.COMPLETED, BatchState.FAILED, BatchState.CANCELLED})
 BATCH_OPEN = frozenset({BatchState.PLANNED, BatchState.RUNNING, BatchState.GATHERING})
+"""What goes on by itself, without a manifest still to be read or somebody to resume it."""
+BATCH_STOPPABLE = frozenset({BatchState.PLANNING, BatchState.PLANNED, BatchState.RUNNING, BatchState.PAUSED})
 _SHARD_WORKING = frozenset({ShardState.WORKING})
 
 BATCH_EDGES: Mapping[BatchMove, Edge[BatchState]] = MappingProxyType(
     {
+        BatchMove.PLAN: Edge(frozenset({BatchState.PLANNING}), BatchState.PLANNED),
         BatchMove.START: Edge(frozenset({BatchState.PLANNED}), BatchState.RUNNING),
-        BatchMove.GATHER: Edge(frozenset({BatchState.RUNNING}), BatchState.GATHERING),
+        BatchMove.PAUSE: Edge(frozenset({BatchState.PLANNED, BatchState.RUNNING}), BatchState.PAUSED),
+        BatchMove.RESUME: Edge(frozenset({BatchState.PAUSED}), BatchState.RUNNING),
+        BatchMove.RETRY: Edge(frozenset({BatchState.COMPLETED, BatchState.PAUSED}), BatchState.RUNNING),
+        BatchMove.GATHER: Edge(frozenset({BatchState.PLANNED, BatchState.RUNNING}), BatchState.GATHERING),
         BatchMove.COMPLETE: Edge(frozenset({BatchState.GATHERING}), BatchState.COMPLETED),
-        BatchMove.FAIL: Edge(frozenset({BatchState.RUNNING, BatchState.GATHERING}), BatchState.FAILED),
-        BatchMove.CANCEL: Edge(frozenset({BatchState.PLANNED, BatchState.RUNNING}), BatchState.CANCELLED),
+        BatchMove.FAIL: Edge(BATCH_STOPPABLE | {BatchState.GATHERING}, BatchState.FAILED),
+        BatchMove.CANCEL: Edge(BATCH_STOPPABLE, BatchState.CANCELLED),
     }
 )
 SHARD_EDGES: Mapping[ShardMove, Edge[ShardState]] = MappingProxyType(
@@ -67,9 +111,14 @@ SHARD_EDGES: Mapping[ShardMove, Edge[ShardState]] = MappingProxyType(
         ShardMove.COMPLETE: Edge(_SHARD_WORKING, ShardState.COMPLETED),
         ShardMove.HAND_BACK: Edge(_SHARD_WORKING, ShardState.QUEUED),
         ShardMove.RESCUE: Edge(_SHARD_WORKING, ShardState.QUEUED),
+        ShardMove.RETRY: Edge(frozenset({ShardState.COMPLETED, ShardState.QUEUED}), ShardState.QUEUED),
         ShardMove.CANCEL: Edge(frozenset({ShardState.QUEUED, ShardState.WORKING}), ShardState.CANCELLED),
     }
 )
+
+
+CHECKPOINT_ROWS = 500
+"""Finished rows of a shard that make a checkpoint at once; fewer do after a while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,44 +132,25 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """A shard's part of the manifest: lines `first` to `first + rows - 1`, from the byte `offset`."""
+    """A shard's part of the manifest: so many rows from line `first`, which stands at `offset` and `inside` (see manifests.Place).
+
+    `sha256` is of its records' bytes, those of blank lines left out: what is read otherwise was changed.
+    """
 
     index: int
     first: int
     rows: int
     offset: int
+    inside: int = 0
+    sha256: str = ""
 
 
-MOST_OF_AN_ID = 200
+MOST_SHARDS = 256
 
 
-def slices(offsets: list[int], shards: int) -> Iterator[Slice]:
-    """Cut a manifest, given each line's byte offset, into at most `shards` slices that differ by one row at most."""
-    count = min(shards, len(offsets))
-    size, rest = divmod(len(offsets), count)
-    first = 0
-    for index in range(count):
-        rows = size + (index < rest)
-        yield Slice(index, first + 1, rows, offsets[first])
-        first += rows
+def part_name(*, shard: int, number: int, attempt: int) -> str:
+    """Return the name of a shard's next staged part, by how many it has: deterministic, so that what was never committed is written over.
 
-
-def parse_row(line: bytes, number: int) -> Row:
-    """Return the row on a manifest's line. Raises ManifestInvalid, naming the line."""
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as broken:
-        raise ManifestInvalid(f"Line {number} is not JSON: {broken}.", line=number) from None
-    if not isinstance(value, dict):
-        raise ManifestInvalid(f"Line {number} is a {type(value).__name__}: each line is one JSON object.", line=number)
-    row_id = value.pop("row_id") if "row_id" in value else hashlib.sha256(line).hexdigest()[:16]
-    if not isinstance(row_id, str) or not 1 <= len(row_id) <= MOST_OF_AN_ID or not row_id.isprintable():
-        raise ManifestInvalid(
-            f"Line {number}: row_id is a string of 1 to {MOST_OF_AN_ID} printable characters.", line=number, field="row_id"
-        )
-    return Row(row_id, value, number)
-
-
-def part_name(*, shard: int, position: int, attempt: int) -> str:
-    """Return the staged part's file name: deterministic, so that a restart writes over what was never committed."""
-    return f"shard={shard:05d}/part-{position:09d}-{attempt:04d}.parquet"
+    With the attempt in it nobody who lost the shard writes over what counts.
+    """
+    return f"shard={shard:05d}/part-{number:06d}-{attempt:04d}.parquet"

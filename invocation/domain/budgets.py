@@ -7,7 +7,7 @@ from datetime import timedelta
 from decimal import ROUND_DOWN, Decimal
 from typing import TypeVar
 
-from quota.domain.budgets import Spending
+from quota.domain.budgets import Budget, Hold, Spending
 from quota.domain.prices import MICRO
 
 N = TypeVar("N", timedelta, Decimal, int)
@@ -65,3 +65,38 @@ def part_of(left: Spending, *, among: int) -> Spending:
     shares = max(1, among)
     usd = (max(Decimal(0), left.usd) / shares).quantize(MICRO, rounding=ROUND_DOWN)
     return Spending(usd, max(0, left.tokens) // shares, max(0, left.calls) // shares)
+
+
+class Allowance(Budget):
+    """What one shard may spend of its batch's cap: set aside in the database, in part committed there, and widened as it goes."""
+
+    widenings = 0
+    settlements = 0
+
+    @property
+    def holds_something(self) -> bool:
+        """Say whether a call is under way that may give back what it does not use."""
+        return bool(self._open)
+
+    def settle(self, hold: Hold, used: Spending) -> None:
+        super().settle(hold, used)
+        self.settlements += 1
+
+    def commit(self, spending: Spending) -> None:
+        """Leave out what the database counts as spent from now on."""
+        self.limit -= spending
+        self.spent -= spending
+
+    def widen(self, limit: Spending) -> None:
+        """Take note of what is set aside now."""
+        if limit != self.limit:
+            self.limit = limit
+            self.widenings += 1
+
+    def is_narrower_than(self, other: Spending) -> bool:
+        """Say whether it, rather than the other, is what a call does not fit into."""
+        return not other.fits(self.remaining)
+
+    def is_low(self, *, of: Spending) -> bool:
+        """Say whether less than half is left of something."""
+        return not of.fits(self.remaining.times(2))

@@ -21,8 +21,10 @@ from invocation.domain.errors import (
     UnknownEndpoint,
     UnknownVersion,
 )
+from invocation.domain.failing import Tolerance
 from invocation.domain.modes import Deadline, Mode, ModePolicy, Transport, policy
 from invocation.domain.sessions import OnDisconnect, OnDoubleSend
+from invocation.domain.windows import Window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +93,8 @@ class Endpoint:
     tokens: int | None = None
     model_calls: int | None = None
     may_wait: frozenset[str] = frozenset()
+    window: Window | None = None
+    """When its batches may run, unless a batch says otherwise."""
     escape: EscapeHatch | None = None
     on_disconnect: OnDisconnect = OnDisconnect.CONTINUE
     on_double_send: OnDoubleSend = OnDoubleSend.REJECT
@@ -98,6 +102,8 @@ class Endpoint:
     """The async endpoint that takes what is too long for this one."""
     canary: Canary | None = None
     """A share of the invocations that another version of the agent takes."""
+    tolerance: Tolerance = field(default_factory=Tolerance)
+    """From how many failed rows on a batch is paused, unless its request names another."""
     successor: str | None = None
     """Set when this version is retired: the version to call instead."""
     summary: str = ""

@@ -200,6 +200,13 @@ class ResultNotReady(InvocationError):
     retryable = True
 
 
+class NothingFailed(InvocationError):
+    """No row of the batch has failed: there is nothing to run again."""
+
+    code = "nothing_failed"
+    title = "Nothing has failed"
+
+
 class NoResult(InvocationError):
     """The job ended without a result; `state` says how and `error` why."""
 
@@ -240,6 +247,34 @@ class ManifestInvalid(InvocationError):
 
     code = "manifest_invalid"
     title = "The manifest is invalid"
+
+
+class ManifestChanged(InvocationError):
+    """The manifest is not what was planned: gone, longer, shorter, or other rows where a shard's began. Nothing of it was run."""
+
+    code = "manifest_changed"
+    title = "The manifest changed"
+
+
+class ManifestInUse(InvocationError):
+    """A batch that has not ended reads the manifest; `batch_id` names it. Nothing was written or taken away."""
+
+    code = "manifest_in_use"
+    title = "A batch reads this manifest"
+
+
+class ManifestTooLarge(InvocationError):
+    """An upload is longer than `limit` bytes. Nothing of it was kept."""
+
+    code = "manifest_too_large"
+    title = "The manifest is too large"
+
+
+class OutputRefused(InvocationError):
+    """The dataset cannot be written there, or not parted so; `field` and the sentence say why. Nothing was started."""
+
+    code = "output_refused"
+    title = "The output is refused"
 
 
 class UrlRefused(InvocationError):

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from agents.domain.errors import Cause, RunError
+from agents.domain.values import Json
 from invocation.domain.states import Edge
 
 
@@ -159,21 +160,39 @@ def is_poison(losses: int) -> bool:
     return losses >= LOSSES_OF_A_POISON_JOB
 
 
+BROKE = "Something broke while this ran. It is not the input's fault."
+ASK_AGAIN = "Ask again; if it breaks again, tell whoever runs this its id."
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """An error as it is stored with a job, a turn or a row."""
+    """An error as it is stored with a job, a turn or a row.
+
+    Sentence and remedy are for whoever asked. `broke` is for operators alone: what an error says that may
+    quote the code, another tenant's value or a secret.
+    """
 
     code: str
     sentence: str
     cause: Cause
     remedy: str
+    broke: str = ""
 
     @classmethod
     def of(cls, error: RunError) -> Fault:
-        return cls(code=error.code, sentence=_storable(error.sentence), cause=error.cause, remedy=_storable(error.remedy))
+        sentence, remedy = _storable(error.sentence), _storable(error.remedy)
+        if error.is_for_operators:
+            return cls(code=error.code, sentence=BROKE, cause=error.cause, remedy=ASK_AGAIN, broke=f"{sentence}\n{remedy}")
+        return cls(code=error.code, sentence=sentence, cause=error.cause, remedy=remedy)
 
     def as_json(self) -> dict[str, str]:
-        return {"code": self.code, "sentence": self.sentence, "cause": str(self.cause), "remedy": self.remedy}
+        told = {"code": self.code, "sentence": self.sentence, "cause": str(self.cause), "remedy": self.remedy}
+        return told | {"broke": self.broke} if self.broke else told
+
+
+def without_broke(fault: Mapping[str, Json] | None) -> dict[str, Json] | None:
+    """Return a stored error as whoever asked is told it."""
+    return None if fault is None else {name: value for name, value in fault.items() if name != "broke"}
 
 
 def _storable(text: str) -> str:

@@ -58,15 +58,6 @@ def may_try_again(error: RunError, *, tries: int, most: int, has_spoken: bool, l
     return error.retryable and not has_spoken and tries < most and left >= pause + WORTH_A_TRY
 
 
-BROKE = "Something broke while the answer was made. It is not the question's fault."
-ASK_AGAIN = "Ask again; if it breaks again, tell whoever runs this the turn's id."
-
-
-def told(error: RunError) -> tuple[str, str]:
-    """Return the sentence and the remedy that a reader is told: an error that speaks to operators may quote what is not his."""
-    return (BROKE, ASK_AGAIN) if error.is_for_operators else (error.sentence, error.remedy)
-
-
 def escape_after(error: RunError, hatch: EscapeHatch | None) -> dict[str, Json] | None:
     """Return what a reader gets instead of an answer that ended with this error.
 

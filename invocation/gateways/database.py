@@ -8,10 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 import psycopg
-from django.db import InterfaceError, OperationalError, connections
+from django.conf import settings
+from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connections
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+DEFAULT = DEFAULT_DB_ALIAS
+BATCH: str = settings.BATCH_DATABASE
+"""The database of batches and their ledger: the default one, unless a second was set."""
 
 GOING = frozenset({"57P01", "57P02", "57P03"})
 """PostgreSQL's own words as it shuts down, crashed or starts; a connection that breaks has no word at all."""

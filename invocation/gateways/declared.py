@@ -24,7 +24,8 @@ def book() -> EndpointBook:
 
 
 def load_agents() -> None:
-    """Import the agents that endpoints are bound to: once a process, or again until it succeeds."""
+    """Import the agents that endpoints are bound to, also those that stand beside their endpoint: once a process, or until it succeeds."""
+    book()
     _load(tuple(settings.AGENT_MODULES))
 
 

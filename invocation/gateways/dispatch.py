@@ -20,6 +20,7 @@ RUN_TURNS = "invocation.run_turns"
 RUN_SHARD = "invocation.run_shard"
 AFTER_WAVE = "invocation.after_wave"
 START_WAVE = "invocation.start_wave"
+PLAN_BATCH = "invocation.plan_batch"
 
 MESSAGE_LIFE_S = 60
 """A wake-up that nobody took within a minute is worthless: the sweep has sent another."""
@@ -42,6 +43,11 @@ def wake_alone(priority_class: str, claims: Sequence[tuple[UUID, int]]) -> None:
 def wake_turns(turn_ids: Sequence[UUID], *, within_s: float) -> None:
     """Wake a p0 worker for these turns; nobody starts a turn that nobody waits for any more. Raises BrokerGone."""
     _send(RUN_TURNS, "p0", [str(turn_id) for turn_id in turn_ids], expires=within_s)
+
+
+def plan_batch(batch_id: UUID) -> None:
+    """Ask a p3 worker to read a batch's manifest. Raises BrokerGone."""
+    _send(PLAN_BATCH, "p3", str(batch_id))
 
 
 def start_wave(batch_id: UUID) -> None:

@@ -9,19 +9,19 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connection, connections
 
 STOP_CHANNEL = "gearbox_stop"
 DJANGOS = frozenset({"pool", "assume_role", "isolation_level", "server_side_binding"})
 """Options that Django keeps for itself; all others are the driver's."""
 
 
-def own_connection() -> psycopg.Connection:
+def own_connection(*, using: str = DEFAULT_DB_ALIAS) -> psycopg.Connection:
     """Open an autocommit connection outside the pool, as the settings say: both ends watch the line, as with any other.
 
     Raises psycopg.OperationalError when nobody answers within `connect_timeout`.
     """
-    return psycopg.connect(**_parameters(connection.settings_dict), autocommit=True)
+    return psycopg.connect(**_parameters(connections[using].settings_dict), autocommit=True)
 
 
 def _parameters(wanted: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -31,6 +31,19 @@ def check(value: Any, schema: Mapping[str, Any]) -> None:
         pointer = "".join(f"/{part}" for part in error.instance_path)
         named, found = _named(error)
         raise Unfit(pointer=pointer + named, found=found, wanted=error.message)
+
+
+def fits(schema: Mapping[str, Any]) -> Callable[[Any], bool]:
+    """Return what says of many values, quickly, whether each fits; one that cannot be looked at does not."""
+    is_valid = _known(schema).is_valid
+
+    def say(value: Any) -> bool:
+        try:
+            return bool(is_valid(value))
+        except ValueError:
+            return False
+
+    return say
 
 
 def check_storable(value: Any, pointer: str = "") -> None:

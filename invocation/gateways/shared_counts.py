@@ -94,6 +94,15 @@ def open_now() -> dict[str, int]:
     return found
 
 
+def open_of(tenant_id: UUID) -> int:
+    """Return the open streams of a tenant over all living processes, from a thread that may block. Raises redis.RedisError."""
+    store = _blocking()
+    seconds: Any = store.time()
+    told: Any = store.hvals(tenant_key(tenant_id))
+    counts = [tuple(map(int, said.split(b":"))) for said in told]
+    return sum(count for count, lapses in counts if lapses > seconds[0])
+
+
 def tallied() -> dict[Tally, float]:
     """Return every tally, from a thread that may block. Raises redis.RedisError."""
     told: Any = _blocking().hgetall(TALLIES_KEY)

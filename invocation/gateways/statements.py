@@ -17,12 +17,12 @@ from psycopg.rows import tuple_row
 Row = tuple[Any, ...]
 
 
-def rows(statement: str, given: Mapping[str, Any]) -> list[Row]:
+def rows(statement: str, given: Mapping[str, Any], *, using: str = DEFAULT_DB_ALIAS) -> list[Row]:
     """Run the statement and return its rows. JSON comes back as text, as Django keeps it.
 
     Raises django.db errors, as a cursor of Django's does.
     """
-    django = connections[DEFAULT_DB_ALIAS]
+    django = connections[using]
     django.ensure_connection()
     session: psycopg.Connection[Any] = django.connection
     session.prepare_threshold = 0  # Django says never; its own cursors bind on the client and prepare nothing all the same

@@ -74,6 +74,8 @@ class Job(Invoked, Held):
     awaiting = models.JSONField(null=True, blank=True)
     progress = models.JSONField(null=True, blank=True)
     error = models.JSONField(null=True, blank=True)
+    # What broke, in words for operators alone.
+    broke = models.TextField(blank=True, db_default="")
     cause = models.CharField(max_length=24, blank=True)
     redrive_of = models.OneToOneField("self", on_delete=models.PROTECT, null=True, blank=True, related_name="successor")
     created_at = models.DateTimeField()

@@ -8,6 +8,8 @@ from django.db import models
 
 from invocation.models.columns import Invoked
 
+DOWNSHIFTS_BY = ("endpoint", "wanted", "used", "why")
+
 
 class RunRecord(Invoked):
     """One finished execution of an agent: what it took and what came of it. Append-only."""
@@ -41,7 +43,7 @@ class RunRecord(Invoked):
         return f"{self.endpoint} {self.source_id}/{self.attempt}"
 
 
-class DownshiftCount(models.Model):
+class CountedDownshifts(models.Model):
     """How often an endpoint's calls were stepped down from one tier to another, by reason; it only grows."""
 
     id = models.BigAutoField(primary_key=True)
@@ -52,12 +54,17 @@ class DownshiftCount(models.Model):
     count = models.PositiveBigIntegerField(default=0)
 
     class Meta:
-        constraints: ClassVar[list[models.BaseConstraint]] = [
-            models.UniqueConstraint(fields=["endpoint", "wanted", "used", "why"], name="downshifts_are_counted_in_one_place"),
-        ]
+        abstract = True
 
     def __str__(self) -> str:
         return f"{self.endpoint} {self.wanted} {self.used}"
+
+
+class DownshiftCount(CountedDownshifts):
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=DOWNSHIFTS_BY, name="downshifts_are_counted_in_one_place"),
+        ]
 
 
 class Outbox(models.Model):
@@ -77,3 +84,13 @@ class Outbox(models.Model):
 
     def __str__(self) -> str:
         return f"{self.topic} {self.run_id}"
+
+
+class OutboxReceipt(models.Model):
+    """That a batch's news was taken over into the outbox: kept until they are gone from where they came, so that none comes twice."""
+
+    id = models.UUIDField(primary_key=True)
+    at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return str(self.id)

@@ -104,6 +104,12 @@ def held(scope: HoldScope) -> list[str]:
     return list(Hold.objects.filter(scope=scope, released_at__isnull=True).values_list("value", flat=True))
 
 
+def open_holds() -> frozenset[tuple[HoldScope, str]]:
+    """Return all that is held."""
+    found = Hold.objects.filter(released_at__isnull=True)
+    return frozenset((HoldScope(scope), value) for scope, value in found.values_list("scope", "value"))
+
+
 def hold_on(*, endpoint: str, agent: str, tenant_id: UUID, priority_class: str) -> Hold | None:
     """Return a hold that keeps such an invocation out, if there is one."""
     named = {HoldScope.ENDPOINT: endpoint, HoldScope.AGENT: agent, HoldScope.TENANT: str(tenant_id), HoldScope.CLASS: priority_class}

@@ -9,11 +9,12 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.db import connection
+from django.db import connections
 
 from invocation.domain.modes import Mode
 from invocation.domain.outcomes import RunOutcome
 from invocation.domain.slo import Sample, eta
+from invocation.gateways.database import BATCH, DEFAULT
 from invocation.selectors import depth, slo
 from quota.domain.classes import PriorityClass
 
@@ -27,23 +28,18 @@ SELECT mode, count(*) AS runs, count(*) FILTER (WHERE outcome = ANY(%(failed)s))
     percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY duration_ms) AS duration
 FROM invocation_runrecord WHERE mode = ANY(%(modes)s) AND finished_at >= %(since)s GROUP BY mode
 """
-# A batch's rows are counted by its shards; their durations are read of the newest rows only, whatever their number.
+# A batch's rows are counted by its shards; how long each took stands in the dataset alone.
 ROWS = """
-WITH newest AS (SELECT batch_id, duration_ms, at FROM invocation_batchrow ORDER BY id DESC LIMIT 10000),
-took AS (
-    SELECT mode, percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY duration_ms) AS duration
-    FROM newest JOIN invocation_batch AS batch ON batch.id = batch_id WHERE at >= %(since)s GROUP BY mode),
-made AS (
-    SELECT mode, sum(position) AS runs, sum(failed_rows) AS failures, sum(cost_usd) AS cost
-    FROM invocation_shard AS shard JOIN invocation_batch AS batch ON batch.id = batch_id
-    WHERE shard.started_at >= %(since)s GROUP BY mode)
-SELECT mode, runs, failures, cost, NULL::float[] AS first_delta, duration FROM made LEFT JOIN took USING (mode)
+SELECT mode, sum(position) AS runs, sum(failed_rows) AS failures, sum(cost_usd) AS cost,
+    NULL::float[] AS first_delta, NULL::float[] AS duration
+FROM invocation_shard AS shard JOIN invocation_batch AS batch ON batch.id = batch_id WHERE shard.started_at >= %(since)s GROUP BY mode
 """
 HOURS = """
 SELECT mode, date_trunc('hour', finished_at) AS hour, count(*) AS runs, count(*) FILTER (WHERE outcome = ANY(%(failed)s)) AS failures
 FROM invocation_runrecord WHERE mode = ANY(%(modes)s) AND finished_at >= %(since)s GROUP BY 1, 2
-UNION ALL
-SELECT mode, date_trunc('hour', coalesce(shard.finished_at, %(now)s)), sum(position), sum(failed_rows)
+"""
+HOURS_OF_ROWS = """
+SELECT mode, date_trunc('hour', coalesce(shard.finished_at, %(now)s)) AS hour, sum(position) AS runs, sum(failed_rows) AS failures
 FROM invocation_shard AS shard JOIN invocation_batch AS batch ON batch.id = batch_id WHERE shard.started_at >= %(since)s GROUP BY 1, 2
 """
 
@@ -87,14 +83,14 @@ class HourFigures:
 
 def modes(*, since: datetime) -> list[ModeFigures]:
     """Return every mode's figures since a moment, in the order of the mode table."""
-    found = {row["mode"]: row for row in _rows(RUNS, since=since) + _rows(ROWS, since=since)}
+    found = {row["mode"]: row for row in _rows(RUNS, since=since) + _rows(ROWS, using=BATCH, since=since)}
     return [_mode_figures(mode, found.get(str(mode))) for mode in Mode]
 
 
 def hours(*, since: datetime, now: datetime) -> Mapping[str, Mapping[datetime, HourFigures]]:
     """Return, by mode and hour (UTC), what ended; an hour without runs is missing."""
     found: defaultdict[str, dict[datetime, HourFigures]] = defaultdict(dict)
-    for row in _rows(HOURS, since=since, now=now):
+    for row in _rows(HOURS, since=since) + _rows(HOURS_OF_ROWS, using=BATCH, since=since, now=now):
         found[row["mode"]][row["hour"]] = HourFigures(int(row["runs"]), int(row["failures"]))
     return found
 
@@ -135,8 +131,8 @@ def _pair(found: Sequence[float | None] | None) -> tuple[float, float] | None:
     return None if median is None or worst is None else (median, worst)
 
 
-def _rows(statement: str, **given: Any) -> list[dict[str, Any]]:
-    with connection.cursor() as cursor:
+def _rows(statement: str, *, using: str = DEFAULT, **given: Any) -> list[dict[str, Any]]:
+    with connections[using].cursor() as cursor:
         cursor.execute(statement, {"failed": FAILED, "modes": [str(mode) for mode in Mode], **given})
         names = [column.name for column in cursor.description or ()]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

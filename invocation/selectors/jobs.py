@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from itertools import takewhile
@@ -12,7 +13,7 @@ from django.db.models import Max, QuerySet
 
 from invocation.domain.errors import NotFound
 from invocation.domain.jobs import TERMINAL, JobState, Move, PutOffs
-from invocation.models import DownshiftCount, Job, JobEvent, RunRecord, StepRecord
+from invocation.models import BatchDownshiftCount, DownshiftCount, Job, JobEvent, RunRecord, StepRecord
 
 ENDED_TYPES = frozenset(f"job.{state}" for state in TERMINAL)
 
@@ -79,5 +80,10 @@ def downshifts_of(job_id: UUID) -> list[Mapping[str, str]]:
     return [downshift for found in runs.values_list("downshifts", flat=True) for downshift in found or ()]
 
 
-def downshift_counts() -> list[DownshiftCount]:
-    return list(DownshiftCount.objects.order_by("endpoint", "wanted", "used", "why"))
+def downshift_counts() -> Mapping[tuple[str, str, str, str], int]:
+    """Return how often calls were stepped down, by endpoint, the tier asked for, the one used, and why."""
+    found: Counter[tuple[str, str, str, str]] = Counter()
+    for table in (DownshiftCount, BatchDownshiftCount):
+        for endpoint, wanted, used, why, count in table.objects.values_list("endpoint", "wanted", "used", "why", "count"):
+            found[endpoint, wanted, used, why] += count
+    return dict(sorted(found.items()))

@@ -45,7 +45,7 @@ def output_of(result: Result) -> Any:
     if not result.location:
         return result.output
     try:
-        content = objects.inside(result.job.tenant_id, result.location).read_bytes()
+        content = objects.store_of(result.job.tenant_id).read(result.location)
     except OSError as gone:
         raise _damaged(result, "cannot be read") from gone
     if len(content) != result.size or hashlib.sha256(content).hexdigest() != result.sha256:

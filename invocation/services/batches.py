@@ -1,152 +1,122 @@
-"""Batches: opening one, sending its waves, gathering it, cancelling it; the one writer of a batch's state."""
+"""Batches: writing one down, sending its waves, gathering it, cancelling it; the one writer of a batch's state."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-import structlog
-from django.db import connection, transaction
-from django.db.models import Q, QuerySet
+from django.db import connections, transaction
+from django.db.models import F, Q, QuerySet, Sum
+from django.db.models.functions import Coalesce
 
-from invocation.domain import traces
+from agents.domain.errors import Cause
+from invocation.domain import failing, windows
 from invocation.domain.batches import (
     BATCH_EDGES,
-    BATCH_OPEN,
+    BATCH_ENDED,
     SHARD_EDGES,
     BatchMove,
     BatchState,
+    Pause,
+    Publication,
     ShardMove,
     ShardState,
-    slices,
 )
-from invocation.domain.budgets import Wish
-from invocation.domain.endpoints import Endpoint
-from invocation.domain.errors import StaleMove, TooManyItems
-from invocation.domain.ids import new_id
-from invocation.gateways import dispatch, objects, parquet
-from invocation.models import Batch, Outbox, Process, Shard
-from invocation.selectors import canaries
-from invocation.selectors.admission import hold_on, live_slots
-from invocation.services import manifests
+from invocation.domain.budgets import NOTHING, Wish
+from invocation.domain.errors import NothingFailed, StaleMove
+from invocation.domain.jobs import Fault
+from invocation.domain.manifests import Planned
+from invocation.gateways import declared
+from invocation.gateways.database import BATCH
+from invocation.models import Batch, BatchOutbox, Process, Shard
+from invocation.selectors.admission import hold_on
+from invocation.services import publishing, registering
 from quota.domain.classes import PriorityClass
-from quota.domain.days import DayLimits
 from quota.selectors import terms_of
-from quota.services import days, plans
+from quota.services import days
 
-log = structlog.get_logger()
-
+ANYONE = Q()
+TIDY = ~Q(state=BatchState.COMPLETED) | Q(gathered_at__isnull=False)
+"""Nobody takes staging away any more, in which the parts of the next round would lie."""
 P3 = str(PriorityClass.P3)
 COMPLETED_TOPIC = "batch.completed"
-MOST_SHARDS = 256
-SHARDS_OF_A_WAVE = 64
+SHARD_BROKE = "A shard broke three times in a row. It is not the rows' fault."
+TELL = "Tell whoever runs this the batch's id; open the batch again once that is mended."
 SHARDS_OF_A_TENANT = 0x54A2
 """The class of the advisory locks under which a tenant's shards are counted."""
-WAVE_TRUSTED = timedelta(seconds=10)
-HELD = "held"
-"""What a shard says that went back to its queue because its rows must wait."""
-"""A wave sent longer ago of which no shard is at work has lost its messages, or its callback."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchOpening:
-    """A request for a batch. `source` is the manifest's path, `wish` what binds it below the endpoint's own ceilings."""
-
-    tenant_id: UUID
-    endpoint: Endpoint
-    source: Path
-    shards: int = MOST_SHARDS
-    wish: Wish = field(default_factory=Wish)
-    traceparent: str = ""
+def accept(columns: Mapping[str, Any], *, now: datetime) -> Batch:
+    """Write a batch whose manifest is still to be read."""
+    return Batch.objects.create(**columns, state=BatchState.PLANNING, rows=0, manifest_sha256="", created_at=now)
 
 
-def open_batch(opening: BatchOpening, *, now: datetime) -> Batch:
-    """Accept a batch durably, its shards planned. Raises ManifestInvalid, naming the line, or TooManyItems; then nothing was started."""
-    checked = manifests.check(opening.source, opening.endpoint, day=plans.day_limits_now(opening.tenant_id))
-    limit = opening.endpoint.limits.items
-    if len(checked.offsets) > limit:
-        raise TooManyItems(f"{len(checked.offsets)} rows; {opening.endpoint.label} takes {limit}.", found=len(checked.offsets), limit=limit)
-    with transaction.atomic():
-        batch = _insert(opening, checked, now=now)
-        planned = slices(checked.offsets, min(opening.shards, MOST_SHARDS))
-        Shard.objects.bulk_create(
-            [
-                Shard(
-                    batch=batch,
-                    index=part.index,
-                    first_line=part.first,
-                    offset=part.offset,
-                    rows=part.rows,
-                    state=ShardState.QUEUED,
-                )
-                for part in planned
-            ]
-        )
+def accept_planned(columns: Mapping[str, Any], plan: Planned, *, now: datetime) -> Batch:
+    """Write a batch whose manifest was read, with its shards."""
+    with transaction.atomic(using=BATCH):
+        batch = Batch.objects.create(**columns, **_of(plan), state=BatchState.PLANNED, created_at=now)
+        _insert_shards(batch, plan)
     return batch
 
 
-def _insert(opening: BatchOpening, checked: manifests.Checked, *, now: datetime) -> Batch:
-    endpoint, budgets, batch_id = opening.endpoint, opening.endpoint.budgets.within(opening.wish), new_id()
-    return Batch.objects.create(
-        id=batch_id,
-        tenant_id=opening.tenant_id,
-        endpoint=endpoint.label,
-        agent=canaries.agent_for(endpoint, batch_id),
-        mode=str(endpoint.mode),
-        traceparent=opening.traceparent or traces.new(),
-        state=BatchState.PLANNED,
-        manifest=str(opening.source),
-        manifest_sha256=checked.sha256,
-        output=str(objects.inside(opening.tenant_id, f"batches/{batch_id}")),
-        rows=len(checked.offsets),
-        cost_cap_usd=budgets.cost_usd,
-        token_cap=budgets.tokens,
-        call_cap=budgets.model_calls,
-        row_latency_ms=budgets.whole_ms,
-        created_at=now,
+def plan(batch: Batch, plan: Planned) -> None:
+    """End the planning of a batch by who holds it: its shards are written. Raises StaleMove if it is no longer theirs."""
+    with transaction.atomic(using=BATCH):
+        if not _move(batch, BatchMove.PLAN, by=Q(planner=batch.planner), planner=None, planning=None, **_of(plan)):
+            raise StaleMove(f"Batch {batch.pk} is no longer planned here.")
+        _insert_shards(batch, plan)
+
+
+def refuse(batch: Batch, fault: Mapping[str, Any], *, now: datetime) -> None:
+    """Fail a batch whose manifest cannot be run, by who holds its planning. Raises StaleMove, as `plan` does."""
+    held = Q(planner=batch.planner, state=BatchState.PLANNING)
+    if not _move(batch, BatchMove.FAIL, by=held, fault=dict(fault), planner=None, planning=None, finished_at=now):
+        raise StaleMove(f"Batch {batch.pk} is no longer planned here.")
+
+
+def _of(plan: Planned) -> dict[str, Any]:
+    return {"rows": plan.rows, "manifest_sha256": plan.sha256, "manifest_bytes": plan.length}
+
+
+def _insert_shards(batch: Batch, plan: Planned) -> None:
+    Shard.objects.bulk_create(
+        [
+            Shard(
+                batch=batch,
+                index=part.index,
+                first_line=part.first,
+                offset=part.offset,
+                inside=part.inside,
+                sha256=part.sha256,
+                rows=part.rows,
+                state=ShardState.QUEUED,
+            )
+            for part in plan.slices
+        ]
     )
 
 
-def next_wave(batch_id: UUID, *, now: datetime) -> int:
-    """Send the shards that are left as a wave, or gather when none is; return how many were sent.
+@dataclass(frozen=True, slots=True)
+class Wave:
+    """Shards of one batch that were given slots together, and are to be sent."""
 
-    Safe to call at any time by anyone: the wave's number is taken under a lock, a shard
-    is claimed once, and PostgreSQL alone knows whether the batch is complete.
-    """
-    with transaction.atomic():
-        batch = Batch.objects.select_for_update(no_key=True).get(pk=batch_id)
-        if batch.state not in BATCH_OPEN or is_held(batch):
-            return 0
-        _move(batch, BatchMove.START, started_at=now)
-        queued = batch.shards.filter(state=ShardState.QUEUED)
-        may_go = queued.filter(_fits(days.left_of(batch.tenant_id, now=now)))
-        left = list(may_go.order_by("index").values_list("pk", flat=True)[: _most_of_a_wave(batch.tenant_id)])
-        if not left and queued.exists():
-            Batch.objects.filter(pk=batch_id).update(wave_at=now)
-            return 0
-        wave = batch.wave + 1
-        Batch.objects.filter(pk=batch_id).update(wave=wave, wave_at=now)
-    if left:
-        dispatch.send_wave(left, batch_id=batch_id, wave=wave)
-    elif not batch.shards.exclude(state=ShardState.COMPLETED).exists():
-        gather(batch_id, now=now)
-    return len(left)
+    batch_id: UUID
+    shards: Sequence[int]
+    number: int
 
 
-def _fits(left: DayLimits) -> Q:
-    """Pick the shards whose next row is not known to need more than is left of the tenant's day: the others wait for the next."""
-    money = Q() if left.usd is None else Q(short_usd__lte=left.usd)
-    return money if left.tokens is None else money & Q(short_tokens__lte=left.tokens)
-
-
-def _most_of_a_wave(tenant_id: UUID) -> int:
-    room = room_of_plan(tenant_id)
-    return SHARDS_OF_A_WAVE if room is None else min(room, SHARDS_OF_A_WAVE)
+def begin_wave(batch_id: UUID, shards: Sequence[int], *, now: datetime) -> Wave:
+    """Note that these shards are on their way, in the transaction that gave them their slots; the first starts the batch."""
+    batch = Batch.objects.get(pk=batch_id)
+    _move(batch, BatchMove.START, started_at=now, running_since=now)
+    Batch.objects.filter(pk=batch_id).update(wave=F("wave") + 1, wave_at=now)
+    Shard.objects.filter(pk__in=shards, state=ShardState.QUEUED).update(sent_at=now)
+    return Wave(batch_id, shards, batch.wave + 1)
 
 
 def room_of_plan(tenant_id: UUID) -> int | None:
@@ -158,20 +128,9 @@ def room_of_plan(tenant_id: UUID) -> int | None:
     cap = terms.in_flight.get(PriorityClass.P3) if terms else None
     if cap is None:
         return None
-    with connection.cursor() as cursor:
+    with connections[BATCH].cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [SHARDS_OF_A_TENANT, tenant_id.int & 0x7FFFFFFF])
-    return max(0, cap - Shard.objects.filter(batch__tenant_id=tenant_id, state=ShardState.WORKING).count())
-
-
-def after_wave(batch_id: UUID, wave: int, *, outcomes: Sequence[str] = ()) -> None:
-    """The chord's body: go on, unless a newer wave is under way.
-
-    A wave all of whose shards were told to wait is not sent again at once: the sweep does that, when its time has come.
-    """
-    if outcomes and set(outcomes) == {HELD}:
-        return
-    if Batch.objects.filter(pk=batch_id, wave=wave).exists():
-        next_wave(batch_id, now=datetime.now(UTC))
+    return max(0, cap - Shard.objects.filter(batch__tenant_id=tenant_id, owner__isnull=False).count())
 
 
 def gather(batch_id: UUID, *, now: datetime) -> None:
@@ -186,90 +145,210 @@ def gather(batch_id: UUID, *, now: datetime) -> None:
 def _alone(batch_id: UUID) -> Iterator[bool]:
     """Hold the batch's session advisory lock, if nobody else does: publishing takes longer than a transaction may."""
     number = batch_id.int >> 65
-    with connection.cursor() as cursor:
+    with connections[BATCH].cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(%s)", [number])
         is_ours = bool(cursor.fetchone()[0])
     try:
         yield is_ours
     finally:
         if is_ours:
-            with connection.cursor() as cursor:
+            with connections[BATCH].cursor() as cursor:
                 cursor.execute("SELECT pg_advisory_unlock(%s)", [number])
 
 
 def _gather(batch: Batch, *, now: datetime) -> None:
-    folder = Path(batch.output)
-    files = [facts for shard in batch.shards.order_by("index") if (facts := parquet.compact(folder, shard.parts, shard=shard.index))]
-    parquet.finish(folder, _facts(batch, files))
-    with transaction.atomic():
+    publishing.publish(batch)
+    with transaction.atomic(using=BATCH):
         if _move(batch, BatchMove.COMPLETE, finished_at=now):
-            told = {"batch_id": str(batch.id), "agent": batch.agent, "mode": batch.mode, "endpoint": batch.endpoint}
-            Outbox.objects.create(topic=COMPLETED_TOPIC, run_id=batch.id, data=told, at=now)
-    parquet.drop_staging(folder)
+            named = {"agent": batch.agent, "mode": batch.mode, "endpoint": batch.endpoint}
+            told = {"batch_id": str(batch.id), "round": batch.round, **named}
+            BatchOutbox.objects.create(topic=COMPLETED_TOPIC, run_id=batch.id, data=told, at=now)
+            registering.ask(batch, now=now)
+    _tidy(batch, now=now)
+    registering.register(batch.pk, now=now)
 
 
-def _facts(batch: Batch, files: list[dict[str, Any]]) -> Mapping[str, Any]:
-    published = {kind: [facts[kind] for facts in files if facts[kind]] for kind in ("results", "errors")}
-    return {
-        "batch": str(batch.id),
-        "endpoint": batch.endpoint,
-        "agent": batch.agent,
-        "manifest_sha256": batch.manifest_sha256,
-        "rows": batch.rows,
-        "results": sum(file["rows"] for file in published["results"]),
-        "errors": sum(file["rows"] for file in published["errors"]),
-        "files": published,
-    }
+def _tidy(batch: Batch, *, now: datetime) -> None:
+    """Drop the staging of a batch that has ended, and then put on record that it is gathered: killed in between, the sweep comes back."""
+    publishing.drop_staging(batch)
+    Batch.objects.filter(pk=batch.pk, state__in=BATCH_ENDED, gathered_at=None).update(gathered_at=now)
+
+
+def gather_rest(batch_id: UUID, *, now: datetime) -> None:
+    """Do what is left of an ended batch's gathering. Again after a crash it writes the same files.
+
+    What a batch had finished when it was cancelled or failed is published, marked as a part; a completed one has its staging left.
+    """
+    with _alone(batch_id) as is_alone:
+        batch = Batch.objects.get(pk=batch_id)
+        if not is_alone or batch.gathered_at or batch.state not in BATCH_ENDED:
+            return
+        if batch.state != BatchState.COMPLETED:
+            publishing.publish_part(batch)
+        _tidy(batch, now=now)
 
 
 def cancel(batch_id: UUID, *, now: datetime) -> None:
-    """End a batch; finished rows stay in staging, running shards stop at their next checkpoint. Raises StaleMove if it has ended."""
-    with transaction.atomic():
+    """End a batch: shards stop within a second or two, and what is finished is published as a part. Raises StaleMove if it has ended."""
+    with transaction.atomic(using=BATCH):
         batch = Batch.objects.select_for_update(no_key=True).get(pk=batch_id)
-        if not _move(batch, BatchMove.CANCEL, finished_at=now):
+        if not _move(batch, BatchMove.CANCEL, pause=None, finished_at=now):
             raise StaleMove(f"Batch {batch_id} is {batch.state} and cannot be cancelled.")
         _cancel_shards(batch, now=now)
 
 
-def fail(batch_id: UUID, *, sentence: str, now: datetime) -> None:
-    """End a batch that cannot go on; finished rows stay in staging. Joins the caller's transaction, which holds the batch already."""
-    batch = Batch.objects.get(pk=batch_id)
-    fault = {"code": "shard_broke", "sentence": sentence, "remedy": "Mend what the sentence says; then open the batch again."}
-    if _move(batch, BatchMove.FAIL, fault=fault, finished_at=now):
-        _cancel_shards(batch, now=now)
+def pause(batch_id: UUID, code: Pause, sentence: str, *, now: datetime) -> None:
+    """Let no shard of a batch begin; running ones stop at their next checkpoint. Raises StaleMove if it is not planned or running.
 
-
-def sweep(*, now: datetime) -> int:
-    """Go on with batches whose wave lost its messages, its workers or its callback; one that cannot stops no other.
-
-    While every slot is busy nothing is sent again: what waits is not lost.
+    Asked for while it only waits for its window, it stays paused when that opens.
     """
-    rescue_shards(now=now)
-    if live_slots(now=now)[P3] <= Shard.objects.filter(state=ShardState.WORKING).count():
-        return 0
-    stuck = Batch.objects.filter(state__in=BATCH_OPEN).exclude(wave_at__gt=now - WAVE_TRUSTED).exclude(shards__state=ShardState.WORKING)
-    return sum(_nudge(batch, now=now) for batch in stuck)
+    why = _why(code, sentence, now=now)
+    waits = Batch.objects.filter(_FOR_ITS_WINDOW, pk=batch_id, state=BatchState.PAUSED)
+    if not waits.update(pause=why):
+        _must_move(batch_id, BatchMove.PAUSE, pause=why)
 
 
-def _nudge(batch: Batch, *, now: datetime) -> int:
-    try:
-        if batch.state != BatchState.GATHERING:
-            return next_wave(batch.pk, now=now)
-        Batch.objects.filter(pk=batch.pk).update(wave_at=now)
-        dispatch.send_wave_end(batch.pk, wave=batch.wave)
-    except dispatch.BrokerGone as gone:
-        log.warning("broker_gone", error=str(gone), batch_id=str(batch.pk))
-        return 0
-    return 1
+_FOR_ITS_WINDOW = Q(pause__code=str(Pause.WINDOW))
+
+
+def close_window(batch: Batch, *, now: datetime) -> bool:
+    """Pause a planned or running batch that is outside of its window, and say whether it was: it goes on in the next one."""
+    window = windows.window_of(batch.window) if batch.window else None
+    if window is None or window.holds(now):
+        return False
+    opens = window.next(now).begins
+    sentence = f"Its window {window} is closed; the next opens at {opens:%Y-%m-%d %H:%M} UTC."
+    return _move(batch, BatchMove.PAUSE, pause=_why(Pause.WINDOW, sentence, now=now))
+
+
+def open_window(batch: Batch, *, now: datetime) -> bool:
+    """Let a batch go on that waited for its window, and say whether it does: no other pause is lifted."""
+    if not windows.is_open(batch.window, now):
+        return False
+    return _move(batch, BatchMove.RESUME, by=_FOR_ITS_WINDOW, pause=None, **_goes_on(now))
+
+
+def _goes_on(now: datetime) -> Mapping[str, Any]:
+    return {"started_at": Coalesce("started_at", now), "running_since": now}
+
+
+def resume(batch_id: UUID, *, now: datetime, wish: Wish = NOTHING) -> None:
+    """Let a paused batch go on, under other caps if they are wished for, up to its endpoint's; whoever calls asks for its next wave.
+
+    Outside of its window it stays paused, and goes on in the next one. Rows that failed until now are not held against it
+    again. Raises StaleMove if it is not paused.
+    """
+    with transaction.atomic(using=BATCH):
+        batch = Batch.objects.select_for_update(no_key=True).get(pk=batch_id)
+        sums = _counted(batch)
+        forgiven = {**batch.failures, "ended": sums["ended"], "failed": sums["failed"]}
+        _must_move(batch_id, BatchMove.RESUME, pause=None, failures=forgiven, **_goes_on(now), **_caps(batch, wish))
+        close_window(batch, now=now)
+
+
+def _caps(batch: Batch, wish: Wish) -> Mapping[str, Any]:
+    most = declared.book().by_label[batch.endpoint].budgets.within(wish)
+    caps = (
+        ("cost_cap_usd", wish.cost_usd, most.cost_usd),
+        ("token_cap", wish.tokens, most.tokens),
+        ("call_cap", wish.model_calls, most.model_calls),
+    )
+    return {column: cap for column, wished, cap in caps if wished is not None}
+
+
+def retry_failed(batch_id: UUID, *, now: datetime) -> int:
+    """Let the failed rows of a completed or paused batch run once more, and return how many; good rows are not touched.
+
+    Raises NothingFailed, or StaleMove while it runs, is just being tidied or ended otherwise. Whoever calls asks for its next wave.
+    """
+    edge = SHARD_EDGES[ShardMove.RETRY]
+    with transaction.atomic(using=BATCH):
+        batch = Batch.objects.select_for_update(no_key=True).get(pk=batch_id)
+        sums = _counted(batch)
+        if batch.state in BATCH_EDGES[BatchMove.RETRY].sources and not sums["failed"]:
+            raise NothingFailed(f"No row of batch {batch_id} has failed.")
+        anew = {
+            "pause": None,
+            "fault": None,
+            "finished_at": None,
+            "gathered_at": None,
+            "publication": Publication.UNDECIDED,
+            "scores": None,
+        }
+        forgiven = {**batch.failures, "ended": sums["ended"], "failed": sums["failed"]}
+        _must_move(batch_id, BatchMove.RETRY, by=TIDY, round=F("round") + 1, failures=forgiven, **anew, **_goes_on(now))
+        failed = batch.shards.exclude(errors={})
+        failed.update(round=batch.round + 1)
+        _in_order(failed.filter(state__in=edge.sources)).update(state=edge.target, finished_at=None, sent_at=None, due_at=None)
+    return int(sums["failed"])
+
+
+def pause_if_failing(batch_id: UUID, *, now: datetime) -> bool:
+    """Pause a running batch of which more rows failed than it tolerates, and say whether it was."""
+    batch = Batch.objects.get(pk=batch_id)
+    sums = _counted(batch)
+    if not failing.read(batch.failures).is_exceeded(ended=sums["ended"], failed=sums["failed"]):
+        return False
+    causes: Counter[str] = sum((Counter(found) for found in batch.shards.values_list("errors", flat=True)), Counter())
+    told = ", ".join(f"{count} with {code}" for code, count in causes.most_common(3))
+    sentence = f"{sums['failed']} of {sums['ended']} rows failed: {told}."
+    return _move(batch, BatchMove.PAUSE, pause=_why(Pause.FAILURE_THRESHOLD, sentence, now=now))
+
+
+def pause_if_spent(batch: Batch, *, now: datetime) -> bool:
+    """Pause a batch nothing of whose caps is set aside any more, so that no row can be called for. Joins the caller's transaction."""
+    if batch.shards.filter(reserved_calls__gt=0).exists():
+        return False
+    caps = f"{batch.cost_cap_usd} USD, {batch.token_cap} tokens and {batch.call_cap} model calls"
+    sentence = f"What is left of {caps} is too little for a call."
+    return _move(batch, BatchMove.PAUSE, pause=_why(Pause.COST_CEILING, sentence, now=now))
+
+
+def _counted(batch: Batch) -> dict[str, int]:
+    return batch.shards.aggregate(ended=Coalesce(Sum("position"), 0), failed=Coalesce(Sum("failed_rows"), 0))
+
+
+def _why(code: Pause, sentence: str, *, now: datetime) -> dict[str, str]:
+    return {"code": str(code), "sentence": sentence, "at": now.isoformat()}
+
+
+def _must_move(batch_id: UUID, move: BatchMove, *, by: Q = ANYONE, **facts: Any) -> None:
+    batch = Batch.objects.get(pk=batch_id)
+    if not _move(batch, move, by=by, **facts):
+        raise StaleMove(f"Batch {batch_id} is {batch.state}: it does not {move}.")
+
+
+def publish(batch_id: UUID, publication: Publication, *, round: int, scores: Mapping[str, Any]) -> bool:  # noqa: A002  (a batch's own word)
+    """Say what the scores made of a completed batch, and say whether they could: not if it has gone on to another round since.
+
+    Undecided it stays completed, with the reason among its `scores`. Told twice it changes nothing.
+    """
+    judged = Batch.objects.filter(pk=batch_id, state=BatchState.COMPLETED, round=round)
+    return bool(judged.update(publication=publication, scores=dict(scores)))
+
+
+def fail(batch_id: UUID, *, broke: str, now: datetime) -> None:
+    """End a batch that cannot go on; finished rows stay in staging. Joins the caller's transaction, which holds the batch already.
+
+    `broke` is what went wrong, in words for operators alone.
+    """
+    batch = Batch.objects.get(pk=batch_id)
+    fault = Fault(code="shard_broke", sentence=SHARD_BROKE, cause=Cause.BAD_CODE, remedy=TELL, broke=broke).as_json()
+    if _move(batch, BatchMove.FAIL, fault=fault, pause=None, finished_at=now):
+        _cancel_shards(batch, now=now)
 
 
 def rescue_shards(*, now: datetime) -> int:
     """Queue again, from their checkpoint, the shards of processes whose lease has ended."""
     edge = SHARD_EDGES[ShardMove.RESCUE]
-    alive = Process.objects.filter(lease_until__gt=now).values("id")
-    held = Shard.objects.filter(state__in=edge.sources, owner__isnull=False).exclude(owner__in=alive)
-    with transaction.atomic():
-        return _in_order(held).update(state=edge.target, owner=None)
+    held = Shard.objects.filter(owner__isnull=False, state__in=edge.sources)
+    owners = {owner for owner in held.values_list("owner", flat=True) if owner}
+    # Owners first: who registers and claims a shard in between is none of them.
+    dead = owners - set(Process.objects.filter(pk__in=owners, lease_until__gt=now).values_list("id", flat=True))
+    if not dead:
+        return 0
+    with transaction.atomic(using=BATCH):
+        return _in_order(held.filter(owner__in=dead)).update(state=edge.target, owner=None, sent_at=None)
 
 
 def _cancel_shards(batch: Batch, *, now: datetime) -> None:
@@ -283,12 +362,14 @@ def _in_order(shards: QuerySet[Shard]) -> QuerySet[Shard]:
 
 
 def is_held(batch: Batch) -> bool:
-    """Say whether the batch's rows wait: an operator holds admission, or the tenant's day is spent."""
+    """Say whether the batch's rows wait: its window is closed, an operator holds admission, or the tenant's day is spent."""
+    if not windows.is_open(batch.window, datetime.now(UTC)):
+        return True
     if days.is_spent(batch.tenant_id, now=datetime.now(UTC)):
         return True
     return hold_on(endpoint=batch.endpoint, agent=batch.agent, tenant_id=batch.tenant_id, priority_class=P3) is not None
 
 
-def _move(batch: Batch, move: BatchMove, **facts: Any) -> bool:
+def _move(batch: Batch, move: BatchMove, *, by: Q = ANYONE, **facts: Any) -> bool:
     edge = BATCH_EDGES[move]
-    return bool(Batch.objects.filter(pk=batch.pk, state__in=edge.sources).update(state=edge.target, **facts))
+    return bool(Batch.objects.filter(by, pk=batch.pk, state__in=edge.sources).update(state=edge.target, **facts))

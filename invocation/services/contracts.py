@@ -70,6 +70,8 @@ def _unsound(endpoint: Endpoint, agents: set[str]) -> Iterator[str]:
     beyond = endpoint.may_wait - endpoint.policy.may_wait
     if beyond:
         yield f"{label}: a {endpoint.mode} endpoint cannot wait for {', '.join(sorted(beyond))}."
+    if endpoint.window is not None and endpoint.policy.transport is not Transport.BATCH:
+        yield f"{label}: a {endpoint.mode} endpoint has no window."
     offered = (endpoint.sibling, endpoint.escape.offer if endpoint.escape else None)
     for name in [name for name in offered if name]:
         target = declared.book().by_label.get(name)

@@ -40,6 +40,7 @@ class OutcomeNotKept(PlatformError):
     """The run came to its end and that could not be stored, for a reason that is not the database's absence. A failure like any other."""
 
     code = "outcome_not_kept"
+    is_for_operators = True
     remedy = "Read the traceback in the worker's log: without this failure the job would be given back and run for ever."
 
 

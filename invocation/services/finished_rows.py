@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import orjson
+
 from agents.domain.errors import RunError
 from invocation.domain import traces
 from invocation.domain.batches import Row
+from invocation.domain.jobs import Fault
 from invocation.domain.outcomes import outcome_of
 from invocation.models import Batch, BatchRow, Shard
 from invocation.services.bills import Bill
@@ -21,53 +24,64 @@ from invocation.services.runs import Carried
 
 @dataclass(frozen=True, slots=True)
 class FinishedRow:
-    """A row, its run and its calls' bill."""
+    """A row, its place in the shard, its run and its calls' bill."""
 
+    place: int
     row: Row
     run_id: UUID
     carried: Carried
     bill: Bill
     tries: int
+    duration_ms: int
 
     @property
     def error(self) -> RunError | None:
         return self.carried.error
 
 
-def columns(batch: Batch, done: FinishedRow, *, now: datetime) -> Mapping[str, Any]:
-    """Return the row as a part of the dataset holds it."""
-    performance, bill = done.carried.performance, done.bill
-    output = dict(performance.output.value) if performance else {}
-    asked = json.dumps(done.row.input, sort_keys=True)
+def columns(batch: Batch, done: Sequence[FinishedRow], *, now: datetime) -> Mapping[str, Sequence[Any]]:
+    """Return the rows as a part of the dataset holds them, a list a column."""
+    asked = [orjson.dumps(each.row.input, option=orjson.OPT_SORT_KEYS) for each in done]
+    performed = [each.carried.performance for each in done]
+    outputs = [None if each is None else each.output.value for each in performed]
+    faults = [Fault.of(each.error) if each.error else None for each in done]
+    bills = [each.bill for each in done]
+    count = len(done)
     return {
-        "row_id": done.row.id,
-        "input_sha256": hashlib.sha256(asked.encode()).hexdigest(),
-        "text": output.get("text"),
-        "output": json.dumps(output) if performance else None,
-        "facts": json.dumps(dict(performance.plan.facts)) if performance else None,
-        "input": asked,
-        "error_code": done.error.code if done.error else "",
-        "error": done.error.sentence if done.error else "",
-        "agent": batch.agent,
-        "model": ", ".join(bill.models),
-        "run_id": str(done.run_id),
-        "traceparent": traces.taken(batch.traceparent),
-        "input_tokens": bill.usage.input,
-        "output_tokens": bill.usage.output,
-        "cost_usd": bill.cost_usd,
-        "duration_ms": done.carried.clock.elapsed_ms(),
-        "attempt": done.tries,
-        "finished_at": now,
+        "row_id": [each.row.id for each in done],
+        "input_sha256": [hashlib.sha256(each).hexdigest() for each in asked],
+        "output": [None if each is None else dumped(each) for each in outputs],
+        "facts": [None if each is None else dumped(each.plan.facts) for each in performed],
+        "input": [each.decode() for each in asked],
+        "error_code": [each.code if each else "" for each in faults],
+        "error": [each.sentence if each else "" for each in faults],
+        "error_cause": [str(each.cause) if each else "" for each in faults],
+        "agent": [batch.agent] * count,
+        "model": [", ".join(bill.models) for bill in bills],
+        "run_id": [str(each.run_id) for each in done],
+        "traceparent": [traces.taken(batch.traceparent) for _ in done],
+        "input_tokens": [bill.usage.input for bill in bills],
+        "output_tokens": [bill.usage.output for bill in bills],
+        "cost_usd": [bill.cost_usd for bill in bills],
+        "duration_ms": [each.duration_ms for each in done],
+        "attempt": [each.tries for each in done],
+        "finished_at": [now] * count,
     }
 
 
+def dumped(value: Mapping[str, Any]) -> str:
+    return json.dumps(dict(value))
+
+
 def record(batch: Batch, shard: Shard, done: FinishedRow, *, now: datetime) -> BatchRow:
-    """Return the row's record, which says that it is finished."""
+    """Return the record of a row that failed, or that ran again because it had."""
     return BatchRow(
         batch_id=batch.pk,
         row_id=done.row.id,
         run_id=done.run_id,
         shard=shard.index,
+        place=done.place,
+        round=shard.round,
         outcome=outcome_of(done.error),
         error_code=done.error.code if done.error else "",
         agent=batch.agent,
@@ -75,6 +89,6 @@ def record(batch: Batch, shard: Shard, done: FinishedRow, *, now: datetime) -> B
         input_tokens=done.bill.usage.input,
         output_tokens=done.bill.usage.output,
         cost_usd=done.bill.cost_usd,
-        duration_ms=done.carried.clock.elapsed_ms(),
+        duration_ms=done.duration_ms,
         at=now,
     )

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, InterfaceError, OperationalError, transaction
 
 from invocation.domain.batches import BATCH_OPEN
 from invocation.domain.errors import StaleMove
@@ -67,7 +67,7 @@ def _go_on(scope: HoldScope, value: str) -> None:
     try:
         for batch_id in _batches_of(scope, value):
             dispatch.start_wave(batch_id)
-    except dispatch.BrokerGone as gone:
+    except (dispatch.BrokerGone, OperationalError, InterfaceError) as gone:
         log.warning("waves_wait_for_the_sweep", error=str(gone))
 
 

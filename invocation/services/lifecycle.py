@@ -19,6 +19,8 @@ from invocation.gateways import statements
 # A run that came as far as this by itself did not end its process: it need not be alone any more.
 FREE = "owner = NULL, is_alone = FALSE"
 DONE = "owner = NULL, finished_at = now.at, questions = NULL, awaiting = NULL, due_at = NULL"
+# What is for operators alone stands in a column of its own: nothing that is told of a job or of its history reads it.
+ERROR = ", error = given.error - 'broke', broke = coalesce(given.error ->> 'broke', '')"
 # What has run before goes before what has not (rank 0): a parent that resumes cannot wait behind its own tenant's backlog.
 READY = "owner = NULL, queued_at = now.at, questions = NULL, awaiting = NULL, due_at = NULL, dispatched_at = NULL, rank = 0"
 
@@ -26,13 +28,14 @@ FACTS: Mapping[Move, str] = MappingProxyType(
     {
         Move.ADMIT: "dispatched_at = now.at, reason = ''",
         Move.CLAIM: "attempt = job.attempt + 1, owner = given.owner, started_at = coalesce(job.started_at, now.at), reason = ''",
-        Move.COMPLETE: DONE + ", reason = '', error = NULL",
-        Move.RETRY: FREE + ", failures = job.failures + 1, due_at = given.due_at, error = given.error, reason = 'retry'",
+        Move.COMPLETE: DONE + ", reason = '', error = NULL, broke = ''",
+        Move.RETRY: FREE + ERROR + ", failures = job.failures + 1, due_at = given.due_at, reason = 'retry'",
         Move.WAKE: READY + ", reason = job.reason",
         # Charged to the job (1), or to the worker that was lost under it (0).
         Move.BURY: DONE
+        + ERROR
         + ", failures = job.failures + given.charged, losses = job.losses + 1 - given.charged"
-        + ", error = given.error, cause = given.cause, reason = given.reason",
+        + ", cause = given.cause, reason = given.reason",
         Move.ASK: FREE + ", questions = given.questions, due_at = given.due_at, reason = 'person'",
         Move.ANSWER: READY + ", answers = job.answers || given.answers, reason = 'answered'",
         Move.TIME_OUT: READY + ", reason = 'unanswered'",

@@ -1,106 +1,100 @@
-"""Manifests: where a tenant's lists of rows lie, reading them, and refusing a broken one before anything starts."""
+"""Manifests as batches name them, and reading a shard's rows; what was changed since it was planned is not run."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-from uuid import UUID
+from functools import partial
+from itertools import islice
+from typing import BinaryIO
 
 import orjson
 
-from invocation.domain.batches import Row, Slice, parse_row
+from invocation.domain.batches import Row, Slice
 from invocation.domain.endpoints import Endpoint
-from invocation.domain.errors import InputInvalid, InvocationError, ManifestInvalid
-from invocation.domain.ids import new_id
-from invocation.gateways import objects
-from invocation.services.submission import check_input
-from quota.domain.days import DayLimits
-from quota.domain.errors import CanNeverFit
+from invocation.domain.errors import ManifestChanged, ManifestInvalid
+from invocation.domain.manifests import Form, Format, Packing, Place, name_of, naming
+from invocation.gateways import declared
+from invocation.gateways.manifests import sources
+from invocation.gateways.manifests.opening import Opened, Tap, Ways, opened
+from invocation.models import Batch
 
-MOST_LINE_BYTES = 1_048_576
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """A manifest every line of which can be run: where each row begins, and the hash of the whole."""
-
-    offsets: list[int]
-    sha256: str
+canonical = partial(orjson.dumps, option=orjson.OPT_SORT_KEYS)
 
 
-def located(tenant_id: UUID, path: str) -> Path:
-    """Return a manifest in the tenant's part of the object store. Raises ManifestInvalid if it is not there."""
-    try:
-        found = objects.inside(tenant_id, path)
-    except objects.BadPath as bad:
-        raise ManifestInvalid(f"manifest: {bad}", field="manifest", found=path) from None
-    if not found.is_file():
-        raise ManifestInvalid(f"manifest: there is no file {path!r} in your part of the object store.", field="manifest", found=path)
-    return found
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """A manifest: where it lies, what it is, and which column names its rows, where somebody said one."""
+
+    location: str
+    form: Form
+    row_id: str | None = None
+
+    def ways(self, endpoint: Endpoint) -> Ways:
+        return Ways(form=self.form, schema=endpoint.input_schema, by=naming(self.row_id, endpoint.input_schema))
+
+    def file(self) -> BinaryIO:
+        """Raises FileNotFoundError."""
+        return sources.open_file(self.location)
+
+    def opened(self, ways: Ways, *, place: Place | None = None, tap: Tap | None = None) -> AbstractContextManager[Opened]:
+        """Open it at a place. Raises FileNotFoundError, and ManifestInvalid for what is no such format."""
+        return opened(self.file, ways, place=place, tap=tap)
+
+    @property
+    def length(self) -> int:
+        """Its bytes. Raises ManifestInvalid if there is no such file."""
+        try:
+            return sources.stamp(self.location).size
+        except FileNotFoundError:
+            name = self.location.rpartition("/")[2]
+            raise ManifestInvalid(f"manifest: there is no file {name!r}.", field="manifest", found=name) from None
 
 
-def stage(tenant_id: UUID, rows: Iterable[Mapping[str, Any]]) -> Path:
-    """Store rows that came with a request as a manifest of the tenant's and return where it lies."""
-    path = objects.inside(tenant_id, f"manifests/{new_id()}.jsonl")
-    objects.write_whole(path, b"".join(orjson.dumps(row) + b"\n" for row in rows))
-    return path
+def of_batch(batch: Batch) -> Manifest:
+    """Return the manifest of a batch."""
+    form = Form(Format(batch.manifest_format), Packing(batch.manifest_packing))
+    return Manifest(location=batch.manifest, form=form, row_id=batch.names_rows or None)
 
 
-def check(path: Path, endpoint: Endpoint, *, day: DayLimits) -> Checked:
-    """Read the manifest once; `day` is what the tenant's plan allows a day.
+def read(batch: Batch, part: Slice, *, skip: int) -> Iterator[Row]:
+    """Yield a slice's rows behind the first `skip`, once the whole slice was found to be what was planned.
 
-    Raises ManifestInvalid, naming the line, for the first row that could not be run.
+    It reads files, and is not for the loop. Raises ManifestChanged for a file that is gone or of another length, or for other rows.
     """
-    offsets: list[int] = []
-    seen: set[str] = set()
-    digest = hashlib.sha256()
-    for offset, line, number in _lines(path):
-        digest.update(line)
-        row = parse_row(line, number)
-        _check_row(row, endpoint, seen, day)
-        offsets.append(offset)
-    if not offsets:
-        raise ManifestInvalid("The manifest has no rows.", line=1, field="manifest")
-    return Checked(offsets, digest.hexdigest())
+    manifest = of_batch(batch)
+    ways = manifest.ways(declared.book().by_label[batch.endpoint])
+    place = Place(part.first, part.offset, part.inside)
+    _must_be_planned(batch, part, ways)
+    with manifest.opened(ways, place=place) as found:
+        for record in islice(found.reader.records(), skip, part.rows):
+            value = found.reader.value(record)
+            yield Row(name_of(record.line, value, ways.by, canonical), value, record.line)
 
 
-def read(path: Path, part: Slice, *, skip: int) -> Iterator[Row]:
-    """Yield a slice's rows behind the first `skip`."""
-    for count, (_, line, number) in enumerate(_lines(path, offset=part.offset, first=part.first)):
-        if count >= part.rows:
-            return
-        if count >= skip:
-            yield parse_row(line, number)
-
-
-def _check_row(row: Row, endpoint: Endpoint, seen: set[str], day: DayLimits) -> None:
-    if row.id in seen:
-        raise ManifestInvalid(
-            f"Line {row.line}: row {row.id!r} occurred before: row ids are unique.", line=row.line, field="row_id", found=row.id
-        )
-    seen.add(row.id)
+def _must_be_planned(batch: Batch, part: Slice, ways: Ways) -> None:
+    """Raise ManifestChanged unless the slice's records are those that were planned; one that was planned without a hash is believed."""
+    manifest, length = of_batch(batch), batch.manifest_bytes
     try:
-        check_input(endpoint, row.input, day=day, at="")
-    except InputInvalid as wrong:
-        raise ManifestInvalid(f"Line {row.line}: {wrong.detail}", line=row.line, **wrong.facts) from None
-    except CanNeverFit as never:
-        raise ManifestInvalid(f"Line {row.line}: {never.sentence}", line=row.line, reason=never.code) from None
-    except InvocationError as refused:
-        raise ManifestInvalid(f"Line {row.line}: {refused.detail}", line=row.line, reason=refused.code) from None
+        if length is not None and sources.stamp(manifest.location).size != length:
+            raise _changed(f"it no longer has {length} bytes", part)
+        if part.sha256 and _hash_of(manifest, part, ways) != part.sha256:
+            raise _changed(f"the {part.rows} rows from line {part.first} on are not those that were planned", part)
+    except FileNotFoundError:
+        raise _changed("it is gone", part) from None
+    except ManifestInvalid as broken:
+        raise _changed(broken.detail, part) from None
 
 
-def _lines(path: Path, *, offset: int = 0, first: int = 1) -> Iterator[tuple[int, bytes, int]]:
-    """Yield (byte offset, line, line number); blank lines count as lines but not as rows."""
-    with path.open("rb") as file:
-        file.seek(offset)
-        number = first
-        while line := file.readline(MOST_LINE_BYTES + 1):
-            if len(line) > MOST_LINE_BYTES:
-                raise ManifestInvalid(f"Line {number} has more than {MOST_LINE_BYTES} bytes.", line=number)
-            if line.strip():
-                yield offset, line, number
-            offset += len(line)
-            number += 1
+def _hash_of(manifest: Manifest, part: Slice, ways: Ways) -> str:
+    with manifest.opened(ways, place=Place(part.first, part.offset, part.inside)) as found:
+        digest = hashlib.sha256(found.head)
+        for record in islice(found.reader.records(), part.rows):
+            digest.update(record.raw)
+    return digest.hexdigest()
+
+
+def _changed(what: str, part: Slice) -> ManifestChanged:
+    return ManifestChanged(f"The manifest changed after it was planned: {what}.", shard=part.index, line=part.first)

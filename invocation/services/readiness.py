@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 
 import redis
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, connection, connections
 from django.db.migrations.executor import MigrationExecutor
 
 from invocation.gateways import reach
+from invocation.gateways.database import BATCH, DEFAULT
 from invocation.selectors import depth
 from invocation.services import departing
 
@@ -40,12 +42,19 @@ def _database() -> str:
 
 
 def _migrations() -> str:
+    """Of both databases; while that of batches is away it has none: chats and jobs are served without it."""
     try:
-        executor = MigrationExecutor(connection)
-        waiting = executor.migration_plan(executor.loader.graph.leaf_nodes())
+        waiting = _to_come(DEFAULT)
     except DatabaseError:
         return "unknown"
-    return f"{len(waiting)} not applied: run `manage.py migrate`" if waiting else READY
+    with suppress(DatabaseError):
+        waiting += _to_come(BATCH) if BATCH != DEFAULT else 0
+    return f"{waiting} not applied: run `manage.py migrate`" if waiting else READY
+
+
+def _to_come(using: str) -> int:
+    executor = MigrationExecutor(connections[using])
+    return len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
 
 
 def _process() -> str:

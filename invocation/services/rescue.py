@@ -45,11 +45,12 @@ def recall_lost_messages(*, now: datetime) -> int:
 
 def forget_the_dead(*, now: datetime) -> int:
     """Delete processes whose lease has ended and that hold nothing any more."""
-    holds = [Exists(model.objects.filter(owner=OuterRef("pk"))) for model in (Job, Turn, Shard)]
     gone = Process.objects.filter(lease_until__lt=now - timedelta(minutes=1))
-    for each in holds:
-        gone = gone.exclude(each)
-    return gone.delete()[0]
+    for model in (Job, Turn):
+        gone = gone.exclude(Exists(model.objects.filter(owner=OuterRef("pk"))))
+    ids = list(gone.values_list("pk", flat=True))
+    with_shards = Shard.objects.filter(owner__in=ids).values_list("owner", flat=True) if ids else ()
+    return gone.filter(pk__in=set(ids) - set(with_shards)).delete()[0]
 
 
 def _kills(job: Job) -> bool:

@@ -83,7 +83,7 @@ def stow(fence: Fence, tenant_id: UUID, content: bytes) -> Kept:
         cursor.execute(NOTE, [location, datetime.now(UTC), fence.job_id, fence.attempt, fence.owner])
         if not cursor.rowcount:
             raise StaleMove(f"Attempt {fence.attempt} no longer holds job {fence.job_id}.")
-    objects.write_whole(objects.inside(tenant_id, location), content)
+    objects.store_of(tenant_id).write_whole(location, content)
     return Kept(None, len(content), location, hashlib.sha256(content).hexdigest())
 
 
@@ -114,7 +114,7 @@ def remove_orphans(*, before: datetime, most: int) -> int:
     """
     found = list(_orphans().filter(at__lt=before)[:most])
     for note in found:
-        objects.remove(objects.inside(note.tenant_id, note.location))
+        objects.store_of(note.tenant_id).remove(note.location)
     StoredResult.objects.filter(pk__in=[note.pk for note in found]).delete()
     return len(found)
 
@@ -125,7 +125,7 @@ def remove_files_of(job_ids: Sequence[UUID]) -> None:
     Their notes stay for the sweep, which looks again when no attempt that was late can write any more.
     """
     for note in _orphans().filter(job_id__in=job_ids):
-        objects.remove(objects.inside(note.tenant_id, note.location))
+        objects.store_of(note.tenant_id).remove(note.location)
 
 
 def _name(files: Sequence[tuple[UUID, str]]) -> None:

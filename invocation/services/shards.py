@@ -4,27 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from types import MappingProxyType
 from uuid import UUID
 
-from django.db import transaction
-from django.db.models import BigIntegerField, Count, F, Q, Sum
-from django.db.models.functions import Coalesce
+from django.db import models, transaction
+from django.db.models import BigIntegerField, Count, F, Func, Q, QuerySet, Sum, Value
+from django.db.models.functions import Coalesce, Greatest
 
-from invocation.domain.batches import SHARD_EDGES, ShardMove, ShardState, Slice
+from invocation.domain import paces
+from invocation.domain.batches import BATCH_OPEN, SHARD_EDGES, BatchState, Pause, ShardMove, ShardState, Slice
 from invocation.domain.budgets import part_of
 from invocation.domain.errors import StaleMove
+from invocation.domain.places import Ranges
+from invocation.domain.states import Edge
 from invocation.domain.tiers import Downshift
+from invocation.gateways.database import BATCH
 from invocation.models import Batch, BatchRow, Shard
 from invocation.services import batches, downshifts
 from quota.domain.budgets import NONE, Spending
 from quota.domain.ledger import LedgerLine
 from quota.services import ledger
 
+MOST_AT_ONCE = 64
+"""Among so many shards what is left of a batch's caps is shared at once."""
 FAILURES_OF_A_BATCH = 3
 """Failures in a row of one shard, not of its rows: a disk that is full, a manifest that is gone."""
+WAIT_OF_A_BROKEN_SHARD = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,22 +43,38 @@ class ShardClaimed:
 
     @property
     def slice(self) -> Slice:
-        return Slice(self.shard.index, self.shard.first_line, self.shard.rows, self.shard.offset)
+        shard = self.shard
+        return Slice(shard.index, shard.first_line, shard.rows, shard.offset, shard.inside, shard.sha256)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """A block of finished rows: the part that holds them is durable before this is committed."""
+    """Finished rows since the last: the part that holds them is durable before this is committed."""
 
-    part: str
-    rows: Sequence[BatchRow]
-    lines: Sequence[LedgerLine]
-    failed: int
-    downshifts: Sequence[Downshift] = ()
-    passed: int
-    """How far the position moves: over all rows up to the first that is not finished."""
-    ahead: int = 0
+    part: str = ""
+    """Nothing, where calls were made and no row came to its end."""
+    position: int
+    """All rows before it are finished."""
+    ahead: Ranges = ()
     """Rows behind it that are finished all the same: whoever goes on from here leaves them out."""
+    ended: int = 0
+    """How many rows came to their end since, those that ran again included."""
+    errors: Mapping[str, int]
+    """Failed rows of the whole shard by their error's code, after this."""
+    failed: Sequence[BatchRow] = ()
+    """Rows that failed now for the first time."""
+    redone: Sequence[BatchRow] = ()
+    """Rows that had failed in an earlier round: how they ended now."""
+    lines: Sequence[LedgerLine] = ()
+    downshifts: Sequence[Downshift] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Redo:
+    """A row that failed in an earlier round, by its place in the shard, and with which code."""
+
+    place: int
+    code: str
 
 
 def claim(shard_id: int, *, owner: UUID) -> ShardClaimed | None:
@@ -59,10 +82,10 @@ def claim(shard_id: int, *, owner: UUID) -> ShardClaimed | None:
     edge = SHARD_EDGES[ShardMove.CLAIM]
     now = datetime.now(UTC)
     free = Shard.objects.filter(pk=shard_id, state__in=edge.sources)
-    batch = Batch.objects.filter(shards=shard_id).first()
+    batch = Batch.objects.filter(shards=shard_id, state__in=BATCH_OPEN).first()
     if batch is None or batches.is_held(batch):
         return None
-    with transaction.atomic():
+    with transaction.atomic(using=BATCH):
         if batches.room_of_plan(batch.tenant_id) == 0:
             return None
         if not free.update(state=edge.target, owner=owner, attempt=F("attempt") + 1, started_at=Coalesce("started_at", now)):
@@ -70,36 +93,80 @@ def claim(shard_id: int, *, owner: UUID) -> ShardClaimed | None:
     return ShardClaimed(Shard.objects.get(pk=shard_id), batch)
 
 
-def finished_ahead(shard: Shard, row_ids: Sequence[str]) -> frozenset[str]:
-    """Return which of these rows are finished already, though they lie behind the shard's position."""
-    if not shard.ahead:
-        return frozenset()
-    return frozenset(BatchRow.objects.filter(batch_id=shard.batch_id, row_id__in=row_ids).values_list("row_id", flat=True))
+def to_redo(shard: Shard) -> list[Redo]:
+    """Return the shard's failed rows of earlier rounds, which run again in this one, by their place."""
+    failed = BatchRow.objects.filter(batch_id=shard.batch_id, shard=shard.index, round__lt=shard.round).exclude(error_code="")
+    return [Redo(place, code) for place, code in failed.order_by("place").values_list("place", "error_code")]
 
 
 def checkpoint(shard: Shard, block: Checkpoint) -> None:
-    """Commit a block's position, counts, rows and ledger together. Raises StaleMove if the attempt lost the shard; nothing is kept."""
-    with transaction.atomic():
-        _hold(
-            shard,
-            ShardMove.CHECKPOINT,
-            position=F("position") + block.passed,
-            failed_rows=F("failed_rows") + block.failed,
-            input_tokens=F("input_tokens") + sum(row.input_tokens for row in block.rows),
-            output_tokens=F("output_tokens") + sum(row.output_tokens for row in block.rows),
-            cost_usd=F("cost_usd") + sum((line.cost_usd for line in block.lines), Decimal(0)),
-            calls=F("calls") + len(block.lines),
-            parts=[*shard.parts, block.part],
-            **_RESERVES_NOTHING,
-            ahead=block.ahead,
-            failures=0,
-        )
-        BatchRow.objects.bulk_create(block.rows)
-        ledger.append(block.lines)
-        downshifts.count([(shard.batch.endpoint, each) for each in block.downshifts])
-    shard.parts = [*shard.parts, block.part]
-    shard.position += block.passed
-    shard.ahead = block.ahead
+    """Commit position, counts, errors and ledger together. Raises StaleMove if the attempt lost the shard; nothing is kept.
+
+    What the lines say is spent is not set aside any more. Committed again, because nobody heard that it was, it changes nothing:
+    a part and a line count once.
+    """
+    pace = paces.counted(shard.pace, block.ended, at=datetime.now(UTC))
+    with transaction.atomic(using=BATCH):
+        if block.part not in _counted_parts(shard):
+            _count(shard, block, pace)
+    shard.pace = pace
+
+
+def _count(shard: Shard, block: Checkpoint, pace: paces.Pace) -> None:
+    lines = ledger.append(block.lines)
+    usd = sum((line.cost_usd for line in lines), Decimal(0))
+    tokens_in, tokens_out = sum(line.input_tokens for line in lines), sum(line.output_tokens for line in lines)
+    _hold(
+        shard,
+        ShardMove.CHECKPOINT,
+        position=block.position,
+        done=block.position + sum(end - first for first, end in block.ahead),
+        pace=pace,
+        ahead=block.ahead,
+        errors=block.errors,
+        failed_rows=sum(block.errors.values()),
+        input_tokens=F("input_tokens") + tokens_in,
+        output_tokens=F("output_tokens") + tokens_out,
+        cost_usd=F("cost_usd") + usd,
+        calls=F("calls") + len(lines),
+        reserved_usd=Greatest(F("reserved_usd") - usd, Decimal(0)),
+        reserved_tokens=Greatest(F("reserved_tokens") - (tokens_in + tokens_out), 0),
+        reserved_calls=Greatest(F("reserved_calls") - len(lines), 0),
+        failures=0,
+        **({"parts": _Joined(F("parts"), Value([block.part], models.JSONField()))} if block.part else {}),
+    )
+    BatchRow.objects.bulk_create(block.failed)
+    _redo(shard, block.redone)
+    downshifts.count_rows([(shard.batch.endpoint, each) for each in block.downshifts])
+
+
+def _counted_parts(shard: Shard) -> Sequence[str]:
+    """Lock the shard and return the parts that count, once whoever commits on a connection that was cut has ended. Raises StaleMove."""
+    held = _held(shard, SHARD_EDGES[ShardMove.CHECKPOINT]).select_for_update(no_key=True)
+    parts: Sequence[str] | None = held.values_list("parts", flat=True).first()
+    if parts is None:
+        raise _lost(shard)
+    return parts
+
+
+class _Joined(Func):
+    """One JSON list behind another."""
+
+    arg_joiner = " || "
+    template = "%(expressions)s"
+    output_field = models.JSONField()
+
+
+_OF_ITS_CALLS = ("input_tokens", "output_tokens", "cost_usd")
+
+
+def _redo(shard: Shard, rows: Sequence[BatchRow]) -> None:
+    """Write how rows that had failed ended now: each is still one row of the table, of this round."""
+    if rows:
+        BatchRow.objects.bulk_create(rows, update_conflicts=True, unique_fields=["batch", "row_id"], update_fields=_OF_A_RUN)
+
+
+_OF_A_RUN = ("run_id", "round", "outcome", "error_code", "agent", "traceparent", *_OF_ITS_CALLS, "duration_ms", "at")
 
 
 def book_late(shard: Shard, lines: Sequence[LedgerLine]) -> None:
@@ -107,7 +174,7 @@ def book_late(shard: Shard, lines: Sequence[LedgerLine]) -> None:
 
     Joins nothing: the attempt that made the calls books them, once, unless another has taken the shard since.
     """
-    with transaction.atomic():
+    with transaction.atomic(using=BATCH):
         if (
             Shard.objects.select_for_update(no_key=True)
             .filter(pk=shard.pk, attempt=shard.attempt)
@@ -125,16 +192,38 @@ def book_late(shard: Shard, lines: Sequence[LedgerLine]) -> None:
 
 
 def complete(shard: Shard) -> None:
-    """End a shard whose last row is committed. Raises StaleMove."""
-    _hold(shard, ShardMove.COMPLETE, owner=None, finished_at=datetime.now(UTC))
+    """End a shard whose last row is committed; one with rows left, or to run again meanwhile, is handed back. Raises StaleMove."""
+    edge = SHARD_EDGES[ShardMove.COMPLETE]
+    ended = _held(shard, edge).filter(round=shard.round, position=F("rows"))
+    if not ended.update(state=edge.target, owner=None, finished_at=datetime.now(UTC), **_RESERVES_NOTHING):
+        hand_back(shard)
 
 
-def hand_back(shard: Shard, *, short: Spending = NONE) -> None:
-    """Return a shard at its checkpoint because the process drains, or its rows must wait: nothing stays set aside. Raises StaleMove.
+def hand_back(shard: Shard, *, short: Spending = NONE, wait: timedelta | None = None) -> None:
+    """Return a shard at its checkpoint because others have their turn, or its rows must wait: nothing stays set aside. Raises StaleMove.
 
-    `short` is what its next row could take and the tenant's day does not hold any more.
+    `short` is what its next row could take and the tenant's day does not hold any more; `wait` for how long it is not sent again.
     """
-    _hold(shard, ShardMove.HAND_BACK, owner=None, short_usd=short.usd, short_tokens=short.tokens, **_RESERVES_NOTHING)
+    due_at = datetime.now(UTC) + wait if wait else None
+    waits = {"owner": None, "sent_at": None, "due_at": due_at, "short_usd": short.usd, "short_tokens": short.tokens}
+    _hold(shard, ShardMove.HAND_BACK, **waits, **_RESERVES_NOTHING)
+
+
+def hand_back_spent(shard: Shard, *, wait: timedelta) -> None:
+    """Return a shard for whose next row the batch's caps have no room; when no other has anything set aside, the batch is paused."""
+    with transaction.atomic(using=BATCH):
+        batch = Batch.objects.select_for_update(no_key=True).get(pk=shard.batch_id)
+        hand_back(shard, wait=wait)
+        batches.pause_if_spent(batch, now=datetime.now(UTC))
+
+
+def hand_back_changed(shard: Shard, *, sentence: str) -> None:
+    """Return a shard whose part of the manifest is not what was planned, and pause its batch until somebody has put the file back."""
+    with transaction.atomic(using=BATCH):
+        batch = Batch.objects.select_for_update(no_key=True).get(pk=shard.batch_id)
+        hand_back(shard)
+        if batch.state == BatchState.RUNNING:
+            batches.pause(batch.pk, Pause.MANIFEST_CHANGED, sentence, now=datetime.now(UTC))
 
 
 def held_by(owner: UUID) -> list[Shard]:
@@ -145,23 +234,23 @@ def return_broken_off(held: Sequence[Shard]) -> int:
     """Queue again, from its checkpoint, each shard that was held and is not run any more."""
     edge = SHARD_EDGES[ShardMove.HAND_BACK]
     rights = [Shard.objects.filter(pk=shard.pk, attempt=shard.attempt, owner=shard.owner, state__in=edge.sources) for shard in held]
-    return sum(right.update(state=edge.target, owner=None) for right in rights)
+    return sum(right.update(state=edge.target, owner=None, sent_at=None) for right in rights)
 
 
-def reserve(shard: Shard) -> Spending:
-    """Set aside what the shard's next block may take and return it. Raises StaleMove.
+def reserve(shard: Shard, *, keep: Spending = NONE, among: int = MOST_AT_ONCE) -> Spending:
+    """Set aside what the shard may spend next, on top of what it must `keep`, and return both. Raises StaleMove.
 
     Each gets its part of what is neither spent nor set aside, under the batch's lock: all of them
     together can never spend more than the batch's caps, and whoever comes first leaves as much for each
-    of the others that may be at work beside it.
+    of the others that may be at work beside it, `among` at most.
     """
-    with transaction.atomic():
+    with transaction.atomic(using=BATCH):
         batch = Batch.objects.select_for_update(no_key=True).get(pk=shard.batch_id)
         Shard.objects.filter(pk=shard.pk).update(**_RESERVES_NOTHING)
         sums = batch.shards.aggregate(**_GONE, others=Count("pk", filter=Q(state__in=OPEN, reserved_calls=0)))
         gone = Spending(sums["usd"], int(sums["tokens"]), int(sums["calls"]))
-        left = Spending(batch.cost_cap_usd, batch.token_cap, batch.call_cap) - gone
-        part = part_of(left, among=min(sums["others"], batches.SHARDS_OF_A_WAVE))
+        left = Spending(batch.cost_cap_usd, batch.token_cap, batch.call_cap) - gone - keep
+        part = keep + part_of(left, among=min(sums["others"], among))
         _hold(shard, ShardMove.CHECKPOINT, reserved_usd=part.usd, reserved_tokens=part.tokens, reserved_calls=part.calls)
     return part
 
@@ -181,17 +270,25 @@ def charge(shard_id: int, *, owner: UUID, sentence: str) -> None:
     """Count a failure of the shard itself and queue it again from its checkpoint; the third fails its batch."""
     edge = SHARD_EDGES[ShardMove.HAND_BACK]
     held = Shard.objects.filter(pk=shard_id, owner=owner, state__in=edge.sources)
-    with transaction.atomic():
+    with transaction.atomic(using=BATCH):
         # The batch before its shards, as whoever cancels it takes them.
         Batch.objects.select_for_update(no_key=True).get(shards=shard_id)
-        if held.update(state=edge.target, owner=None, failures=F("failures") + 1):
+        anew = {"owner": None, "sent_at": None, "due_at": datetime.now(UTC) + WAIT_OF_A_BROKEN_SHARD}
+        if held.update(state=edge.target, failures=F("failures") + 1, **anew, **_RESERVES_NOTHING):
             shard = Shard.objects.get(pk=shard_id)
             if shard.failures >= FAILURES_OF_A_BATCH:
-                batches.fail(shard.batch_id, sentence=sentence, now=datetime.now(UTC))
+                batches.fail(shard.batch_id, broke=sentence, now=datetime.now(UTC))
 
 
 def _hold(shard: Shard, move: ShardMove, **facts: object) -> None:
     edge = SHARD_EDGES[move]
-    held = Shard.objects.filter(pk=shard.pk, attempt=shard.attempt, owner=shard.owner, state__in=edge.sources)
-    if not held.update(state=edge.target, **facts):
-        raise StaleMove(f"Attempt {shard.attempt} no longer holds shard {shard.index} of batch {shard.batch_id}.")
+    if not _held(shard, edge).update(state=edge.target, **facts):
+        raise _lost(shard)
+
+
+def _lost(shard: Shard) -> StaleMove:
+    return StaleMove(f"Attempt {shard.attempt} no longer holds shard {shard.index} of batch {shard.batch_id}.")
+
+
+def _held(shard: Shard, edge: Edge[ShardState]) -> QuerySet[Shard]:
+    return Shard.objects.filter(pk=shard.pk, attempt=shard.attempt, owner=shard.owner, state__in=edge.sources)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from uuid import UUID
 
 from invocation.domain.measures import Counter, Histogram
 from invocation.gateways import shared_counts
@@ -37,6 +38,14 @@ def put_back(taken: Mapping[Tally, float]) -> None:
 
 def are_untold() -> bool:
     return bool(_untold)
+
+
+def streams_of(tenant_id: UUID) -> int | None:
+    """Return how many streams of a tenant are open; None while nobody can say. Blocks."""
+    try:
+        return shared_counts.open_of(tenant_id)
+    except shared_counts.GONE:
+        return None
 
 
 def told() -> tuple[Mapping[str, int], Mapping[Tally, float]] | None:

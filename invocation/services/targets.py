@@ -37,7 +37,7 @@ def target_of(firing: Firing) -> str:
 def remove_of(job_ids: Sequence[UUID]) -> None:
     """Remove what these jobs wrote to their targets; what is gone already stays gone."""
     for firing in Firing.objects.filter(job__in=job_ids).select_related("job"):
-        objects.remove(objects.inside(firing.job.tenant_id, target_of(firing)))
+        objects.store_of(firing.job.tenant_id).remove(target_of(firing))
 
 
 def _to_object_store(fence: Fence, job: HeldJob, output: Mapping[str, Any]) -> None:
@@ -46,8 +46,8 @@ def _to_object_store(fence: Fence, job: HeldJob, output: Mapping[str, Any]) -> N
         raise StaleMove(f"Attempt {fence.attempt} no longer holds job {fence.job_id}.")
     firing = Firing.objects.filter(job_id=job.id).first()
     if firing is not None:
-        path = objects.inside(job.tenant_id, target_of(firing))
-        objects.write_whole(path, orjson.dumps({"job": str(job.id), "output": dict(output)}))
+        content = orjson.dumps({"job": str(job.id), "output": dict(output)})
+        objects.store_of(job.tenant_id).write_whole(target_of(firing), content)
 
 
 _WRITERS: Mapping[Delivery, Writer | None] = MappingProxyType(

@@ -15,7 +15,7 @@ from agents.domain.values import Json, Request, Terms
 from invocation.domain.errors import StaleMove
 from invocation.domain.jobs import Fault
 from invocation.domain.outcomes import RunOutcome, outcome_of
-from invocation.domain.turn_errors import LatencyBudgetExceeded, TurnCancelled, WorkerLost, escape_after, may_try_again, told
+from invocation.domain.turn_errors import LatencyBudgetExceeded, TurnCancelled, WorkerLost, escape_after, may_try_again
 from invocation.domain.turns import EventType, TurnMove
 from invocation.gateways import declared
 from invocation.gateways.announcing import Announcer
@@ -201,11 +201,10 @@ class _Performance:
         if error is None:
             raise AssertionError("a failed turn has an error")
         fault = Fault.of(error)
-        sentence, remedy = told(error)
         failure = failure_event(
             code=fault.code,
-            sentence=sentence,
-            remedy=remedy,
+            sentence=fault.sentence,
+            remedy=fault.remedy,
             truncated=bool(self.sink.text) and not self.sink.retracted_by,
             escape=escape_after(error, self.endpoint.escape),
         )

@@ -18,10 +18,13 @@ from invocation.domain.modes import POLICIES
 from invocation.gateways.loop import runs
 from invocation.gateways.presence import Presence
 from invocation.services import attempts, cancelling, processes, shards
+from quota.domain.classes import PriorityClass
 
 log = structlog.get_logger()
 
 
+HOLD_SHARDS = frozenset({str(PriorityClass.P3)})
+"""Nobody else asks the database of batches at each beat: while it is away a lease would end over it."""
 TRY_AGAIN_S = 0.1
 EX_SOFTWARE = 70
 
@@ -90,7 +93,7 @@ class Worker:
 
     def _return_what_broke_off(self) -> None:
         """What is read as held and then not found running has broken off; what ended in between is fenced by its attempt."""
-        jobs, parts = attempts.held_by(self.id), shards.held_by(self.id)
+        jobs, parts = attempts.held_by(self.id), shards.held_by(self.id) if self._class in HOLD_SHARDS else []
         running = self.engine.running
         lost = attempts.return_broken_off([fence for fence in jobs if fence.job_id not in running])
         lost += shards.return_broken_off([shard for shard in parts if str(shard.pk) not in running])

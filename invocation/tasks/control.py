@@ -16,7 +16,20 @@ from django.conf import settings
 
 from invocation.gateways import dispatch
 from invocation.gateways.loop import runs
-from invocation.services import batches, deliveries, erasures, redrives, rescue, retention, schedules, slo, webhooks
+from invocation.services import (
+    cleaning,
+    deliveries,
+    erasures,
+    planning,
+    redrives,
+    registering,
+    rescue,
+    retention,
+    schedules,
+    slo,
+    waves,
+    webhooks,
+)
 from quota.services import days, usage
 
 TICK_SCHEDULES = "invocation.tick_schedules"
@@ -26,6 +39,8 @@ FORGET_THE_DEAD = "invocation.forget_the_dead"
 SWEEP_REDRIVES = "invocation.sweep_redrives"
 SWEEP_ERASURES = "invocation.sweep_erasures"
 LET_GO = "invocation.let_go"
+REGISTER_DATASETS = "invocation.register_datasets"
+CLEAN_STORES = "invocation.clean_stores"
 SEND_DELIVERIES = "invocation.send_deliveries"
 TIDY_DELIVERIES = "invocation.tidy_deliveries"
 SUM_USAGE = "invocation.sum_usage"
@@ -39,7 +54,8 @@ def tick_schedules() -> None:
 
 @shared_task(name=SWEEP_BATCHES, send_events=False)
 def sweep_batches() -> None:
-    batches.sweep(now=datetime.now(UTC))
+    planning.sweep(now=datetime.now(UTC))
+    waves.sweep(now=datetime.now(UTC))
 
 
 @shared_task(name=SUM_USAGE, send_events=False)
@@ -55,6 +71,16 @@ def raise_days() -> None:
 @shared_task(name=SWEEP_ERASURES, send_events=False)
 def sweep_erasures() -> None:
     erasures.sweep(now=datetime.now(UTC))
+
+
+@shared_task(name=REGISTER_DATASETS, send_events=False)
+def register_datasets() -> None:
+    registering.sweep(now=datetime.now(UTC))
+
+
+@shared_task(name=CLEAN_STORES, send_events=False)
+def clean_stores() -> None:
+    cleaning.sweep(now=datetime.now(UTC))
 
 
 @shared_task(name=LET_GO, send_events=False)
@@ -105,4 +131,4 @@ def tidy_deliveries() -> None:
 
 @shared_task(name=dispatch.START_WAVE)
 def start_wave(batch_id: str) -> None:
-    batches.next_wave(UUID(batch_id), now=datetime.now(UTC))
+    waves.go_on(UUID(batch_id), now=datetime.now(UTC))

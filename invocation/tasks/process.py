@@ -17,12 +17,14 @@ from agents.services import providers
 from invocation.gateways.announcing import Announcer
 from invocation.gateways.interpreter import suit_many_runs
 from invocation.gateways.loop import runs
+from invocation.services.planning import Planner
 from invocation.services.quarantine import Quarantine
 from invocation.services.worker import Engine, Worker, slots_of
 
 log = structlog.get_logger()
 _worker: Worker | None = None
 _quarantine: Quarantine | None = None
+_planner = Planner()
 EX_UNAVAILABLE = 69
 LAST_WORDS = timedelta(seconds=1)
 """For what drained beside this process to store that it did."""
@@ -49,6 +51,11 @@ def quarantine() -> Quarantine:
     if _quarantine is None:
         raise NotAWorker("Start this worker with -Q p1 or p2: it serves no jobs.")
     return _quarantine
+
+
+def planner() -> Planner:
+    """Return what reads manifests beside this process's engine."""
+    return _planner
 
 
 def _engine() -> Engine:
@@ -91,6 +98,7 @@ def end(**_: Any) -> None:
     """Drain within the grace; Celery's own shutdown waits for this."""
     if _worker is None or _quarantine is None:
         return
+    _planner.end()
     _quarantine.let_go()
     _worker.end(timedelta(seconds=settings.DRAIN_S))
     _quarantine.end(timedelta(seconds=settings.DRAIN_S) + LAST_WORDS)

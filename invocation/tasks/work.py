@@ -6,12 +6,16 @@ import time
 from typing import Any
 from uuid import UUID
 
+import structlog
 from celery import shared_task
+from django.db import DatabaseError, connections
 
 from invocation.gateways import dispatch
 from invocation.gateways.loop import runs
-from invocation.services import batches
+from invocation.services import waves
 from invocation.tasks import process
+
+log = structlog.get_logger()
 
 PASS_ON_S = 0.01
 
@@ -45,11 +49,26 @@ def run_turns(turn_ids: list[str]) -> None:
 
 @shared_task(name=dispatch.RUN_SHARD, ignore_result=False)
 def run_shard(batch_id: str, shard_id: str, wave: int) -> str:
-    """Run a shard to its end: the chord's header ends with it. Never raises, so that the body runs."""
+    """Run a shard to its end, or to the checkpoint behind its time slice: the chord's header ends with it.
+
+    Never raises, so that the body runs; what cannot be admitted now is admitted by the sweep.
+    """
     outcome: str = runs.submit(process.shards().run(int(shard_id))).result()
+    try:
+        waves.after_shard()
+    except DatabaseError:
+        log.warning("next_shards_wait_for_the_sweep", batch_id=batch_id)
+    finally:
+        connections.close_all()
     return outcome
+
+
+@shared_task(name=dispatch.PLAN_BATCH, send_events=False)
+def plan_batch(batch_id: str) -> None:
+    """Read a batch's manifest on this thread: minutes, for millions of rows. A process that ends leaves it to another."""
+    process.planner().take(UUID(batch_id))
 
 
 @shared_task(name=dispatch.AFTER_WAVE)
 def after_wave(outcomes: list[str], batch_id: str, wave: int) -> None:
-    batches.after_wave(UUID(batch_id), wave, outcomes=outcomes)
+    waves.after_wave(UUID(batch_id))

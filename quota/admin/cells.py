@@ -17,7 +17,7 @@ TONES: Mapping[str, str] = MappingProxyType(
     {
         **dict.fromkeys(["completed", "complete", "live", "as published"], "good"),
         **dict.fromkeys(["failed", "fail", "overdue", "broken", "held", "expired"], "bad"),
-        **dict.fromkeys(["working", "running", "dispatched", "gathering", "fired"], "busy"),
+        **dict.fromkeys(["planning", "working", "running", "dispatched", "gathering", "fired"], "busy"),
         **dict.fromkeys(["input_required", "waiting", "cancelling", "truncated", "retracted", "paused", "draining", "declined"], "wary"),
     }
 )

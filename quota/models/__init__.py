@@ -1,5 +1,6 @@
 """The tables of quota."""
 
+from quota.models.batch_ledger import BatchLedgerEntry, BatchUsageDay, BatchUsageMark
 from quota.models.callers import ApiKey, ModelQuota, ModelUse, Plan, Tenant, _new_id, must_be_a_zone
 from quota.models.changes import QuotaChange
 from quota.models.ledger import LedgerEntry, UsageDay, UsageMark
@@ -8,6 +9,9 @@ from quota.models.reconciling import ProviderUsage, UsageImport
 
 __all__ = [
     "ApiKey",
+    "BatchLedgerEntry",
+    "BatchUsageDay",
+    "BatchUsageMark",
     "LedgerEntry",
     "ModelPrice",
     "ModelQuota",

@@ -9,8 +9,10 @@ from quota.domain.classes import PriorityClass
 from quota.domain.ledger import ParentKind
 from quota.models.columns import choices
 
+SUMMED_BY = ("tenant_id", "day", "endpoint", "mode", "priority_class", "provider", "model")
 
-class LedgerEntry(models.Model):
+
+class Line(models.Model):
     """What one model call used and cost. Rows are only ever added; triggers refuse to change, delete or empty them.
 
     `call_id` names the call, so that a line that is booked again, because nobody heard that it was
@@ -39,6 +41,16 @@ class LedgerEntry(models.Model):
     at = models.DateTimeField()
 
     class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return f"{self.model} {self.cost_usd} USD"
+
+
+class LedgerEntry(Line):
+    """A call of a turn, a job or a firing."""
+
+    class Meta:
         verbose_name_plural = "ledger"
         indexes = (
             models.Index(fields=("tenant_id", "at"), name="ledger_by_tenant_and_time"),
@@ -49,12 +61,9 @@ class LedgerEntry(models.Model):
             models.CheckConstraint(condition=Q(cached_tokens__lte=F("input_tokens")), name="cached_tokens_are_input_tokens"),
         )
 
-    def __str__(self) -> str:
-        return f"{self.model} {self.cost_usd} USD"
 
-
-class UsageDay(models.Model):
-    """The ledger's sums of one UTC day, up to where the mark stands; what came later is read from the ledger itself."""
+class Sums(models.Model):
+    """A ledger's sums of one UTC day, up to where the mark stands; what came later is read from the ledger itself."""
 
     tenant_id = models.UUIDField()
     day = models.DateField()
@@ -73,25 +82,31 @@ class UsageDay(models.Model):
     estimated_usd = models.DecimalField(max_digits=20, decimal_places=6)
 
     class Meta:
-        indexes = (models.Index(fields=("day", "provider", "model"), name="usage_by_day_and_model"),)
-        constraints = (
-            models.UniqueConstraint(
-                fields=("tenant_id", "day", "endpoint", "mode", "priority_class", "provider", "model"), name="usage_is_summed_once_a_day"
-            ),
-        )
+        abstract = True
 
     def __str__(self) -> str:
         return f"{self.day} {self.endpoint} {self.model}"
 
 
-class UsageMark(models.Model):
+class UsageDay(Sums):
+    class Meta:
+        indexes = (models.Index(fields=("day", "provider", "model"), name="usage_by_day_and_model"),)
+        constraints = (models.UniqueConstraint(fields=SUMMED_BY, name="usage_is_summed_once_a_day"),)
+
+
+class Mark(models.Model):
     """How far the sums go: every line up to `ledger_id` is in them, none behind it. One row."""
 
     ledger_id = models.PositiveBigIntegerField(default=0)
     moved_at = models.DateTimeField(null=True)
 
     class Meta:
-        constraints = (models.CheckConstraint(condition=Q(pk=1), name="usage_has_one_mark"),)
+        abstract = True
 
     def __str__(self) -> str:
         return f"up to line {self.ledger_id}"
+
+
+class UsageMark(Mark):
+    class Meta:
+        constraints = (models.CheckConstraint(condition=Q(pk=1), name="usage_has_one_mark"),)

@@ -15,7 +15,7 @@ from quota.selectors.callers import (
     terms_of,
     terms_of_tenants,
 )
-from quota.selectors.ledger import booked_by_class, ledgers
+from quota.selectors.ledger import booked_by_class
 from quota.selectors.usage import used_by_class, used_by_tenants, used_on
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "caller_of",
     "day_limits_of",
     "key_by_prefix",
-    "ledgers",
     "limits_by_model",
     "plan_ids_of",
     "plan_terms",

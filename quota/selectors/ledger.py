@@ -1,27 +1,22 @@
-"""What is read of the ledger itself: where it is kept, and what a model's calls used since a moment."""
+"""What is read of the ledgers' lines themselves: what a model's calls used since a moment."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
 
-from django.conf import settings
-from django.db.models import Count, F, Sum
+from django.db.models import Count, F, QuerySet, Sum
 
 from quota.domain.classes import PriorityClass
-from quota.models import LedgerEntry
-
-
-def ledgers() -> list[str]:
-    """Return the databases that hold a ledger: the first, and the one of batches where that is another."""
-    return [alias for alias in ("default", "batch") if alias in settings.DATABASES]
+from quota.gateways.ledgers import LEDGERS
+from quota.models.ledger import Line
 
 
 def booked_by_class(provider: str, model: str, *, since: datetime) -> Mapping[PriorityClass, tuple[int, int]]:
     """Sum the tokens and requests of a model's calls since a moment, over all ledgers."""
     found: dict[PriorityClass, tuple[int, int]] = {}
-    for alias in ledgers():
-        calls = LedgerEntry.objects.using(alias).filter(provider=provider, model=model, at__gte=since)
+    for ledger in LEDGERS:
+        calls: QuerySet[Line] = QuerySet(ledger.lines).filter(provider=provider, model=model, at__gte=since)
         sums = calls.values("priority_class").annotate(calls=Count("pk"), tokens=Sum(F("input_tokens") + F("output_tokens")))
         for row in sums.order_by("priority_class"):
             word = PriorityClass(row["priority_class"])

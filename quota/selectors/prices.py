@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import date
+from typing import Any
+
+from django.db.models import QuerySet
 
 from quota.domain.prices import Dated, Price
-from quota.models import ModelPrice, ModelQuota, UsageDay
+from quota.gateways.ledgers import LEDGERS
+from quota.models import ModelPrice, ModelQuota
 
 Overrides = Mapping[tuple[str, str], Sequence[Dated]]
 
@@ -29,8 +33,7 @@ def price_in(row: ModelPrice) -> Price | None:
 
 def models_in_use(*, since: date) -> list[tuple[str, str]]:
     """Return every (provider, model) that has a quota, an override, or a call since a day."""
-    called = UsageDay.objects.filter(day__gte=since)
-    found = [
-        rows.order_by().values_list("provider", "model").distinct() for rows in (ModelQuota.objects.all(), ModelPrice.objects.all(), called)
-    ]
+    called: list[QuerySet[Any]] = [QuerySet(ledger.days).filter(day__gte=since) for ledger in LEDGERS]
+    tables: list[QuerySet[Any]] = [ModelQuota.objects.all(), ModelPrice.objects.all(), *called]
+    found = [rows.order_by().values_list("provider", "model").distinct() for rows in tables]
     return sorted({pair for rows in found for pair in rows})

@@ -1,5 +1,7 @@
 """What was used: the sums by day up to the mark, and what the ledger holds behind it, in one statement and so at one moment.
 
+Each ledger is asked on its own, wherever it lies, and the groups are added up: a line stands in one of them and never moves.
+
 Its cost grows with the days asked for and the lines of the last seconds, not with the ledger. Only
 a period that begins or ends inside a day reads that day's lines.
 """
@@ -13,13 +15,12 @@ from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
-from django.db import connections
+from django.db.models import QuerySet
 
 from quota.domain.budgets import Spending
 from quota.domain.classes import PriorityClass
 from quota.domain.usage import FIGURES, Figures, Grouping, Selection, Used
-from quota.models import UsageMark
-from quota.selectors.ledger import ledgers
+from quota.gateways.ledgers import LEDGERS, Ledger
 
 DAY = timedelta(days=1)
 AHEAD = timedelta(days=7)
@@ -36,7 +37,7 @@ COLUMNS: Mapping[Grouping, str] = MappingProxyType(
 )
 NAMES = ", ".join(COLUMNS.values())
 
-LINES = f"""
+LINE = f"""
     SELECT (at AT TIME ZONE 'UTC')::date AS day, {NAMES.removeprefix("day, ")}, 1 AS calls, input_tokens::bigint, output_tokens::bigint,
         cached_tokens::bigint, cost_usd, estimated::int AS estimated_calls,
         CASE WHEN estimated THEN input_tokens + output_tokens ELSE 0 END AS estimated_tokens,
@@ -45,17 +46,17 @@ LINES = f"""
 
 # The mark that was read before tells the planner how little lies behind it; the mark of this very moment makes it exact.
 USED = f"""
-WITH mark AS (SELECT coalesce(max(ledger_id), 0) AS id FROM quota_usagemark),
-tail AS MATERIALIZED (SELECT * FROM quota_ledgerentry WHERE id > %(known)s AND id > (SELECT id FROM mark)),
+WITH mark AS (SELECT coalesce(max(ledger_id), 0) AS id FROM MARKS),
+tail AS MATERIALIZED (SELECT * FROM LINES WHERE id > %(known)s AND id > (SELECT id FROM mark)),
 used AS (
-    SELECT {NAMES}, {", ".join(FIGURES)} FROM quota_usageday WHERE day >= %(first)s AND day < %(end)s {{only}}
-    UNION ALL {LINES} FROM tail WHERE at >= %(since)s AND at < %(until)s {{only}}
+    SELECT {NAMES}, {", ".join(FIGURES)} FROM DAYS WHERE day >= %(first)s AND day < %(end)s {{only}}
+    UNION ALL {LINE} FROM tail WHERE at >= %(since)s AND at < %(until)s {{only}}
     {{edges}}
 )
 SELECT {{keys}} {", ".join(f"coalesce(sum({name}), 0) AS {name}" for name in FIGURES)} FROM used {{after}} {{grouped}}
 """  # noqa: S608
 EDGE = f"""
-    UNION ALL {LINES} FROM quota_ledgerentry
+    UNION ALL {LINE} FROM LINES
     WHERE at >= %({{name}}_since)s AND at < %({{name}}_until)s AND id <= (SELECT id FROM mark) {{only}}
 """  # noqa: S608
 
@@ -72,8 +73,8 @@ class _Span:
 def used(selection: Selection, by: Sequence[Grouping], *, now: datetime, after: Sequence[str] = (), most: int | None = None) -> list[Used]:
     """Sum a selection by groups, in their order; those behind the group `after`, at most `most`."""
     found: dict[tuple[str, ...], Figures] = {}
-    for alias in ledgers():
-        for each in _used(selection, by, now=now, after=after, most=most, using=alias):
+    for ledger in LEDGERS:
+        for each in _used(ledger, selection, by, now=now, after=after, most=most):
             found[each.group] = found.get(each.group, Figures()) + each.figures
     return [Used(group, found[group]) for group in sorted(found)][:most]
 
@@ -123,9 +124,16 @@ def pages(selection: Selection, by: Sequence[Grouping], *, now: datetime, most: 
 
 
 def statement(
-    selection: Selection, by: Sequence[Grouping], *, now: datetime, known: int, after: Sequence[str] = (), most: int | None = None
+    ledger: Ledger,
+    selection: Selection,
+    by: Sequence[Grouping],
+    *,
+    now: datetime,
+    known: int,
+    after: Sequence[str] = (),
+    most: int | None = None,
 ) -> tuple[str, dict[str, Any]]:
-    """Return the statement that reads a selection, and its parameters."""
+    """Return the statement that reads a selection from a ledger, and its parameters."""
     span = _span(selection, now=now)
     given: dict[str, Any] = {"known": known, "first": span.first, "end": span.end, "since": selection.since, "until": _end(selection, now)}
     only = _only(selection, given)
@@ -137,13 +145,15 @@ def statement(
         after=_after(by, after, given),
         grouped=f"GROUP BY {', '.join(keys)} ORDER BY {', '.join(keys)} {_limit(most, given)}" if keys else "",
     )
-    return text, given
+    return ledger.sql(text), given
 
 
-def _used(selection: Selection, by: Sequence[Grouping], *, now: datetime, after: Sequence[str], most: int | None, using: str) -> list[Used]:
-    known = UsageMark.objects.using(using).values_list("ledger_id", flat=True).first() or 0
-    text, given = statement(selection, by, now=now, known=known, after=after, most=most)
-    with connections[using].cursor() as cursor:
+def _used(
+    ledger: Ledger, selection: Selection, by: Sequence[Grouping], *, now: datetime, after: Sequence[str], most: int | None
+) -> list[Used]:
+    known = QuerySet(ledger.marks).values_list("ledger_id", flat=True).first() or 0
+    text, given = statement(ledger, selection, by, now=now, known=known, after=after, most=most)
+    with ledger.connection.cursor() as cursor:
         cursor.execute(text, given)
         rows = cursor.fetchall()
     width = len(by)

@@ -18,15 +18,13 @@ from datetime import UTC, date, datetime, timedelta
 from uuid import UUID, uuid4
 from weakref import WeakKeyDictionary
 
-from django import db
-
 from quota import selectors
 from quota.domain.budgets import NONE, Spending
 from quota.domain.callers import Caller
 from quota.domain.classes import PriorityClass
 from quota.domain.days import DayHold, DayLimits, DayStanding, day_of, ends_in, refusal
 from quota.domain.errors import QuotaError, QuotaExceeded, QuotaStoreUnavailable
-from quota.gateways import day_counts
+from quota.gateways import day_counts, ledgers
 from quota.gateways.day_counts import Count
 from quota.services import plans
 
@@ -206,7 +204,7 @@ def _used(tenant_id: UUID, day: date) -> Spending:
     try:
         return selectors.used_on(tenant_id, day)
     finally:
-        db.connection.close()
+        ledgers.let_go()
 
 
 def _keep_late(hold: DayHold, used: Spending) -> None:

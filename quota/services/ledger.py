@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from typing import Any
-
-from django.db import connections
+from uuid import UUID
 
 from quota.domain.ledger import LedgerLine
+from quota.gateways.ledgers import LEDGERS, Ledger, ledger_of
 
 APPEND = """
-INSERT INTO quota_ledgerentry (
+INSERT INTO LINES (
     call_id, tenant_id, endpoint, mode, priority_class, run_id, parent_kind, parent_id, provider, model,
     input_tokens, output_tokens, cached_tokens, input_price, output_price, cached_price, cost_usd, estimated, at)
 SELECT * FROM jsonb_to_recordset(%s::jsonb) AS line (
@@ -23,18 +23,24 @@ RETURNING call_id
 """
 
 
-def append(lines: Sequence[LedgerLine], *, using: str = "default") -> Sequence[LedgerLine]:
-    """Add the lines in one statement, inside the caller's transaction: they stand or fall with what they paid for.
+def append(lines: Sequence[LedgerLine]) -> Sequence[LedgerLine]:
+    """Add the lines in one statement a ledger, inside the caller's transaction: they stand or fall with what they paid for.
 
-    Returns those that were not there yet: a line that is booked again, because nobody heard that it
+    A batch's lines go to the ledger of batches, so the caller's transaction is one of its database; a caller's lines are
+    all of one kind. Returns those that were not there yet: a line that is booked again, because nobody heard that it
     was booked, changes nothing.
     """
-    if not lines:
-        return []
-    with connections[using].cursor() as cursor:
-        cursor.execute(APPEND, [json.dumps([_columns(line) for line in lines], default=str)])
-        added = {row[0] for row in cursor.fetchall()}
+    added = {call_id for ledger in LEDGERS for call_id in _append(ledger, lines)}
     return [line for line in lines if line.call_id in added]
+
+
+def _append(ledger: Ledger, lines: Sequence[LedgerLine]) -> set[UUID]:
+    ours = [_columns(line) for line in lines if ledger_of(line.parent_kind) is ledger]
+    if not ours:
+        return set()
+    with ledger.connection.cursor() as cursor:
+        cursor.execute(ledger.sql(APPEND), [json.dumps(ours, default=str)])
+        return {row[0] for row in cursor.fetchall()}
 
 
 def _columns(line: LedgerLine) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from django import db
 from quota import selectors
 from quota.domain.classes import PriorityClass
 from quota.domain.limits import Limits, Pool, midnights, nested
-from quota.gateways import locks, windows
+from quota.gateways import ledgers, locks, windows
 from quota.gateways.windows import ByClass, ModelKey, Used
 from quota.models import ModelUse
 
@@ -35,7 +35,7 @@ def rebuild(key: ModelKey, limits: Limits, *, now: datetime) -> bool:
     except (db.OperationalError, db.InterfaceError):
         return False
     finally:
-        _let_go()
+        ledgers.let_go()
 
 
 def look_after(key: ModelKey, limits: Limits, *, now: datetime) -> None:
@@ -50,13 +50,7 @@ def look_after(key: ModelKey, limits: Limits, *, now: datetime) -> None:
     except (db.OperationalError, db.InterfaceError):
         return
     finally:
-        _let_go()
-
-
-def _let_go() -> None:
-    """These run in threads that nobody else cleans up behind."""
-    for alias in selectors.ledgers():
-        db.connections[alias].close()
+        ledgers.let_go()
 
 
 def _rebuild(key: ModelKey, limits: Limits, *, now: datetime) -> bool:

@@ -17,13 +17,13 @@ import psutil
 import pytest
 
 from tests.acceptance.speaking import Consumer, until
-from tests.installation import ROOT, free_port, start
+from tests.installation import ROOT, SERVERS_OF_OTHERS, free_port, start
 
 UP = (sys.executable, "manage.py", "up")
 
 
 def environment(home: Path, **settings: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name not in {"DATABASE_URL", "REDIS_URL", "BROKER_URL"}}
+    kept = {name: value for name, value in os.environ.items() if name not in SERVERS_OF_OTHERS}
     return {**kept, "GEARBOX_HOME": str(home), "WEB_PORT": str(free_port()), "FLOWER_PORT": str(free_port()), **settings}
 
 

@@ -16,6 +16,7 @@ OF_DURABLE_JOBS = frozenset(
     {"durable_throughput", "durable_drain", "dispatch_latency", "newcomer", "ack_latency", "recovery", "fairness", "density"}
 )
 OF_QUOTA = frozenset({"quota_overhead", "quota_utilisation"})
+OF_BATCHES = frozenset({"batch_scale"})
 OF_CHATS = frozenset({"first_delta", "stream_capacity", "resume", "cancel", "isolation"})
 
 
@@ -29,6 +30,10 @@ def test_every_benchmark_of_durable_jobs_can_be_asked_for() -> None:
 
 def test_every_benchmark_of_quota_can_be_asked_for() -> None:
     assert set(names()) >= OF_QUOTA
+
+
+def test_every_benchmark_of_batches_can_be_asked_for() -> None:
+    assert set(names()) >= OF_BATCHES
 
 
 def test_every_benchmark_of_chats_can_be_asked_for() -> None:

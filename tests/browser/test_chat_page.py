@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, WebSocketRoute, expect
 
 from tests.browser.chatting import CUT_WHILE_STREAMING, QUESTION, Chat, Live, squeezed
 
@@ -162,3 +162,43 @@ def test_an_unknown_endpoint_is_named_as_the_problem(chat: Chat, live: Live) -> 
 
     assert chat.page.locator("#banner-words").inner_text().strip()
     assert chat.page.get_by_label("Endpoint").input_value() == "nobody@9"
+
+
+def test_a_page_for_which_no_stream_is_left_says_so_and_comes_again(chat: Chat) -> None:
+    refusals: list[WebSocketRoute] = []
+
+    def refuse_once(socket: WebSocketRoute) -> None:
+        if refusals:
+            socket.connect_to_server()
+            return
+        refusals.append(socket)
+        socket.close(code=4429)
+
+    chat.page.route_web_socket("**/ws/chat/**", refuse_once)
+    chat.page.reload()
+    chat.wait_for_link("busy")
+    expect(chat.page.locator("#banner")).to_contain_text("Trying again")
+    chat.wait_for_link("live")
+
+
+def test_a_hidden_page_that_was_closed_for_idling_comes_back_when_it_is_looked_at(chat: Chat) -> None:
+    opened: list[WebSocketRoute] = []
+
+    def note(socket: WebSocketRoute) -> None:
+        opened.append(socket)
+        socket.connect_to_server()
+
+    chat.page.route_web_socket("**/ws/chat/**", note)
+    chat.page.reload()
+    chat.wait_for_link("live")
+    chat.page.evaluate("Object.defineProperty(document, 'hidden', { get: () => true, configurable: true })")
+    opened[0].close(code=4408)
+    chat.page.wait_for_timeout(1_500)
+    rested = len(opened)
+    chat.page.evaluate("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))")
+    for _ in range(200):
+        if len(opened) > 1:
+            break
+        chat.page.wait_for_timeout(50)
+
+    assert (rested, len(opened)) == (1, 2)

@@ -6,7 +6,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,16 +44,14 @@ LIVE = "SELECT count(*) FROM invocation_process WHERE priority_class = 'p1' AND 
 
 
 @dataclass(slots=True)
-class Ground:
-    """The stage, what runs on it, the effects service outside, and a key."""
+class Site:
+    """A stage, and by name the programs that run on it."""
 
     stage: Stage
-    effects: Effects
-    key: str = ""
-    started: dict[str, str] = field(default_factory=dict)
+    programs: Mapping[str, str]
 
     def start(self, name: str) -> None:
-        self.stage.start(PROGRAMS[name], called=name)
+        self.stage.start(self.programs[name], called=name)
 
     def kill(self, name: str, *, by: signal.Signals = signal.SIGKILL) -> None:
         """Signal a program, wait until it is gone, and start another in its place."""
@@ -68,11 +66,6 @@ class Ground:
             if process.poll() is not None:
                 sys.stdout.write(f"{name} had ended with {process.returncode}\n")
                 self.start(name)
-
-    def live_workers(self) -> int:
-        """How many workers the dispatcher may count on; those that ended by themselves are started again."""
-        self.tend()
-        return int(self.value(LIVE))
 
     @contextmanager
     def frozen(self, name: str) -> Iterator[None]:
@@ -113,6 +106,23 @@ class Ground:
     def value(self, statement: str, **given: Any) -> Any:
         return self.rows(statement, **given)[0][0]
 
+    def told(self) -> str:
+        return "\n".join(self.stage.told(name) for name in self.stage.processes)
+
+
+@dataclass(slots=True, kw_only=True)
+class Ground(Site):
+    """The site of jobs, the effects service outside, and a key."""
+
+    programs: Mapping[str, str] = field(default_factory=lambda: PROGRAMS)
+    effects: Effects
+    key: str = ""
+
+    def live_workers(self) -> int:
+        """How many workers the dispatcher may count on; those that ended by themselves are started again."""
+        self.tend()
+        return int(self.value(LIVE))
+
     def submit(self, given: dict[str, Any], *, key: str) -> str | None:
         """Submit an errand with an idempotency key; None while nobody answers."""
         body = {"endpoint": "errand@1", "input": {"at": self.effects.url, **given}}
@@ -128,9 +138,6 @@ class Ground:
 
     def state(self, job_id: str) -> str:
         return str(self.value("SELECT state FROM invocation_job WHERE id = %(id)s", id=job_id))
-
-    def told(self) -> str:
-        return "\n".join(self.stage.told(name) for name in self.stage.processes)
 
 
 def until(ask: Callable[[], Any], good: Callable[[Any], bool], *, within: float) -> Any:
@@ -152,7 +159,7 @@ def until(ask: Callable[[], Any], good: Callable[[Any], bool], *, within: float)
 def ground() -> Iterator[Ground]:
     """Yield an installation with two of each of what matters, up and ready."""
     with serving() as effects, staged(**SETTINGS) as stage:
-        here = Ground(stage, effects)
+        here = Ground(stage=stage, effects=effects)
         for name in PROGRAMS:
             here.start(name)
         with stage.client("submitting").process as client:

@@ -37,6 +37,13 @@ class DayUse(serializers.Serializer[Any]):
     tokens = TokenUse()
 
 
+class StreamUse(serializers.Serializer[Any]):
+    """Streams (WebSockets and Server-Sent Events) at once, over all web processes."""
+
+    limit = serializers.IntegerField(allow_null=True, help_text="null is no limit.")
+    open = serializers.IntegerField(allow_null=True, help_text="null while the count cannot be read.")
+
+
 class QuotaShape(serializers.Serializer[Any]):
     """The plan, and what of it is in use."""
 
@@ -48,6 +55,7 @@ class QuotaShape(serializers.Serializer[Any]):
     scopes = serializers.ListField(child=serializers.CharField())
     highest_class = serializers.ChoiceField(choices=[str(each) for each in PriorityClass])
     day = DayUse()
+    streams = StreamUse()
     classes = ClassUse(many=True)
 
 

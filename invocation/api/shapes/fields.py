@@ -13,6 +13,7 @@ from rest_framework import serializers
 from invocation.api.bodies import Shape
 from invocation.api.cursors import MOST, USUAL
 from invocation.domain.budgets import Wish
+from invocation.domain.jobs import without_broke
 from invocation.domain.redrives import AgentChoice
 
 MOST_OF_A_BUDGET = 10**15
@@ -32,6 +33,14 @@ class JsonObject(serializers.JSONField):
 @extend_schema_field({"type": ["object", "null"], "additionalProperties": True})
 class MaybeJsonObject(serializers.JSONField):
     """A JSON object or null, as an answer shows it."""
+
+
+@extend_schema_field({"type": ["object", "null"], "additionalProperties": True})
+class Told(serializers.JSONField):
+    """A stored JSON object or null, without what is for operators alone."""
+
+    def to_representation(self, value: Any) -> Any:
+        return without_broke(value)
 
 
 @extend_schema_field({})

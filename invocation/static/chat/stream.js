@@ -9,7 +9,8 @@ const WATCH_MS = 2000;
 /** A turn sends a heartbeat every 2 s: after five missing ones the socket is dead, whatever the browser believes. */
 const SILENCE_MS = 10_000;
 const UNKNOWN = 4404;
-const SATURATED = 4503;
+const IDLE = 4408;
+const NO_ROOM = new Set([4429, 4503]);
 
 /** What the link is at: the page shows one of these. */
 export const LinkState = Object.freeze({
@@ -112,8 +113,16 @@ export class Link {
     this.#drop();
     const told = this.#lastError;
     if (code === UNKNOWN) this.#refuse(new Problem({ status: 404, title: "No such endpoint or conversation", ...told }));
-    else if (code === SATURATED) this.#wait(told?.retry_after_s ?? 2);
+    else if (code === IDLE && document.hidden) this.#rest();
+    else if (NO_ROOM.has(code)) this.#wait(told?.retry_after_s ?? 2);
     else this.#lost();
+  }
+
+  /** Nobody looks: the server need not hold a connection until somebody does. */
+  #rest() {
+    const round = this.#round;
+    const again = () => round === this.#round && this.open();
+    document.addEventListener("visibilitychange", again, { once: true });
   }
 
   #missed(error) {

@@ -35,9 +35,9 @@ ModelQuota.objects.update_or_create(provider={provider!r}, model={model!r}, defa
 USED = """
 from datetime import UTC, datetime
 from django.db.models import Sum, F
-from quota.models import LedgerEntry
+from quota.models import BatchLedgerEntry
 since, until = (datetime.fromtimestamp(at, UTC) for at in ({since}, {until}))
-lines = LedgerEntry.objects.filter(priority_class="p3", at__gte=since, at__lt=until)
+lines = BatchLedgerEntry.objects.filter(at__gte=since, at__lt=until)
 print(lines.aggregate(used=Sum(F("input_tokens") + F("output_tokens")))["used"] or 0)
 """
 TITLES = Path("agents/mangaassist/catalog.jsonl")

@@ -11,6 +11,7 @@ from typing import Any
 
 from gearbox_client import Gearbox
 from gearbox_client.groups import Group, exchange, pages, stream
+from gearbox_client.values.batches import Window
 
 KINDS = (exchange, pages, stream)
 SOON = datetime(2027, 1, 1, tzinfo=UTC)
@@ -43,6 +44,8 @@ ARGUMENTS: Mapping[str, Any] = MappingProxyType(
         "tokens": 1_000,
         "model_calls": 3,
         "expires_at": SOON,
+        "window": Window(start="22:00", end="06:00", zone="Europe/Berlin"),
+        "finish_by": SOON,
         "since": SOON,
         "until": SOON,
         "takes_all_jobs": True,

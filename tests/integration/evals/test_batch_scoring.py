@@ -14,13 +14,16 @@ from django.db import IntegrityError, connection
 from django.test.utils import CaptureQueriesContext
 from kombu import Queue
 
+from agents.domain import registry
+from evals import selectors
 from evals.gateways import dispatch
-from evals.models import BatchScoring, Score, Unscored
-from evals.services import batch_scoring
-from invocation.domain.batches import BatchState
-from invocation.gateways import parquet
+from evals.models import Baseline, BatchScoring, SamplingShare, Score, Unscored
+from evals.services import batch_scoring, verdicts
+from invocation.domain.batches import BatchState, Publication
 from invocation.models import Batch, Outbox
+from invocation.services import batches, datasets, publishing
 from invocation.services.batches import COMPLETED_TOPIC
+from invocation.services.publishing import Piece
 from tests.integration.evals.conftest import NOW, PROBE, TENANT, evidence
 
 pytestmark = pytest.mark.usefixtures("probed")
@@ -43,9 +46,6 @@ def row(number: int, *, error: str = "", worth: Any = 0.5, **changed: Any) -> di
 
 def complete(folder: Path, rows: Sequence[Mapping[str, Any]]) -> UUID:
     """Put a completed batch, its dataset and its event where the product puts them."""
-    part = parquet.write_part(folder, "shard=00000/part.parquet", rows)
-    parquet.compact(folder, [part], shard=0)
-    parquet.finish(folder, {"rows": len(rows)})
     batch = Batch.objects.create(
         tenant_id=TENANT,
         endpoint="probe@1",
@@ -64,6 +64,9 @@ def complete(folder: Path, rows: Sequence[Mapping[str, Any]]) -> UUID:
         created_at=NOW,
         finished_at=NOW,
     )
+    names = {name for row in rows for name in row}
+    part = datasets.write_part(batch, "shard=00000/part.parquet", {name: [row.get(name) for row in rows] for name in names})
+    publishing.publish_pieces(batch, [Piece(shard=0, parts=[part], rows=len(rows))])
     told = {"batch_id": str(batch.id), "agent": batch.agent, "mode": batch.mode, "endpoint": batch.endpoint}
     Outbox.objects.create(topic=COMPLETED_TOPIC, run_id=batch.id, data=told, at=NOW)
     return batch.id
@@ -180,3 +183,106 @@ def test_the_database_keeps_rows_and_finish_together(db: None, tmp_path: Path) -
     batch_scoring.accept(now=NOW)
     with pytest.raises(IntegrityError, match="batch_scoring_knows_its_rows_when_finished"):
         BatchScoring.objects.update(finished_at=NOW)
+
+
+@pytest.fixture
+def baseline(db: None) -> Baseline:
+    return Baseline.objects.create(
+        agent="probe",
+        rubric=registry.find("probe", 3).rubric.name,
+        mode="batch-window",
+        expected=0.6,
+        origin="accepted",
+        accepted_by="kim",
+        at=NOW,
+    )
+
+
+def scored(folder: Path, *worths: float) -> Batch:
+    """Complete a batch of rows worth so much, and score it."""
+    batch_id = complete(folder, [row(number, worth=worth) for number, worth in enumerate(worths)])
+    assert Batch.objects.get().publication == ""
+    batch_scoring.accept(now=NOW)
+    batch_scoring.score_batch(batch_id, now=NOW)
+    return Batch.objects.get()
+
+
+@pytest.mark.parametrize(("worths", "publication"), [((0.2, 0.4), "held"), ((0.4, 1.0), "published")])
+def test_a_batch_whose_scores_hold_is_published_and_another_held(
+    baseline: Baseline, tmp_path: Path, worths: tuple[float, ...], publication: str
+) -> None:
+    batch = scored(tmp_path, *worths)
+    mean = sum(score.total for score in Score.objects.all()) / len(worths)
+
+    assert (batch.state, batch.publication) == ("completed", publication)
+    assert batch.scores == {
+        "sentence": f"Scored {mean:.4f} where 0.6000 is expected.",
+        "rows": 2,
+        "mean": pytest.approx(mean),
+        "expected": 0.6,
+        "at": NOW.isoformat(),
+    }
+
+
+@pytest.mark.parametrize("origin", ["imported", "proposed", None])
+def test_without_an_accepted_baseline_a_batch_stays_completed_and_says_so(baseline: Baseline, tmp_path: Path, origin: str | None) -> None:
+    if origin is None:
+        baseline.delete()
+    else:
+        Baseline.objects.filter(pk=baseline.pk).update(origin=origin, accepted_by="")
+    batch = scored(tmp_path, 1.0)
+
+    assert (batch.state, batch.publication) == ("completed", "")
+    assert batch.scores
+    assert "There is no accepted baseline of probe" in batch.scores["sentence"]
+    assert batch.scores["expected"] is None
+
+
+def test_where_no_row_was_scored_nothing_is_published(baseline: Baseline, tmp_path: Path) -> None:
+    SamplingShare.objects.create(mode="batch-window", share=0)
+    batch = scored(tmp_path, 1.0)
+
+    assert batch.publication == ""
+    assert batch.scores
+    assert batch.scores["sentence"] == "No row was scored."
+
+
+def test_a_scoring_that_was_cut_off_judges_the_whole_batch(baseline: Baseline, tmp_path: Path) -> None:
+    """The first row was scored before: alone, the second would hold the batch."""
+    rows = [row(0, worth=1.0), row(1, worth=0.4)]
+    batch_id = complete(tmp_path, rows)
+    batch_scoring.accept(now=NOW)
+    candidate = batch_scoring._candidate(BatchScoring.objects.get(), rows[0])
+    verdicts.write([candidate], shares=selectors.shares(), now=NOW)
+
+    batch_scoring.score_batch(batch_id, now=NOW)
+    assert Batch.objects.get().publication == "published"
+
+
+def test_a_batch_whose_failed_rows_ran_again_is_judged_again(baseline: Baseline, tmp_path: Path) -> None:
+    batch = scored(tmp_path, 1.0)
+    assert batch.publication == "published"
+    Batch.objects.update(round=1, publication="", scores=None)
+    Outbox.objects.create(topic=COMPLETED_TOPIC, run_id=batch.pk, data={**named(batch), "round": 1}, at=LATER)
+    Outbox.objects.create(topic=COMPLETED_TOPIC, run_id=batch.pk, data={**named(batch), "round": 0}, at=LATER)
+
+    batch_scoring.accept(now=LATER)
+    assert BatchScoring.objects.get().finished_at is None
+    assert batch_scoring.score_batch(batch.pk, now=LATER) == 1
+    batch.refresh_from_db()
+    assert (batch.publication, Score.objects.count()) == ("published", 1)
+
+
+def test_scores_of_an_earlier_round_publish_nothing(baseline: Baseline, tmp_path: Path) -> None:
+    batch_id = complete(tmp_path, [row(0, worth=1.0)])
+    batch_scoring.accept(now=NOW)
+    Batch.objects.update(state="running", round=1, finished_at=None)
+
+    batch_scoring.score_batch(batch_id, now=NOW)
+    assert (Batch.objects.get().publication, Batch.objects.get().scores) == ("", None)
+    Batch.objects.update(state="completed", finished_at=NOW)
+    assert not batches.publish(batch_id, Publication.PUBLISHED, round=0, scores={})
+
+
+def named(batch: Batch) -> dict[str, str]:
+    return {"batch_id": str(batch.pk), "agent": batch.agent, "mode": batch.mode, "endpoint": batch.endpoint}

@@ -86,13 +86,20 @@ def a_batch(*, tenant_id: UUID | None = None, shards: int = 4, started_at: datet
         row_latency_ms=1_000,
         created_at=started_at,
         started_at=started_at,
+        running_since=started_at,
     )
     Shard.objects.bulk_create([_a_shard(batch, index, started_at=started_at) for index in range(shards)])
     return batch
 
 
 def _a_shard(batch: Batch, index: int, *, started_at: datetime) -> Shard:
-    done: dict[str, Any] = {"position": 10, "failed_rows": 1, "started_at": started_at, "finished_at": started_at + timedelta(seconds=1)}
+    done: dict[str, Any] = {
+        "position": 10,
+        "done": 10,
+        "failed_rows": 1,
+        "started_at": started_at,
+        "finished_at": started_at + timedelta(seconds=1),
+    }
     state = ShardState.QUEUED if index else ShardState.COMPLETED
     return Shard(batch=batch, index=index, first_line=1 + 10 * index, offset=0, rows=10, state=state, **({} if index else done))
 

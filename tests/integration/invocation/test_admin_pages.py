@@ -218,7 +218,7 @@ def test_a_batch_shows_every_shard_as_a_square(admin_client: Client) -> None:
     page = text_of(admin_client, the_page("batch", a_batch(shards=7)))
 
     assert page.count('title="Shard ') == 7
-    assert "10 of 70" in page
+    assert "10 of 70 rows, 1 failed" in page
 
 
 def test_a_schedule_shows_its_next_moments_in_utc_and_its_firings(admin_client: Client) -> None:

@@ -21,13 +21,15 @@ from agents.domain.contract import Finding
 from agents.domain.values import Plan
 from invocation.domain.endpoints import Canary, Endpoint, contract
 from invocation.domain.errors import AdmissionHeld, EndpointRetired, InputInvalid, UnknownEndpoint
+from invocation.domain.manifests import form_of
 from invocation.gateways import declared
 from invocation.models import Batch, CanaryChange, Job, Outbox, RunRecord, Turn
 from invocation.models.admission import HoldScope
 from invocation.selectors import canaries
-from invocation.services import batches, contracts, holds, schedules, submission, turn_openings
+from invocation.services import batch_openings, contracts, holds, schedules, submission, turn_openings
 from invocation.services import canaries as deciding
-from invocation.services.batches import BatchOpening
+from invocation.services.batch_openings import BatchOpening
+from invocation.services.manifests import Manifest
 from invocation.services.turn_openings import Opening
 from tests.integration.invocation.conftest import OnLoop
 from tests.integration.invocation.rows import NOW, a_process, a_session, a_submission, a_tenant
@@ -181,10 +183,11 @@ def test_a_batch_is_of_one_version_by_its_id(db: None, settings: Any, tmp_path: 
     settings.OBJECT_STORE = str(tmp_path)
     source = tmp_path / "rows.jsonl"
     source.write_text('{"text": "row"}\n')
+    manifest = Manifest(location=str(source), form=form_of(source.name))
     decide("50", label="trial-batch@1")
     for _ in range(6):
-        opening = BatchOpening(tenant_id=uuid4(), endpoint=endpoint("trial-batch@1"), source=source, shards=1)
-        batch = batches.open_batch(opening, now=NOW)
+        opening = BatchOpening(tenant_id=uuid4(), endpoint=endpoint("trial-batch@1"), manifest=manifest, shards=1)
+        batch = batch_openings.open_batch(opening, now=NOW)
         assert batch.agent == canaries.agent_for(endpoint("trial-batch@1"), batch.pk)
     assert Batch.objects.count() == 6
 

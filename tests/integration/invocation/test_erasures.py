@@ -21,6 +21,7 @@ from invocation.domain.jobs import JobState, Move
 from invocation.domain.redrives import AgentChoice, Edit
 from invocation.domain.turns import TurnState
 from invocation.gateways import objects, streams
+from invocation.gateways.stores import LocalStore
 from invocation.models import (
     Callback,
     ContextRecord,
@@ -175,7 +176,7 @@ class TestWords:
         terms = {"endpoint": "trial-cycle@1", "cron": "0 9 * * *", "timezone": "UTC", "input": {}, "created_at": NOW, "next_fire_at": NOW}
         schedule = Schedule.objects.create(tenant_id=job.tenant_id, name="daily", **terms)
         firing = Firing.objects.create(schedule=schedule, due_at=NOW, fired_at=NOW, job=job, state="completed", finished_at=NOW)
-        objects.write_whole(objects.inside(job.tenant_id, targets.target_of(firing)), WORD.encode())
+        objects.write_whole(Path(objects.store_of(job.tenant_id).at(targets.target_of(firing))), WORD.encode())
 
         carried_out(asked(job.tenant_id))
         assert files_with(store, WORD) == []
@@ -364,15 +365,15 @@ class TestOperation:
         first, second = told_all(uuid4(), text=LARGE), told_all(uuid4(), text=LARGE)
         asked(first.tenant_id)
         asked(second.tenant_id)
-        remove = objects.remove
+        remove = LocalStore.remove
 
-        def clings(place: Path) -> None:
-            if str(first.tenant_id) in str(place):
-                raise PermissionError(place)
-            remove(place)
+        def clings(store: LocalStore, path: str) -> None:
+            if str(first.tenant_id) in store.location:
+                raise PermissionError(path)
+            remove(store, path)
 
         with monkeypatch.context() as patched, capture_logs() as said:
-            patched.setattr(objects, "remove", clings)
+            patched.setattr(LocalStore, "remove", clings)
             erasures.sweep(now=datetime.now(UTC), place=erasures.Place())
         assert [each.tenant_id for each in Erasure.objects.exclude(finished_at=None)] == [second.tenant_id]
         assert "erasure_broke_off" in {line["event"] for line in said}

@@ -17,12 +17,12 @@ from psycopg import errors as postgres_errors
 from agents.domain.errors import ProviderUnavailable
 from invocation.domain import modes
 from invocation.domain.errors import InputInvalid, NotWaiting
-from invocation.domain.jobs import JobState
+from invocation.domain.jobs import ASK_AGAIN, BROKE, JobState
 from invocation.domain.modes import Mode
 from invocation.gateways import hints
 from invocation.gateways.database import is_away, off_loop
 from invocation.gateways.presence import own_connection
-from invocation.models import Job, RunRecord
+from invocation.models import Job, JobEvent, RunRecord
 from invocation.services import attempts, claims, jobs
 from invocation.services.attempts import MOST_UNDECLARED
 from invocation.services.bills import Bill
@@ -107,6 +107,14 @@ def test_what_trying_again_cannot_cure_is_buried_at_once(on_loop: OnLoop[Any], g
     job = played(on_loop, queued(given))
 
     assert (job.state, job.failures, fault(job)["code"], job.cause) == ("failed", 1, code, cause)
+
+
+def test_what_a_crash_says_is_for_operators_and_nothing_that_is_told_of_the_job_holds_it(on_loop: OnLoop[Any]) -> None:
+    job = played(on_loop, queued({"fails": "crash"}))
+
+    assert (fault(job)["sentence"], fault(job)["remedy"], "broke" in fault(job)) == (BROKE, ASK_AGAIN, False)
+    assert "the trial crashed" not in str(list(JobEvent.objects.filter(job_id=job.pk).values_list("data", flat=True)))
+    assert job.broke.startswith("RuntimeError: the trial crashed")
 
 
 @pytest.mark.parametrize("text", ["a\0b", "a\ud800b"])
@@ -378,7 +386,7 @@ def test_an_error_that_quotes_what_cannot_be_kept_is_kept_all_the_same(on_loop: 
     job = played(on_loop, queued({"fails": "nul"}))
 
     assert (job.state, fault(job)["code"]) == ("waiting" if job.state == "waiting" else "failed", "agent_crashed")
-    assert "\ufffd" in fault(job)["sentence"]
+    assert "\ufffd" in job.broke
 
 
 def test_a_job_whose_endpoint_is_not_declared_here_is_put_off_and_charged_to_nobody(on_loop: OnLoop[Any]) -> None:

@@ -42,7 +42,7 @@ def files(store: Path) -> list[str]:
 def stowed(job: Job) -> Path:
     """Let an attempt write its large output and die before it completes."""
     kept = results.stow(fence_of(job), job.tenant_id, results.written({"text": LARGE}))
-    return objects.inside(job.tenant_id, kept.location)
+    return Path(objects.store_of(job.tenant_id).at(kept.location))
 
 
 def sweep() -> int:
@@ -95,7 +95,7 @@ class TestPlaces:
         job = a_job(JobState.WORKING)
         complete(job, text=LARGE)
         result = result_of(Job.objects.get(pk=job.pk))
-        path = objects.inside(job.tenant_id, result.location)
+        path = Path(objects.store_of(job.tenant_id).at(result.location))
         whole = path.read_bytes()
         if harm == "gone":
             path.unlink()

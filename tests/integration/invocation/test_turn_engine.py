@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from invocation.domain.turn_errors import ASK_AGAIN, BROKE
+from invocation.domain.jobs import ASK_AGAIN, BROKE
 from invocation.domain.turns import EventType
 from invocation.gateways import streams
 from invocation.gateways.database import off_loop
@@ -142,7 +142,7 @@ def test_what_a_crash_says_is_for_operators_and_no_readers(on_loop: OnLoop[Any])
 
     assert (last["code"], last["sentence"], last["remedy"]) == ("agent_crashed", BROKE, ASK_AGAIN)
     assert "the trial crashed" not in str(turn.last_event)
-    assert (turn.error or {})["sentence"] == "RuntimeError: the trial crashed"
+    assert (turn.error or {})["broke"].startswith("RuntimeError: the trial crashed")
 
 
 def test_a_turn_is_tried_once_more_before_its_first_delta(on_loop: OnLoop[Any]) -> None:

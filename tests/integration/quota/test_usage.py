@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from quota.domain.usage import Figures, Grouping, Selection, Used
+from quota.gateways.ledgers import MAIN
 from quota.models import LedgerEntry, UsageDay, UsageMark
 from quota.selectors import usage as read
 from quota.services import ledger, usage
@@ -92,7 +93,7 @@ def test_the_sums_hold_each_line_once_however_often_they_are_made() -> None:
 @pytest.mark.django_db
 def test_a_sweep_between_the_reading_of_the_mark_and_of_the_sums_doubles_nothing() -> None:
     ledger.append([a_line() for _ in range(3)])
-    text, given = read.statement(_selection(), (Grouping.DAY,), now=LATER, known=0)
+    text, given = read.statement(MAIN, _selection(), (Grouping.DAY,), now=LATER, known=0)
     usage.sweep(now=NOW)
     with connection.cursor() as cursor:
         cursor.execute(text, given)
@@ -181,6 +182,7 @@ def test_a_models_day_in_another_zone_is_counted_from_its_own_midnight(*, is_sum
 
 @pytest.mark.django_db(transaction=True)
 def test_a_line_that_commits_after_a_later_one_is_not_passed_over() -> None:
+    usage.sweep(now=NOW)  # other tests gave out ids
     early, may_commit = threading.Event(), threading.Event()
     writer = threading.Thread(target=_write_slowly, args=(early, may_commit))
     writer.start()
@@ -252,7 +254,7 @@ def _fill(lines: int) -> None:
 def _rows_read(selection: Selection, *, by: Grouping = Grouping.DAY) -> int:
     """Return how many rows the statement takes from tables."""
     mark = UsageMark.objects.get().ledger_id
-    text, given = read.statement(selection, (by,), now=min(LATER, selection.until), known=mark)
+    text, given = read.statement(MAIN, selection, (by,), now=min(LATER, selection.until), known=mark)
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {text}", given)
         plan = cursor.fetchone()[0]

@@ -49,10 +49,11 @@ NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 TABLES: list[tuple[type[StrEnum], type[StrEnum], Mapping[Any, Edge[Any]], Any, Collection[Any]]] = [
     (JobState, Move, EDGES, JobState.QUEUED, TERMINAL),
     (TurnState, TurnMove, TURN_EDGES, TurnState.QUEUED, ENDED),
-    (BatchState, BatchMove, BATCH_EDGES, BatchState.PLANNED, BATCH_ENDED),
+    (BatchState, BatchMove, BATCH_EDGES, BatchState.PLANNING, BATCH_ENDED),
     (ShardState, ShardMove, SHARD_EDGES, ShardState.QUEUED, {ShardState.COMPLETED, ShardState.CANCELLED}),
     (FiringState, FiringMove, FIRING_EDGES, FiringState.FIRED, set(FiringState) - {FiringState.FIRED}),
 ]
+RUN_FAILED_ROWS_AGAIN = (BatchMove.RETRY, ShardMove.RETRY)
 
 
 def test_every_move_has_an_arrow_and_every_jobs_move_has_its_facts() -> None:
@@ -62,9 +63,10 @@ def test_every_move_has_an_arrow_and_every_jobs_move_has_its_facts() -> None:
     assert set(FACTS) == set(Move)
 
 
-def test_what_has_ended_has_no_way_out() -> None:
-    for _, _, edges, _, ended in TABLES:
-        assert all(edge.sources.isdisjoint(ended) for edge in edges.values())
+def test_what_has_ended_has_no_way_out_but_for_rows_that_failed() -> None:
+    for _, moves, edges, _, ended in TABLES:
+        again = [move for move in moves if any(move is known for known in RUN_FAILED_ROWS_AGAIN)]
+        assert all(edges[move].sources.isdisjoint(ended) for move in moves if move not in again)
 
 
 def test_every_state_is_reached_and_every_state_can_end() -> None:

@@ -10,8 +10,59 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Warned:
+    """Why a batch will not be done in time: `window` or `finish_by`."""
+
+    code: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """An error's code, how many rows failed with it, and the newest of them."""
+
+    code: str
+    count: int
+    row_id: str | None = None
+    shard: int | None = None
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """Why a batch waits."""
+
+    code: str
+    sentence: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """When a batch may run: from one time of the day, HH:MM, to another on a zone's clocks."""
+
+    start: str
+    end: str
+    zone: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """What the scores said of a completed dataset, and why it is published, held or neither."""
+
+    sentence: str
+    rows: int
+    at: datetime
+    mean: float | None = None
+    expected: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a batch is: rows, shards by state, money, and when it may be done."""
+    """How far a batch is: rows, shards by state, money, and when it may be done.
+
+    `rate` is rows a second of the last minute, `eta_s` seconds of work, `finish_at` when it is done through the windows ahead.
+    """
 
     rows_done: int
     rows_failed: int
@@ -20,8 +71,16 @@ class Progress:
     output_tokens: int
     cost_usd: Decimal
     model_calls: int = 0
+    rows_left: int = 0
+    cost_predicted_usd: Decimal | None = None
     rate: float | None = None
     eta_s: float | None = None
+    finish_at: datetime | None = None
+    is_open: bool = True
+    opens_at: datetime | None = None
+    closes_at: datetime | None = None
+    warnings: tuple[Warned, ...] = ()
+    errors: tuple[Cause, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +102,12 @@ class Batch:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     fault: Mapping[str, Any] | None = None
+    pause: Pause | None = None
+    window: Window | None = None
+    finish_by: datetime | None = None
+    publication: str = ""
+    scores: Scores | None = None
+    round: int = 0
     progress: Progress | None = None
 
 
@@ -53,6 +118,7 @@ class Shard:
     first_line: int
     rows: int
     position: int
+    done: int
     failed_rows: int
     attempt: int
     input_tokens: int

@@ -22,7 +22,7 @@ from invocation.domain.errors import ConnectionsFull, TooManyConnections
 from invocation.domain.sessions import Line
 from invocation.gateways import shared_counts
 from invocation.gateways.database import off_loop
-from invocation.services import connections, tickets
+from invocation.services import connections, tallies, tickets
 from invocation.services.connections import Desk, Place
 from quota.domain.callers import Caller
 from quota.models import Plan
@@ -68,6 +68,7 @@ async def test_a_tenants_streams_are_counted_over_all_processes(transactional_db
     places[1].leave()
     await desks[1].report()
 
+    assert await off_loop(tallies.streams_of, caller.tenant_id) == 2
     assert (refused.value.facts["limit"], refused.value.facts["used"]) == (3, 3)
     assert isinstance(await desks[0].enter(caller, Line.SSE), Place)
     assert len(desks[0]) == 2

@@ -98,6 +98,7 @@ def test_quota_tells_the_plan_and_what_is_in_flight(account: Account) -> None:
     assert (told["plan"], told["requests_per_minute"], told["scopes"]) == ("tested-10000", 10_000, ["invoke", "manage", "read"])
     assert in_flight == {"p0": 0, "p1": 1, "p2": 0, "p3": 0}
     assert told["requests_left"] == 9_999
+    assert told["streams"] == {"limit": None, "open": 0}
 
 
 def test_reading_a_page_of_jobs_takes_two_queries_whatever_its_size(account: Account, django_assert_max_num_queries: Any) -> None:

@@ -202,8 +202,8 @@ def test_a_refused_call_counts_in_the_minute(db: None) -> None:
     ("manifest", "line", "field"),
     [
         ({"rows": [{"title": "monster"}, {"titel": "x"}]}, 2, "/titel"),
-        ({"rows": [{"row_id": "a", "title": "monster"}, {"row_id": "a", "title": "happy"}]}, 2, "row_id"),
-        ({"rows": [{"row_id": 7, "title": "monster"}]}, 1, "row_id"),
+        ({"rows": [{"row_id": "a", "title": "monster"}, {"row_id": "a", "title": "happy"}]}, 2, "/row_id"),
+        ({"rows": [{"row_id": 7.5, "title": "monster"}]}, 1, "/row_id"),
     ],
 )
 def test_a_broken_row_is_named_by_its_line_and_nothing_starts(account: Account, manifest: Any, line: int, field: str) -> None:

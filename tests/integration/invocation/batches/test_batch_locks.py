@@ -42,7 +42,7 @@ def a_row(batch: Batch) -> BatchRow:
 
 def test_a_checkpoint_is_kept_while_somebody_cancels_its_batch(batch: Batch) -> None:
     shard = claimed(batch).shard
-    block = Checkpoint(part="part-0", rows=[a_row(batch)], lines=[], failed=0, passed=1)
+    block = Checkpoint(part="part-0", position=1, errors={"declined": 1}, failed=[a_row(batch)])
 
     with ThreadPoolExecutor(1) as thread:
         with transaction.atomic():

@@ -14,11 +14,11 @@ from kombu import Queue
 from config.celery import app
 from invocation.domain.batches import ShardState
 from invocation.gateways.database import off_loop
-from invocation.models import Batch, BatchRow
+from invocation.models import Batch
 from invocation.models.admission import HoldScope
-from invocation.services import batches, holds, shard_engine, shards
+from invocation.services import holds, shard_runs, shards, waves
 from invocation.services.shard_engine import ShardEngine
-from tests.integration.invocation.batches.planned import LINES, TENANT, Workers, opened, results, waiting
+from tests.integration.invocation.batches.planned import LINES, TENANT, Open, Workers, is_stopping, opened, results, waiting
 from tests.integration.invocation.conftest import OnLoop, until
 from tests.integration.invocation.rows import NOW, a_process
 from tests.integration.invocation.trial import DONE, GATES
@@ -40,10 +40,10 @@ def control() -> Iterator[Queue]:
 @pytest.mark.parametrize(("scope", "value"), SCOPES)
 def test_a_shard_whose_message_was_on_its_way_waits(workers: Workers, scope: str, value: str) -> None:
     batch = opened()
-    batches.next_wave(batch.pk, now=NOW)
+    waves.go_on(batch.pk, now=NOW)
     found = holds.hold(HoldScope(scope), value, reason="r", by=None, now=NOW)
     assert set(workers.run(*batch.shards.values_list("pk", flat=True))) == {"taken"}
-    assert batches.next_wave(batch.pk, now=NOW) == 0
+    assert waves.go_on(batch.pk, now=NOW) == 0
     assert set(batch.shards.values_list("state", flat=True)) == {"queued"}
 
     holds.release(found.pk, by=None, now=NOW)
@@ -76,28 +76,31 @@ def test_without_a_broker_a_release_is_left_to_the_sweep(settings: Any, p3: Queu
     settings.CELERY_APP = "config.celery.app"
     a_process("p3", lease=timedelta(hours=1))
 
-    assert batches.sweep(now=NOW) == 4
+    assert waves.sweep(now=NOW) == 4
     assert batch.shards.filter(state=ShardState.QUEUED).count() == 4
 
 
 def test_rows_that_have_not_begun_wait_and_those_that_ran_are_kept(
-    on_loop: OnLoop[Any], workers: Workers, monkeypatch: pytest.MonkeyPatch
+    on_loop: OnLoop[Any], workers: Workers, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sixteen rows run at once; the hold comes while they do: they end, the others of their block do not begin."""
-    monkeypatch.setattr(shard_engine, "HOLD_LOOK_S", 0.0)
+    monkeypatch.setattr(shard_runs, "LOOK_S", 0.01)
+    settings.ROWS_OF_A_SHARD = 16
     batch = opened([{**line, "wait": "open"} for line in LINES], shards=1)
     shard = batch.shards.get()
 
     async def story() -> str:
-        running = asyncio.create_task(ShardEngine(owner=uuid4()).run(shard.pk))
-        await until(lambda: DONE["runs"] == shard_engine.ROWS_AT_ONCE)
+        engine = ShardEngine(owner=uuid4())
+        running = asyncio.create_task(engine.run(shard.pk))
+        await until(lambda: DONE["runs"] == 16)
         await off_loop(holds.hold, HoldScope.CLASS, "p3", reason="r", by=None, now=NOW)
+        await until(lambda: is_stopping(engine))
         GATES["open"].set()
         return await running
 
     assert on_loop(story()) == "held"
     shard.refresh_from_db()
-    assert (shard.state, shard.position, BatchRow.objects.count()) == ("queued", 16, 16)
+    assert (shard.state, shard.position, DONE["runs"]) == ("queued", 16, 16)
 
     holds.release_value(HoldScope.CLASS, "p3", by=None, now=NOW)
     GATES.clear()
@@ -106,11 +109,6 @@ def test_rows_that_have_not_begun_wait_and_those_that_ran_are_kept(
 
 def finished(workers: Workers, batch: Batch) -> list[str]:
     """Let every gate stand open, finish, and return the rows of the dataset."""
-
-    class Open:
-        async def wait(self) -> None:
-            return
-
     GATES["open"] = Open()  # type: ignore[assignment]
     workers.finish(batch)
     found = results(batch)

@@ -12,12 +12,15 @@ from typing import Any
 import pytest
 from kombu import Queue
 
+from invocation.domain.columns import columns_of
 from invocation.domain.errors import InvocationError, ManifestInvalid, TooManyItems
 from invocation.gateways import declared, objects, parquet
+from invocation.gateways.stores import BadPath, store_at
 from invocation.models import Batch, Shard
-from invocation.services import manifests
+from invocation.services import manifest_files
+from invocation.services.cutting import Terms, cut
 from quota.domain.days import UNLIMITED
-from tests.integration.invocation.batches.planned import TENANT, manifest, opened, waiting
+from tests.integration.invocation.batches.planned import TENANT, manifest, opened, unread, waiting
 
 pytestmark = [pytest.mark.usefixtures("tried"), pytest.mark.django_db(transaction=True)]
 
@@ -81,40 +84,57 @@ def test_more_rows_than_the_endpoint_takes_are_refused() -> None:
     assert not Batch.objects.exists()
 
 
-@pytest.mark.parametrize("path", ["../other/manifest.jsonl", "/etc/passwd", "manifests/../../x", ".", "", "missing.jsonl"])
-def test_a_manifest_lies_in_its_tenants_part_of_the_store(path: str) -> None:
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../other/m.jsonl",
+        "/etc/m.jsonl",
+        "manifests/../../m.jsonl",
+        ".",
+        "",
+        "missing.jsonl",
+        "folder.jsonl",
+        "m.txt",
+        "s3://bucket/m.jsonl",
+    ],
+)
+def test_a_manifest_lies_in_its_tenants_part_of_the_store(path: str, store: Path) -> None:
+    (store / str(TENANT) / "folder.jsonl").mkdir(parents=True)
     with pytest.raises(InvocationError) as refused:
-        manifests.located(TENANT, path)
+        unread(manifest_files.located(TENANT, path))
 
     assert refused.value.facts["field"] == "manifest"
 
 
 @pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../../x", "..", ".", ""])
 def test_a_path_that_leads_out_of_a_tenants_folder_is_refused(path: str) -> None:
-    with pytest.raises(objects.BadPath):
-        objects.inside(TENANT, path)
+    with pytest.raises(BadPath):
+        Path(objects.store_of(TENANT).at(path))
 
 
 def test_a_link_out_of_a_tenants_folder_is_refused(store: Path) -> None:
     (store / str(TENANT)).mkdir()
     (store / str(TENANT) / "out").symlink_to("/etc")
-    with pytest.raises(objects.BadPath):
-        objects.inside(TENANT, "out/passwd")
+    with pytest.raises(BadPath):
+        Path(objects.store_of(TENANT).at("out/passwd"))
 
-    assert objects.inside(TENANT, "in/there.json") == (store / str(TENANT) / "in/there.json").resolve()
+    assert Path(objects.store_of(TENANT).at("in/there.json")) == (store / str(TENANT) / "in/there.json").resolve()
 
 
 def test_rows_that_come_with_a_request_are_a_manifest_of_the_tenants() -> None:
     rows: list[Mapping[str, Any]] = [{"row_id": "a", "text": "one"}, {"row_id": "b", "text": "two"}]
-    path = manifests.stage(TENANT, rows)
+    staged = manifest_files.stage(TENANT, rows)
+    with staged.file() as file:
+        assert [json.loads(line) for line in file] == rows
 
-    assert [json.loads(line) for line in path.read_bytes().splitlines()] == rows
-    assert len(manifests.check(path, declared.book().find("trial-batch@1"), day=UNLIMITED).offsets) == 2
+    assert cut(staged, Terms(endpoint=declared.book().find("trial-batch@1"), day=UNLIMITED, shards=8)).rows == 2
+    manifest_files.drop(staged)
+    assert not Path(staged.location).exists()
 
 
 def test_a_part_written_again_replaces_itself(store: Path) -> None:
-    rows = [{"row_id": "a", "error_code": "", "finished_at": datetime.now(UTC)}]
+    columns: Mapping[str, Any] = {"row_id": ["a"], "error_code": [""], "finished_at": [datetime.now(UTC)]}
     for _ in range(2):
-        parquet.write_part(store, "shard=00000/part.parquet", rows)
+        parquet.write_part(store_at(store), "shard=00000/part.parquet", columns, columns_of({}))
 
     assert [file.name for file in (store / "_staging").rglob("*") if file.is_file()] == ["part.parquet"]

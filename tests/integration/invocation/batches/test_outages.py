@@ -15,7 +15,7 @@ from uuid import UUID
 import pytest
 
 from invocation.models import Batch, Job
-from invocation.services import batches, jobs
+from invocation.services import jobs
 from quota.domain.limits import UNKNOWN_MODEL
 from quota.gateways import windows
 from tests.installation import ROOT, free_port
@@ -149,13 +149,16 @@ def test_rows_wait_for_a_provider_that_is_out_and_none_ends_as_an_error(provider
     assert len(results(batch)) == 40
 
 
-def test_rows_that_waited_as_long_as_a_row_may_are_put_off_and_run_when_the_provider_is_back(provider: Served, workers: Workers) -> None:
+def test_rows_that_waited_as_long_as_a_row_may_are_put_off_and_run_when_the_provider_is_back(
+    provider: Served, workers: Workers, settings: Any
+) -> None:
+    settings.ROWS_OF_A_SHARD = 16
     lines = [{"row_id": f"row-{number}", **QUESTION, "says": []} for number in range(40)]
     batch = opened(lines, shards=1)
     Batch.objects.update(row_latency_ms=300)
     [shard] = batch.shards.all()
 
-    assert workers.run(shard.pk) == [batches.HELD]
+    assert workers.run(shard.pk) == ["away"]
     shard.refresh_from_db()
     assert (shard.state, shard.position, shard.failed_rows, shard.failures) == ("queued", 0, 0, 0)
 

@@ -13,17 +13,22 @@ from uuid import uuid4
 
 import pytest
 
-from invocation.gateways import parquet
+from invocation.domain.budgets import Wish
+from invocation.domain.errors import NoResult
+from invocation.domain.jobs import BROKE
+from invocation.gateways import declared, parquet
 from invocation.gateways.database import off_loop
-from invocation.models import Batch, BatchRow, Outbox
-from invocation.services import batches, datasets, shard_engine, shards
+from invocation.models import Batch, BatchOutbox, BatchRow
+from invocation.selectors import batches as seen
+from invocation.services import batches, datasets, row_runs, shard_runs, shards, waves
 from invocation.services.shard_engine import ShardEngine
-from quota.models import LedgerEntry
-from tests.integration.invocation.batches.planned import LINES, Workers, errors, manifest, opened, results
+from quota.models import BatchLedgerEntry
+from tests.integration.invocation.batches.planned import LINES, Workers, errors, failed_rows, manifest, opened, results
 from tests.integration.invocation.conftest import OnLoop
 from tests.integration.invocation.rows import NOW
 from tests.integration.invocation.trial import DONE
 
+CHECKED_ELSEWHERE = ("files", "bytes", "columns")
 pytestmark = [pytest.mark.usefixtures("tried"), pytest.mark.django_db(transaction=True)]
 
 
@@ -33,7 +38,7 @@ def test_every_row_of_a_batch_ends_in_the_dataset_once(workers: Workers) -> None
 
     assert batch.state == "completed"
     assert [(row["row_id"], row["text"]) for row in found] == [(line["row_id"], line["says"][0]) for line in LINES]
-    assert {**datasets.manifest(batch.pk)} | {"files": None} == {
+    assert {**datasets.manifest(batch.pk)} | dict.fromkeys(CHECKED_ELSEWHERE) == {
         "batch": str(batch.pk),
         "endpoint": "trial-batch@1",
         "agent": "trial@1",
@@ -41,11 +46,15 @@ def test_every_row_of_a_batch_ends_in_the_dataset_once(workers: Workers) -> None
         "rows": 150,
         "results": 150,
         "errors": 0,
-        "files": None,
+        "round": 0,
+        "rows_of_manifest": 150,
+        "partial": False,
+        "partition_by": [],
+        **dict.fromkeys(CHECKED_ELSEWHERE),
     }
     assert not (Path(batch.output) / "_staging").exists()
-    assert BatchRow.objects.filter(batch=batch, outcome="completed").count() == 150
-    assert Outbox.objects.get(topic=batches.COMPLETED_TOPIC).run_id == batch.pk
+    assert not BatchRow.objects.exists()
+    assert BatchOutbox.objects.get(topic=batches.COMPLETED_TOPIC).run_id == batch.pk
 
 
 def test_blank_lines_are_no_rows_and_confuse_no_slice(workers: Workers) -> None:
@@ -64,6 +73,13 @@ def test_rows_that_fail_are_recorded_beside_those_that_did_not(workers: Workers)
     assert sum(batch.shards.values_list("failed_rows", flat=True)) == 2
 
 
+@pytest.mark.parametrize("crash", ["crash", "nul"])
+def test_what_a_crash_says_is_for_operators_and_no_datasets(workers: Workers, crash: str) -> None:
+    batch = workers.finish(opened([{"row_id": "crash", "fails": crash}]))
+
+    assert [(row["error_code"], row["error"]) for row in failed_rows(batch)] == [("agent_crashed", BROKE)]
+
+
 def test_a_batch_of_which_every_row_failed_has_an_empty_dataset(workers: Workers) -> None:
     batch = workers.finish(opened([{"row_id": "no", "fails": "decline"}]))
 
@@ -71,14 +87,19 @@ def test_a_batch_of_which_every_row_failed_has_an_empty_dataset(workers: Workers
 
 
 def test_a_curable_error_of_a_row_is_tried_again(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shard_engine, "RETRY_WAIT_S", 0.01)
+    monkeypatch.setattr(row_runs, "RETRY_WAIT_S", 0.01)
     batch = workers.finish(opened([{"row_id": "once", "fails_once": "provider"}, {"row_id": "always", "fails": "provider"}], shards=1))
 
     assert (results(batch), errors(batch)) == (Counter(["once"]), Counter(["always"]))
     assert DONE["runs"] == 2 + 3
 
 
-def test_a_kill_between_the_part_and_its_checkpoint_leaves_each_row_once(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kill_between_the_part_and_its_checkpoint_leaves_each_row_once(
+    workers: Workers, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shard_runs, "CHECKPOINT_ROWS", 64)
+    monkeypatch.setattr(shard_runs, "MOST_FINISHED", 64)
+    settings.ROWS_OF_A_SHARD = 1
     batch = opened(shards=1)
     shard = batch.shards.get()
     with monkeypatch.context() as dying:
@@ -86,14 +107,15 @@ def test_a_kill_between_the_part_and_its_checkpoint_leaves_each_row_once(workers
         with pytest.raises(Killed):
             workers.run(shard.pk)
     shard.refresh_from_db()
-    assert (shard.state, shard.position, len(shard.parts)) == ("working", 64, 1)
+    ran, kept = DONE["runs"], shard.position
+    assert (shard.state, len(shard.parts)) == ("working", 1)
+    assert 64 <= kept < ran
     assert len(list(Path(batch.output).glob("_staging/*/*.parquet"))) == 2
 
     assert batches.rescue_shards(now=NOW) == 1
     workers.finish(batch)
     assert results(batch) == Counter(line["row_id"] for line in LINES)
-    assert BatchRow.objects.filter(batch=batch).count() == 150
-    assert DONE["runs"] == 150 + 64
+    assert DONE["runs"] == ran + len(LINES) - kept
 
 
 class Killed(BaseException):
@@ -112,39 +134,49 @@ def _after(calls: int, real: Callable[..., None]) -> Callable[..., None]:
     return dying
 
 
-def test_no_row_is_called_for_once_the_ceiling_is_reached(workers: Workers) -> None:
-    lines = [{"row_id": f"row-{number:03d}", "model": f"What is new in {number}?"} for number in range(128)]
-    batch = opened(lines, shards=1)
-    Batch.objects.filter(pk=batch.pk).update(cost_cap_usd=Decimal("0.000001"))
-    batch = workers.finish(batch)
-
-    assert results(batch) == Counter()
-    assert errors(batch) == Counter(line["row_id"] for line in lines)
-    assert set(BatchRow.objects.values_list("error_code", flat=True)) == {"budget_exceeded"}
-    assert not LedgerEntry.objects.exists()
+ASKED = [{"row_id": f"row-{number:03d}", "model": f"What is new in {number}?"} for number in range(128)]
 
 
-def test_shards_that_run_at_once_spend_no_more_than_the_ceiling(on_loop: OnLoop[Any]) -> None:
-    lines = [{"row_id": f"row-{number:03d}", "model": f"What is new in {number}?"} for number in range(128)]
-    batch = opened(lines, shards=4, cost_usd=Decimal("0.03"))
+def test_a_batch_whose_ceiling_holds_no_call_is_paused_and_no_row_ends_as_an_error(workers: Workers) -> None:
+    batch = opened(ASKED, shards=2)
+    Batch.objects.filter(pk=batch.pk).update(cost_cap_usd=Decimal("0.000001"), state="running", started_at=NOW)
+    assert set(workers.run(*batch.shards.values_list("pk", flat=True))) <= {"spent", "taken"}
+    batch.refresh_from_db()
 
-    async def story() -> list[str]:
+    assert (batch.state, (batch.pause or {})["code"]) == ("paused", "cost_ceiling")
+    assert not BatchRow.objects.exists()
+    assert not BatchLedgerEntry.objects.exists()
+    assert batch.shards.filter(state="queued", position=0).count() == 2
+
+    batches.resume(batch.pk, now=NOW, wish=Wish(cost_usd=Decimal(10_000)))
+    batch.refresh_from_db()
+    assert batch.cost_cap_usd == declared.book().by_label[batch.endpoint].budgets.cost_usd
+    assert results(workers.finish(batch)) == Counter(line["row_id"] for line in ASKED)
+
+
+def test_shards_that_run_at_once_spend_no_more_than_the_ceiling_and_nearly_all_of_it(on_loop: OnLoop[Any]) -> None:
+    batch = opened(ASKED, shards=4, cost_usd=Decimal("0.01"))
+    Batch.objects.filter(pk=batch.pk).update(state="running", started_at=NOW)
+
+    async def story() -> None:
         engine = ShardEngine(owner=uuid4())
         shard_ids = await off_loop(lambda: list(batch.shards.values_list("pk", flat=True)))
-        return list(await asyncio.gather(*(engine.run(shard_id) for shard_id in shard_ids)))
+        for _ in range(20):
+            await asyncio.gather(*(engine.run(shard_id) for shard_id in shard_ids))
+            if (await off_loop(Batch.objects.get, pk=batch.pk)).pause:
+                return
 
-    assert on_loop(story()) == ["completed"] * 4
+    on_loop(story())
+    batch.refresh_from_db()
     spent = sum(batch.shards.values_list("cost_usd", flat=True), Decimal(0))
-    outcomes = Counter(BatchRow.objects.values_list("error_code", flat=True))
-    assert set(outcomes) == {"", "budget_exceeded"}
-    assert sum(outcomes.values()) == len(lines)
-    assert 0 < spent <= batch.cost_cap_usd
-    assert spent == sum(LedgerEntry.objects.values_list("cost_usd", flat=True), Decimal(0))
+    assert (batch.pause or {})["code"] == "cost_ceiling"
+    assert not BatchRow.objects.exists()
+    assert Decimal("0.5") * batch.cost_cap_usd < spent <= batch.cost_cap_usd
+    assert spent == sum(BatchLedgerEntry.objects.values_list("cost_usd", flat=True), Decimal(0))
 
 
 def test_a_shard_that_breaks_is_tried_again_and_the_third_time_its_batch_fails(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
     batch = opened(shards=2)
-    batches.next_wave(batch.pk, now=NOW)
     shard = batch.shards.get(index=0)
     monkeypatch.setattr(parquet, "write_part", _full_disk)
     states = []
@@ -154,10 +186,13 @@ def test_a_shard_that_breaks_is_tried_again_and_the_third_time_its_batch_fails(w
         batch.refresh_from_db()
         states.append((shard.state, batch.state))
 
-    assert states == [("queued", "running"), ("queued", "running"), ("cancelled", "failed")]
+    assert states == [("queued", "planned"), ("queued", "planned"), ("cancelled", "failed")]
     assert batch.fault is not None
-    assert "No space left" in batch.fault["sentence"]
-    assert batches.next_wave(batch.pk, now=NOW) == 0
+    assert "No space left" in batch.fault["broke"]
+    with pytest.raises(NoResult) as refused:
+        seen.must_have_results(batch)
+    assert "No space left" not in str(refused.value.facts)
+    assert waves.go_on(batch.pk, now=NOW) == 0
 
 
 def _full_disk(*_: Any) -> str:

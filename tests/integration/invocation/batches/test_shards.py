@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from itertools import chain, repeat
 from typing import Any
 from uuid import uuid4
 
@@ -12,14 +14,17 @@ import pytest
 from django.db import IntegrityError, transaction
 
 from invocation.domain.errors import StaleMove
-from invocation.models import BatchRow, Shard
+from invocation.models import Batch, BatchRow, Shard
 from invocation.services import batches, shards
+from invocation.services.rows_in_flight import RowsInFlight
 from invocation.services.shard_engine import ShardEngine
 from invocation.services.shards import Checkpoint
+from quota.domain.ledger import ParentKind
 from tests.integration.invocation.batches.planned import LINES, Workers, opened, results
 from tests.integration.invocation.conftest import OnLoop, until
 from tests.integration.invocation.rows import LEASE, NOW, TRACE, a_process
 from tests.integration.invocation.trial import DONE, GATES
+from tests.integration.quota.lines import a_line
 
 pytestmark = [pytest.mark.usefixtures("tried"), pytest.mark.django_db(transaction=True)]
 
@@ -30,13 +35,14 @@ def block_of(shard: Shard, *, name: str = "shard=00000/late.parquet") -> Checkpo
         row_id="late",
         run_id=uuid4(),
         shard=0,
-        outcome="completed",
+        outcome="failed",
+        error_code="provider_unavailable",
         agent="trial@1",
         traceparent=TRACE,
         duration_ms=1,
         at=NOW,
     )
-    return Checkpoint(part=name, rows=[row], lines=[], failed=0, passed=1)
+    return Checkpoint(part=name, position=1, errors={"provider_unavailable": 1}, failed=[row])
 
 
 @pytest.mark.parametrize("act", ["checkpoint", "complete", "hand_back"])
@@ -72,6 +78,20 @@ def test_the_database_lets_a_row_finish_once() -> None:
     assert Shard.objects.get(pk=second.shard.pk).position == 0
 
 
+def test_a_checkpoint_that_nobody_heard_was_committed_counts_once_when_it_is_made_again() -> None:
+    claimed = shards.claim(opened(shards=1).shards.get().pk, owner=uuid4())
+    assert claimed is not None
+    lines = tuple(a_line(parent_kind=ParentKind.BATCH, parent_id=str(claimed.batch.pk)) for _ in range(2))
+    called, kept = Checkpoint(position=0, errors={}, lines=lines[:1]), replace(block_of(claimed.shard), lines=lines)
+    for block in (called, called, kept, kept):
+        shards.checkpoint(claimed.shard, block)
+
+    shard = Shard.objects.get(pk=claimed.shard.pk)
+    assert (shard.calls, shard.parts, shard.failed_rows) == (2, [kept.part], 1)
+    assert shard.cost_usd == sum(line.cost_usd for line in lines)
+    assert BatchRow.objects.count() == 1
+
+
 def test_a_shard_is_claimed_once(workers: Workers) -> None:
     shard = opened(shards=1).shards.get()
 
@@ -99,7 +119,7 @@ def test_a_drain_stops_a_shard_at_its_next_checkpoint(on_loop: OnLoop[Any], work
     assert on_loop(story()) == "handed_back"
     shard.refresh_from_db()
     assert (shard.state, shard.owner) == ("queued", None)
-    assert 0 < shard.position == BatchRow.objects.count() <= 64
+    assert 0 < shard.position == DONE["runs"]
     workers.finish(batch)
     assert results(batch) == Counter(line["row_id"] for line in LINES)
     assert DONE["runs"] == len(LINES)
@@ -160,3 +180,25 @@ def test_what_goes_back_to_its_queue_keeps_nothing_set_aside() -> None:
     shards.hand_back(claimed.shard)
 
     assert batch.shards.values_list("reserved_usd", "reserved_tokens", "reserved_calls").get() == (Decimal(0), 0, 0)
+
+
+def test_a_shard_whose_share_of_rows_shrinks_while_its_lanes_open_leaves_no_row_out(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others join, and all of its lanes find at once that there are too many of them."""
+    shares = chain([16] * 17, repeat(1))
+    monkeypatch.setattr(RowsInFlight, "share", lambda *_: next(shares))
+    batch = opened(LINES[:20], shards=1)
+
+    assert workers.run(batch.shards.get().pk) == ["completed"]
+    assert batch.shards.get().position == 20
+
+
+def test_a_shard_with_rows_left_is_not_completed(workers: Workers) -> None:
+    batch = opened(LINES[:20], shards=1)
+    Batch.objects.filter(pk=batch.pk).update(state="running", started_at=NOW)
+    claimed = shards.claim(batch.shards.get().pk, owner=uuid4())
+    assert claimed is not None
+    shards.complete(claimed.shard)
+
+    assert batch.shards.get().state == "queued"

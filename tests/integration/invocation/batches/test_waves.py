@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import asyncio
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -10,98 +13,192 @@ from uuid import uuid4
 import pytest
 from kombu import Queue
 
-from invocation.domain.batches import BatchState
+from invocation.domain.batches import BATCH_STOPPABLE, BatchState, Pause
 from invocation.domain.errors import StaleMove
 from invocation.gateways import objects
+from invocation.gateways.database import BATCH, off_loop
 from invocation.gateways.presence import own_connection
-from invocation.models import Batch, BatchRow
+from invocation.models import Batch, BatchRow, Process, Shard
 from invocation.models.admission import HoldScope
-from invocation.services import batches, datasets, holds, shards
+from invocation.selectors import waves as seen
+from invocation.services import batches, datasets, holds, shard_runs, shards, waves
 from invocation.services.shard_engine import ShardEngine
-from tests.integration.invocation.batches.planned import LINES, TENANT, Workers, opened, waiting
+from tests.integration.invocation.batches.planned import LINES, TENANT, Open, Workers, is_stopping, opened, results, waiting
 from tests.integration.invocation.conftest import OnLoop, until
+from tests.integration.invocation.crossing import beside
 from tests.integration.invocation.rows import NOW, a_process
 from tests.integration.invocation.trial import DONE, GATES
 
 pytestmark = [pytest.mark.usefixtures("tried"), pytest.mark.django_db(transaction=True)]
 
 
+@pytest.fixture(autouse=True)
+def worker() -> Process:
+    return a_process("p3", slots=16, lease=timedelta(hours=1))
+
+
 def test_a_wave_goes_out_as_one_chord_and_ends_in_one_callback(p3: Queue) -> None:
     batch = opened()
 
-    assert batches.next_wave(batch.pk, now=NOW) == 4
+    assert waves.admit(now=NOW) == 4
     assert waiting(p3) == 4
     batch.refresh_from_db()
-    assert (batch.state, batch.wave, batch.wave_at) == ("running", 1, NOW)
+    assert (batch.state, batch.wave, batch.wave_at, batch.started_at) == ("running", 1, NOW, NOW)
 
 
-def test_a_lost_callback_is_swept_up(workers: Workers) -> None:
+def test_no_more_is_sent_than_there_are_free_slots(worker: Process, p3: Queue) -> None:
+    Process.objects.update(slots=3)
     batch = opened()
-    batches.next_wave(batch.pk, now=NOW)
-    workers.run(*batch.shards.values_list("pk", flat=True))
-    a_process("p3", lease=timedelta(hours=1))
 
-    assert batches.sweep(now=NOW + batches.WAVE_TRUSTED / 2) == 0
-    batches.sweep(now=NOW + 2 * batches.WAVE_TRUSTED)
+    assert [waves.admit(now=NOW), waves.admit(now=NOW)] == [3, 0]
+    [first, *_] = batch.shards.order_by("index")
+    held = shards.claim(first.pk, owner=worker.pk)
+    assert held is not None
+    assert waves.admit(now=NOW) == 0
+    Shard.objects.filter(pk=first.pk).update(position=first.rows)
+    shards.complete(held.shard)
+    assert waves.admit(now=NOW) == 1
+    assert waiting(p3) == 4
+
+
+def test_without_a_worker_nothing_is_sent(p3: Queue) -> None:
+    Process.objects.all().delete()
+    opened()
+
+    assert (waves.admit(now=NOW), waiting(p3)) == (0, 0)
+
+
+def test_a_small_batch_is_not_behind_another_tenants_big_one(p3: Queue) -> None:
+    Process.objects.update(slots=4)
+    big = opened(shards=64)
+    assert waves.admit(now=NOW) == 4
+    small = opened(LINES[:8], shards=2, tenant=uuid4())
+    Shard.objects.filter(batch=big, sent_at=NOW, index__lt=2).update(state="completed", finished_at=NOW)
+
+    assert waves.admit(now=NOW) == 2
+    assert small.shards.filter(sent_at=NOW).count() == 2
+
+
+def test_two_batches_of_one_tenant_share_its_slots() -> None:
+    Process.objects.update(slots=6)
+    first, second = opened(shards=8), opened(shards=8)
+
+    assert waves.admit(now=NOW) == 6
+    assert [batch.shards.filter(sent_at=NOW).count() for batch in (first, second)] == [3, 3]
+
+
+def test_a_lost_callback_is_swept_up(workers: Workers, p3: Queue) -> None:
+    batch = opened()
+    waves.admit(now=NOW)
+    workers.run(*batch.shards.values_list("pk", flat=True))
+    p3.purge()
+
+    waves.sweep(now=NOW + waves.TRUSTED / 2)
+    assert waiting(p3) == 0
+    waves.sweep(now=NOW + 2 * waves.TRUSTED)
+    assert waiting(p3) == 1
+    waves.sweep(now=NOW + 2 * waves.TRUSTED)
+    assert waiting(p3) == 1
+    waves.after_wave(batch.pk)
     batch.refresh_from_db()
     assert batch.state == "completed"
 
 
 def test_a_wave_whose_messages_were_lost_is_sent_again(p3: Queue) -> None:
-    batch = opened()
-    batches.next_wave(batch.pk, now=NOW)
+    opened()
+    waves.admit(now=NOW)
     p3.purge()
-    a_process("p3", lease=timedelta(hours=1))
 
-    assert batches.sweep(now=NOW + 2 * batches.WAVE_TRUSTED) == 4
+    assert waves.sweep(now=NOW + waves.TRUSTED / 2) == 0
+    assert waves.sweep(now=NOW + 2 * waves.TRUSTED) == 4
     assert waiting(p3) == 4
 
 
-def test_the_sweep_leaves_a_batch_at_work_alone() -> None:
-    batch = opened()
-    batches.next_wave(batch.pk, now=NOW)
-    shards.claim(batch.shards.order_by("index")[0].pk, owner=a_process("p3", lease=timedelta(hours=1)).pk)
+def test_two_sweeps_at_once_send_nothing_twice(p3: Queue) -> None:
+    opened()
+    sent: list[int] = []
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(4):
+            threads.submit(beside(lambda: sent.append(waves.sweep(now=NOW))))
 
-    assert batches.sweep(now=NOW + 2 * batches.WAVE_TRUSTED) == 0
-
-
-def test_the_sweep_sends_nothing_again_while_every_slot_is_busy(p3: Queue) -> None:
-    waiting_batch, busy = opened(), opened()
-    worker = a_process("p3", slots=1, lease=timedelta(hours=1))
-    shards.claim(busy.shards.order_by("index")[0].pk, owner=worker.pk)
-
-    assert batches.sweep(now=NOW) == 0
-    assert waiting(p3) == 0
-    shards.return_broken_off(shards.held_by(worker.pk))
-    Batch.objects.filter(pk=busy.pk).update(state=BatchState.CANCELLED, finished_at=NOW)
-    assert batches.sweep(now=NOW) == waiting_batch.shards.count()
+    assert (sorted(sent), waiting(p3)) == ([0, 0, 0, 4], 4)
 
 
-def test_the_callback_of_an_older_wave_changes_nothing(workers: Workers) -> None:
-    batch = opened()
-    batches.next_wave(batch.pk, now=NOW)
-    batches.next_wave(batch.pk, now=NOW)
-    batches.after_wave(batch.pk, 1)
-    batch.refresh_from_db()
+def test_without_a_broker_a_shard_counts_as_not_sent(settings: Any, p3: Queue) -> None:
+    opened()
+    settings.CELERY_APP = "tests.integration.invocation.api.cut_off.app"
+    assert waves.admit(now=NOW) == 0
+    settings.CELERY_APP = "config.celery.app"
 
-    assert batch.wave == 2
+    assert waves.admit(now=NOW) == 4
 
 
-def test_a_wave_that_was_told_to_wait_is_not_sent_again_at_once() -> None:
-    batch = opened()
-    batches.next_wave(batch.pk, now=NOW)
-    batches.after_wave(batch.pk, 1, outcomes=["held", "held"])
-    batch.refresh_from_db()
-    assert batch.wave == 1
+def test_admission_reads_what_waits_by_its_index_however_many_shards_there_are() -> None:
+    batch = opened(shards=4)
+    done = [
+        Shard(batch=batch, index=10 + number, first_line=1, offset=0, rows=1, position=1, state="completed", finished_at=NOW)
+        for number in range(20_000)
+    ]
+    Shard.objects.bulk_create(done, batch_size=5_000)
+    since = NOW - waves.TRUSTED
+    with own_connection(using=BATCH) as session:
+        session.execute("ANALYZE invocation_shard")
+        plans = [
+            session.execute("EXPLAIN " + seen.AT_WORK, {"since": since}),
+            session.execute(
+                "EXPLAIN " + seen.WAITING, {"batches": [batch.pk], "usd": [1], "tokens": [1], "most": 4, "since": since, "now": NOW}
+            ),
+        ]
+        told = ["\n".join(line for (line,) in plan.fetchall()) for plan in plans]
 
-    batches.after_wave(batch.pk, 1, outcomes=["held", "handed_back"])
-    batch.refresh_from_db()
-    assert batch.wave == 2
+    assert all("Seq Scan on invocation_shard" not in plan for plan in told), told
+    assert "shard_waiting" in told[1]
+
+
+def test_a_shard_makes_way_for_a_tenant_that_has_fewer_at_work(worker: Process) -> None:
+    Process.objects.update(slots=2)
+    big = opened(shards=8)
+    for shard in big.shards.order_by("index")[:2]:
+        assert shards.claim(shard.pk, owner=worker.pk)
+    assert not waves.others_wait(big, now=NOW)
+
+    small = opened(LINES[:4], shards=1, tenant=uuid4())
+    assert waves.others_wait(big, now=NOW)
+    assert not waves.others_wait(small, now=NOW)
+    Process.objects.update(slots=3)
+    assert not waves.others_wait(big, now=NOW)
+
+
+def test_behind_its_time_slice_a_shard_ends_at_a_checkpoint_and_its_rows_run_once(
+    on_loop: OnLoop[Any], workers: Workers, worker: Process, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.SHARD_SLICE_S, settings.ROWS_OF_A_SHARD = 0.0, 16
+    monkeypatch.setattr(shard_runs, "LOOK_S", 0.01)
+    Process.objects.update(slots=1, lease_until=datetime.now(UTC) + timedelta(hours=1))
+    big = opened([{**line, "wait": "slice"} for line in LINES], shards=1)
+    opened(LINES[:4], shards=1, tenant=uuid4())
+
+    async def story() -> str:
+        engine = ShardEngine(owner=worker.pk)
+        running = asyncio.create_task(engine.run((await off_loop(big.shards.get)).pk))
+        await until(lambda: DONE["runs"] == 16)
+        await until(lambda: is_stopping(engine))
+        GATES["slice"].set()
+        return await running
+
+    assert on_loop(story()) == "sliced"
+    shard = big.shards.get()
+    assert (shard.state, shard.owner, shard.sent_at, shard.position) == ("queued", None, None, DONE["runs"])
+    GATES.clear()
+    GATES["slice"] = Open()  # type: ignore[assignment]
+    workers.finish(big)
+    assert results(big) == Counter(line["row_id"] for line in LINES)
+    assert DONE["runs"] == len(LINES)
 
 
 def test_gathering_twice_writes_the_same(workers: Workers) -> None:
     batch = opened()
-    batches.next_wave(batch.pk, now=NOW)
+    waves.admit(now=NOW)
     workers.run(*batch.shards.values_list("pk", flat=True))
     folder = Path(batch.output)
     kept = {part: part.read_bytes() for part in folder.glob("_staging/*/*.parquet")}
@@ -129,8 +226,10 @@ def test_a_dataset_is_not_read_before_it_is_whole(workers: Workers) -> None:
 def test_a_batch_is_cancelled_before_it_is_gathered_only(state: BatchState) -> None:
     batch = opened(shards=2)
     ended = state in {BatchState.COMPLETED, BatchState.FAILED, BatchState.CANCELLED}
-    Batch.objects.filter(pk=batch.pk).update(state=state, finished_at=NOW if ended else None)
-    if state not in {BatchState.PLANNED, BatchState.RUNNING}:
+    Batch.objects.filter(pk=batch.pk).update(
+        state=state, finished_at=NOW if ended else None, pause={"code": "asked"} if state == BatchState.PAUSED else None
+    )
+    if state not in BATCH_STOPPABLE:
         with pytest.raises(StaleMove):
             batches.cancel(batch.pk, now=NOW)
         return
@@ -138,27 +237,23 @@ def test_a_batch_is_cancelled_before_it_is_gathered_only(state: BatchState) -> N
 
     batch.refresh_from_db()
     assert (batch.state, set(batch.shards.values_list("state", flat=True))) == ("cancelled", {"cancelled"})
-    assert batches.next_wave(batch.pk, now=NOW) == 0
+    assert waves.go_on(batch.pk, now=NOW) == 0
 
 
 def test_a_running_shard_of_a_cancelled_batch_stops_at_its_checkpoint(on_loop: OnLoop[Any]) -> None:
     batch = opened([{**line, "wait": "cancel"} for line in LINES], shards=1)
 
     async def story() -> str:
-        import asyncio
-
-        from invocation.gateways.database import off_loop
-
         engine = ShardEngine(owner=uuid4())
         running = asyncio.create_task(engine.run((await off_loop(batch.shards.get)).pk))
         await until(lambda: DONE["runs"] > 0)
-        await off_loop(batches.next_wave, batch.pk, now=NOW)
+        await off_loop(waves.go_on, batch.pk, now=NOW)
         await off_loop(batches.cancel, batch.pk, now=NOW)
         GATES["cancel"].set()
         return await running
 
     assert on_loop(story()) == "stale"
-    assert DONE["runs"] == 64
+    assert DONE["runs"] == len(LINES)
     assert not BatchRow.objects.exists()
 
 
@@ -168,19 +263,18 @@ def test_a_running_shard_of_a_cancelled_batch_stops_at_its_checkpoint(on_loop: O
 def test_a_held_batch_sends_no_wave(p3: Queue, scope: str, value: str) -> None:
     batch = opened()
     hold = holds.hold(HoldScope(scope), value, reason="a repair", by=None, now=NOW)
-    assert batches.next_wave(batch.pk, now=NOW) == 0
+    assert waves.go_on(batch.pk, now=NOW) == 0
     assert waiting(p3) == 0
 
     holds.release(hold.pk, by=None, now=NOW)
-    a_process("p3")
-    assert batches.sweep(now=NOW) == 4
+    assert waves.sweep(now=NOW) == 4
 
 
 def test_a_batch_is_gathered_by_one_process_at_a_time(workers: Workers) -> None:
     batch = opened()
-    batches.next_wave(batch.pk, now=NOW)
+    waves.admit(now=NOW)
     workers.run(*batch.shards.values_list("pk", flat=True))
-    with own_connection() as other:
+    with own_connection(using=BATCH) as other:
         other.execute("SELECT pg_advisory_lock(%s)", [batch.pk.int >> 65])
         batches.gather(batch.pk, now=NOW)
         batch.refresh_from_db()
@@ -190,3 +284,21 @@ def test_a_batch_is_gathered_by_one_process_at_a_time(workers: Workers) -> None:
     batches.gather(batch.pk, now=NOW)
     batch.refresh_from_db()
     assert batch.state == "completed"
+
+
+def test_a_paused_batch_says_why_and_waits_until_it_is_resumed(p3: Queue) -> None:
+    batch = opened()
+    batches.pause(batch.pk, Pause.ASKED, "Somebody asked for it.", now=NOW)
+    batch.refresh_from_db()
+    assert (batch.state, batch.pause) == ("paused", {"code": "asked", "sentence": "Somebody asked for it.", "at": NOW.isoformat()})
+    assert waves.go_on(batch.pk, now=NOW) == 0
+    assert shards.claim(batch.shards.order_by("index")[0].pk, owner=uuid4()) is None
+    with pytest.raises(StaleMove):
+        batches.pause(batch.pk, Pause.ASKED, "Again.", now=NOW)
+
+    batches.resume(batch.pk, now=NOW)
+    batch.refresh_from_db()
+    assert (batch.state, batch.pause, batch.started_at) == ("running", None, NOW)
+    assert waves.go_on(batch.pk, now=NOW) == 4
+    with pytest.raises(StaleMove):
+        batches.resume(batch.pk, now=NOW)

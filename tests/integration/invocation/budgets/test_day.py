@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -16,21 +17,23 @@ from invocation.domain.batches import ShardState
 from invocation.domain.budgets import Wish
 from invocation.domain.errors import ManifestInvalid, TooManyTurns
 from invocation.domain.jobs import JobState
+from invocation.domain.manifests import form_of
 from invocation.domain.openings import RETRY_SATURATED
 from invocation.gateways import declared, objects
 from invocation.gateways.database import off_loop
 from invocation.models import Batch, BatchRow, Job, Turn
 from invocation.selectors import outstanding
-from invocation.services import batches, jobs, shards
-from invocation.services.batches import BatchOpening
+from invocation.services import batch_openings, batches, jobs, shards, waves
+from invocation.services.batch_openings import BatchOpening
+from invocation.services.manifests import Manifest
 from invocation.services.turn_openings import Opening, open_turn
 from quota.domain.budgets import Spending
 from quota.domain.days import day_of, ends_in
 from quota.domain.errors import LargerThanDay
 from quota.gateways import day_counts
-from quota.models import LedgerEntry, Plan
+from quota.models import BatchLedgerEntry, LedgerEntry, Plan
 from quota.services import plans
-from tests.integration.invocation.batches.planned import Workers
+from tests.integration.invocation.batches.planned import Workers, results
 from tests.integration.invocation.budgets.replaying import booked, output, spending
 from tests.integration.invocation.conftest import OnLoop
 from tests.integration.invocation.rows import a_job, a_process, a_session, a_tenant, a_turn, told
@@ -145,11 +148,13 @@ def lines_of(count: int) -> list[dict[str, Any]]:
 
 
 def a_batch(tenant: UUID, count: int, *, shards: int = 1) -> Batch:
-    source = objects.inside(tenant, "manifests/days.jsonl")
+    source = Path(objects.store_of(tenant).at("manifests/days.jsonl"))
     objects.write_whole(source, "".join(json.dumps(line) + "\n" for line in lines_of(count)).encode())
     endpoint = declared.book().find("spender-batch@1")
-    opening = BatchOpening(tenant_id=tenant, endpoint=endpoint, source=source, shards=shards, wish=Wish())
-    return batches.open_batch(opening, now=datetime.now(UTC))
+    opening = BatchOpening(
+        tenant_id=tenant, endpoint=endpoint, manifest=Manifest(location=str(source), form=form_of(source.name)), shards=shards, wish=Wish()
+    )
+    return batch_openings.open_batch(opening, now=datetime.now(UTC))
 
 
 def test_a_batch_pauses_when_the_day_is_spent_and_finishes_each_row_once_the_next_day(on_loop: OnLoop[Any]) -> None:
@@ -157,38 +162,36 @@ def test_a_batch_pauses_when_the_day_is_spent_and_finishes_each_row_once_the_nex
     tenant, workers = a_day_of("1.00"), Workers(on_loop)
     day_counts.fill_now(tenant, day_of(datetime.now(UTC)), used=Spending(Decimal("0.998"), 0), under_way=Spending())
     batch = a_batch(tenant, 100)
-    batches.next_wave(batch.pk, now=datetime.now(UTC))
     [shard] = batch.shards.all()
     assert workers.run(shard.pk) == ["held"]
     shard.refresh_from_db()
-    done = BatchRow.objects.filter(batch=batch)
     assert shard.state == ShardState.QUEUED
-    assert 0 < done.count() == shard.position + shard.ahead < 100
-    assert not done.exclude(error_code="").exists()
+    assert 0 < shard.position + sum(end - first for first, end in shard.ahead) < 100
+    assert not BatchRow.objects.exists()
     assert booked().usd <= Decimal("0.002")
 
     Plan.objects.filter(tenants=tenant).update(daily_usd=5)
     plans.forget()
     finished = workers.finish(batch)
     assert finished.state == "completed"
-    assert Counter(done.values_list("row_id", flat=True)) == Counter(line["row_id"] for line in lines_of(100))
-    assert LedgerEntry.objects.count() == 100
-    assert done.filter(outcome="completed").count() == 100
+    assert results(finished) == Counter(line["row_id"] for line in lines_of(100))
+    assert BatchLedgerEntry.objects.count() == 100
 
 
 def test_a_batch_whose_next_row_the_rest_of_the_day_does_not_hold_sends_no_wave_until_the_next(on_loop: OnLoop[Any]) -> None:
     """The day is not spent: a little is left, less than the row could take."""
     tenant, workers, now = a_day_of("1.00"), Workers(on_loop), datetime.now(UTC)
     day_counts.fill_now(tenant, day_of(now), used=Spending(Decimal("0.99999"), 0), under_way=Spending())
+    a_process("p3", lease=timedelta(days=3), now=now)
     batch = a_batch(tenant, 4)
-    assert batches.next_wave(batch.pk, now=now) == 1
+    assert waves.go_on(batch.pk, now=now) == 1
     [shard] = batch.shards.all()
     assert workers.run(shard.pk) == ["held"]
 
     assert not batches.is_held(batch)
-    assert batches.next_wave(batch.pk, now=now) == 0
-    assert batches.sweep(now=now + timedelta(minutes=5)) == 0
-    assert batches.next_wave(batch.pk, now=now + timedelta(days=1)) == 1
+    assert waves.go_on(batch.pk, now=now) == 0
+    assert waves.sweep(now=now + timedelta(minutes=5)) == 0
+    assert waves.go_on(batch.pk, now=now + timedelta(days=1)) == 1
 
 
 def test_a_shard_whose_next_row_fits_goes_on_beside_one_whose_does_not(on_loop: OnLoop[Any]) -> None:
@@ -196,11 +199,12 @@ def test_a_shard_whose_next_row_fits_goes_on_beside_one_whose_does_not(on_loop: 
     day_counts.fill_now(tenant, day_of(now), used=Spending(Decimal("0.99"), 0), under_way=Spending())
     batch = a_batch(tenant, 4, shards=2)
     batch.shards.filter(index=0).update(short_usd=Decimal("0.02"))
+    a_process("p3", now=now)
 
-    assert batches.next_wave(batch.pk, now=now) == 1
+    assert waves.go_on(batch.pk, now=now) == 1
     Plan.objects.filter(tenants=tenant).update(daily_usd=5)
     plans.forget()
-    assert batches.next_wave(batch.pk, now=now) == 2
+    assert waves.go_on(batch.pk, now=now) == 1
 
 
 def test_a_batch_of_a_tenant_whose_day_is_gone_sends_no_wave_and_claims_no_shard(on_loop: OnLoop[Any]) -> None:
@@ -209,22 +213,22 @@ def test_a_batch_of_a_tenant_whose_day_is_gone_sends_no_wave_and_claims_no_shard
     day = day_of(datetime.now(UTC))
     day_counts.fill_now(tenant, day, used=Spending(CENT, 0), under_way=Spending())
 
-    assert batches.next_wave(batch.pk, now=datetime.now(UTC)) == 0
+    assert waves.go_on(batch.pk, now=datetime.now(UTC)) == 0
     assert shards.claim(batch.shards.get().pk, owner=a_process("p3").pk) is None
 
 
 def test_a_plans_cap_holds_shards_however_many_batches_a_tenant_has() -> None:
     tenant = a_tenant("capped-p3", requests_per_minute=1_000, in_flight_p3=3)
     one, other = a_batch(tenant, 8, shards=4), a_batch(tenant, 8, shards=4)
-    owner = a_process("p3").pk
+    owner = a_process("p3", slots=16, now=datetime.now(UTC)).pk
     claimed = [shards.claim(shard.pk, owner=owner) for batch in (one, other) for shard in batch.shards.order_by("index")]
 
     assert [each is not None for each in claimed] == [True] * 3 + [False] * 5
-    assert batches.next_wave(other.pk, now=datetime.now(UTC)) == 0
+    assert waves.go_on(other.pk, now=datetime.now(UTC)) == 0
     first = claimed[0]
     assert first is not None
     shards.hand_back(first.shard)
-    assert batches.next_wave(other.pk, now=datetime.now(UTC)) == 1
+    assert waves.go_on(other.pk, now=datetime.now(UTC)) == 1
 
 
 def opening(tenant: UUID, *, at_once: int | None) -> Opening:

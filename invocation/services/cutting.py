@@ -1,0 +1,178 @@
+"""Cutting a manifest into slices: it is read twice, some rows at a time, and a broken one is refused by its line."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+
+from agents.domain.values import Json
+from invocation.domain.batches import Slice
+from invocation.domain.endpoints import Endpoint, check_estimate
+from invocation.domain.errors import InputInvalid, InvocationError, ManifestChanged, ManifestInvalid, TooManyItems
+from invocation.domain.manifests import Format, Place, Planned, Record, name_of, sizes
+from invocation.gateways import schemas
+from invocation.gateways.manifests import sources
+from invocation.gateways.manifests.opening import Opened, Tap, Ways
+from invocation.gateways.manifests.repeats import Names, first_repeat
+from invocation.services.manifests import Manifest, canonical
+from invocation.services.submission import check_input
+from quota.domain.days import DayLimits
+from quota.domain.errors import CanNeverFit
+
+Beat = Callable[[int, int | None, int], None]
+"""Told now and then how many rows were read, of how many, and how many bytes: what it raises ends the reading."""
+BEAT_ROWS = 2_048
+
+
+def _silent(rows: int, of: int | None, read: int) -> None:
+    """Nobody listens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a manifest is cut for: the endpoint whose input every row must be, what the tenant's plan allows a day, and how many shards."""
+
+    endpoint: Endpoint
+    day: DayLimits
+    shards: int
+
+
+def cut(manifest: Manifest, terms: Terms, *, beat: Beat = _silent) -> Planned:
+    """Read the manifest once to count and hash it, and once to check every row and cut it.
+
+    Raises ManifestInvalid, naming the line, for the first row that could not be run, or whose name occurred before; TooManyItems as
+    soon as there are more rows than the endpoint takes; ManifestChanged if somebody writes it meanwhile; FileNotFoundError.
+    """
+    before = sources.stamp(manifest.location)
+    rows, sha256 = _counted(manifest, terms, beat)
+    slices, names = _cut(manifest, terms, rows, beat)
+    _must_differ(manifest, manifest.ways(terms.endpoint), names)
+    if sources.stamp(manifest.location) != before:
+        raise _written()
+    return Planned(slices, rows, sha256, before.size)
+
+
+def _counted(manifest: Manifest, terms: Terms, beat: Beat) -> tuple[int, str]:
+    """Return how many rows there are, and the SHA-256 of the file."""
+    limit = terms.endpoint.limits.items
+    is_in_order = manifest.form.format is not Format.PARQUET
+    tap = Tap(manifest.file(), is_hashed=is_in_order)
+    with manifest.opened(manifest.ways(terms.endpoint), tap=tap) as found:
+        rows = found.rows if found.rows is not None else _count(found, limit, lambda rows: beat(rows, None, tap.bytes_read))
+    if not rows:
+        raise ManifestInvalid("The manifest has no rows.", line=1, field="manifest")
+    if rows > limit:
+        raise TooManyItems(f"The manifest has more than {limit} rows, which is all that {terms.endpoint.label} takes.", limit=limit)
+    return rows, tap.sha256 if is_in_order else _hash_of(manifest)
+
+
+def _count(found: Opened, limit: int, beat: Callable[[int], None]) -> int:
+    """Count records, to one more than the limit and no further."""
+    rows = 0
+    for rows, _ in enumerate(islice(found.reader.records(), limit + 1), 1):
+        if not rows % BEAT_ROWS:
+            beat(rows)
+    return rows
+
+
+def _hash_of(manifest: Manifest) -> str:
+    with Tap(manifest.file(), is_hashed=True) as tap:
+        tap.read_to_end()
+        return tap.sha256
+
+
+def _cut(manifest: Manifest, terms: Terms, rows: int, beat: Beat) -> tuple[tuple[Slice, ...], Names]:
+    """Check every row, and return the slices and the rows' names."""
+    ways = manifest.ways(terms.endpoint)
+    with manifest.opened(ways) as found:
+        taken = _Taken(found, _Check(terms), ways, lambda done: beat(done, rows, 0))
+        slices = tuple(taken.slice(index, size) for index, size in enumerate(sizes(rows, terms.shards)))
+        if taken.is_more:
+            raise _written()
+    return slices, taken.names
+
+
+class _Taken:
+    """Takes records from a manifest that is open, slice by slice."""
+
+    def __init__(self, found: Opened, check: _Check, ways: Ways, beat: Callable[[int], None]) -> None:
+        self._found, self._check, self._by, self._beat = found, check, ways.by, beat
+        self._records = found.reader.records()
+        self._done = 0
+        self.names = Names()
+
+    def slice(self, index: int, rows: int) -> Slice:
+        """Take the next rows for a slice. Raises ManifestInvalid, naming the line."""
+        place, digest = Place(), hashlib.sha256(self._found.head)
+        value_of, check, add, by = self._found.reader.value, self._check, self.names.add, self._by
+        taken = 0
+        for taken, record in enumerate(islice(self._records, rows), 1):
+            if taken == 1:
+                place = self._found.place_of(record)
+            digest.update(record.raw)
+            value = value_of(record)
+            add(name_of(record.line, value, by, canonical))
+            check(record, value)
+            if not (self._done + taken) % BEAT_ROWS:
+                self._beat(self._done + taken)
+        if taken < rows:
+            raise _written()
+        self._done += rows
+        return Slice(index, place.line, rows, place.offset, place.inside, digest.hexdigest())
+
+    @property
+    def is_more(self) -> bool:
+        """Whether there are more rows than were counted."""
+        return next(self._records, None) is not None
+
+
+class _Check:
+    """submission.check_input for many rows: what room an estimate found is not looked for again for one that is no larger."""
+
+    def __init__(self, terms: Terms) -> None:
+        self._endpoint, self._day = terms.endpoint, terms.day
+        self._fits = schemas.fits(terms.endpoint.input_schema)
+        self._found_room = -1
+
+    def __call__(self, record: Record, value: Mapping[str, Json]) -> None:
+        """Raises ManifestInvalid, naming the line."""
+        line = record.line
+        try:
+            tokens = check_estimate(self._endpoint, value).tokens if self._fits(value) else None
+            if tokens is None or tokens > self._found_room:
+                check_input(self._endpoint, value, day=self._day, at="")
+                self._found_room = tokens or 0
+        except InputInvalid as wrong:
+            raise ManifestInvalid(f"Line {line}: {wrong.detail}", line=line, **wrong.facts) from None
+        except CanNeverFit as never:
+            raise ManifestInvalid(f"Line {line}: {never.sentence}", line=line, reason=never.code) from None
+        except InvocationError as refused:
+            raise ManifestInvalid(f"Line {line}: {refused.detail}", line=line, reason=refused.code) from None
+
+
+def _must_differ(manifest: Manifest, ways: Ways, names: Names) -> None:
+    """Raise ManifestInvalid, naming both lines, for a name that occurs twice: names of one hash are read again."""
+    for alike in names.alike():
+        with manifest.opened(ways) as found:
+            again = first_repeat(_names(found, ways), alike)
+        if again:
+            name, first, line = again
+            raise ManifestInvalid(
+                f"Line {line}: row {name!r} occurred before, on line {first}: each row has a name of its own. Rows without one are named"
+                " by their content: give equal ones a row_id.",
+                line=line,
+                first_line=first,
+                field=f"/{ways.by.column}",
+                found=name,
+            )
+
+
+def _names(found: Opened, ways: Ways) -> Iterator[tuple[str, int]]:
+    for record in found.reader.records():
+        yield name_of(record.line, found.reader.value(record), ways.by, canonical), record.line
+
+
+def _written() -> ManifestChanged:
+    return ManifestChanged("The manifest was written while it was read.", field="manifest")

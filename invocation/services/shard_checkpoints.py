@@ -1,0 +1,101 @@
+"""Checkpoints of one shard: what is finished becomes a durable part, then counts; what it may spend is widened in between."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from invocation.domain.batches import part_name
+from invocation.domain.budgets import Allowance
+from invocation.domain.places import Places
+from invocation.gateways.database import patiently
+from invocation.services import batches, datasets, shards
+from invocation.services.finished_rows import FinishedRow, columns, record
+from invocation.services.shards import Checkpoint, ShardClaimed
+from quota.domain.budgets import NONE
+from quota.domain.ledger import LedgerLine
+
+WIDENINGS = (shards.MOST_AT_ONCE, 1)
+"""Among how many shards what is left is shared when a call does not fit: first as ever, then this one takes the rest."""
+
+
+class Keeper:
+    """Lives on the loop; one checkpoint or widening at a time."""
+
+    def __init__(
+        self, claimed: ShardClaimed, *, places: Places, redo: Mapping[int, str], allowance: Allowance, lines: list[LedgerLine]
+    ) -> None:
+        shard = claimed.shard
+        self._shard, self._batch, self._places, self._redo = shard, claimed.batch, places, redo
+        self._allowance, self._lines = allowance, lines
+        self._part = allowance.limit
+        self._errors = Counter(shard.errors)
+        self._count = len(shard.parts)
+        self._one = asyncio.Lock()
+        self._widened = 0
+
+    async def keep(self, done: Sequence[FinishedRow]) -> bool:
+        """Make what is finished count, and what was called for; say whether the batch was paused because too much fails.
+
+        While the database is away this waits, and the rows go on: what they have paid for is not thrown away for that.
+        Raises StaleMove if the shard was taken from us, and what a full disk raises; the lines are to be booked late then.
+        """
+        lines = self._lines.copy()
+        if not done and not lines:
+            return False
+        async with self._one:
+            block = self._block(done, lines)
+            del self._lines[: len(lines)]
+            try:
+                await patiently(self._commit, done, block)
+            except BaseException:
+                self._lines[:0] = lines
+                raise
+            self._allowance.commit(sum((line.spending for line in lines), NONE))
+            self._count += bool(done)
+            self._widened = 0
+            if self._allowance.is_low(of=self._part):
+                await self._reserve(among=shards.MOST_AT_ONCE)
+        failed = any(each.error for each in done)
+        return failed and await patiently(batches.pause_if_failing, self._batch.pk, now=datetime.now(UTC))
+
+    async def widen(self, seen: int) -> bool:
+        """Set more aside for the shard's calls, unless another call had that done since `seen`; say whether there is more."""
+        async with self._one:
+            while self._allowance.widenings == seen and self._widened < len(WIDENINGS):
+                self._widened += 1
+                await self._reserve(among=WIDENINGS[self._widened - 1])
+            return self._allowance.widenings > seen
+
+    async def _reserve(self, *, among: int) -> None:
+        limit = await patiently(shards.reserve, self._shard, keep=self._allowance.limit, among=among)
+        self._part = limit - (self._allowance.limit - self._allowance.remaining)
+        self._allowance.widen(limit)
+
+    def _block(self, done: Sequence[FinishedRow], lines: Sequence[LedgerLine]) -> Checkpoint:
+        """Say what the checkpoint changes. Nothing is changed but what this process remembers of the shard."""
+        now = datetime.now(UTC)
+        self._places.add(each.place for each in done if each.place not in self._redo)
+        self._errors.subtract(self._redo[each.place] for each in done if each.place in self._redo)
+        self._errors.update(each.error.code for each in done if each.error)
+        redone = [each for each in done if each.place in self._redo]
+        failed = [each for each in done if each.error and each.place not in self._redo]
+        return Checkpoint(
+            part=part_name(shard=self._shard.index, number=self._count, attempt=self._shard.attempt) if done else "",
+            position=self._places.position,
+            ahead=self._places.ahead,
+            ended=len(done),
+            errors={code: count for code, count in self._errors.items() if count > 0},
+            failed=[record(self._batch, self._shard, each, now=now) for each in failed],
+            redone=[record(self._batch, self._shard, each, now=now) for each in redone],
+            lines=lines,
+            downshifts=[shift for each in done for shift in each.bill.downshifts],
+        )
+
+    def _commit(self, done: Sequence[FinishedRow], block: Checkpoint) -> None:
+        """First the part, then what says that it counts: a crash in between leaves a part that nobody reads. Again it changes nothing."""
+        if done:
+            datasets.write_part(self._batch, block.part, columns(self._batch, done, now=datetime.now(UTC)))
+        shards.checkpoint(self._shard, block)

@@ -1,0 +1,252 @@
+"""One claimed shard on the loop: its rows run continuously, and what is finished goes into the next checkpoint."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import islice
+
+import structlog
+from django.conf import settings
+from django.db import DatabaseError
+
+from agents.domain import registry
+from agents.domain.values import Tier
+from agents.services import providers
+from invocation.domain.batches import BATCH_ENDED, BATCH_OPEN, CHECKPOINT_ROWS, Row, Stop
+from invocation.domain.budgets import Allowance
+from invocation.domain.errors import StaleMove
+from invocation.domain.places import Places
+from invocation.gateways import declared
+from invocation.gateways.database import off_loop, patiently
+from invocation.models import Batch
+from invocation.services import batches, manifests, shards, waves
+from invocation.services.finished_rows import FinishedRow
+from invocation.services.row_runs import RowRuns
+from invocation.services.rows_in_flight import RowsInFlight
+from invocation.services.shard_checkpoints import Keeper
+from invocation.services.shards import ShardClaimed
+from quota.domain.budgets import NONE, Spending
+from quota.domain.ledger import LedgerLine
+
+log = structlog.get_logger()
+ROWS_READ_AT_ONCE = 256
+CHECKPOINT_S = 2.0
+MOST_FINISHED = 4 * CHECKPOINT_ROWS
+"""Finished rows in memory beyond which none begins until a checkpoint has taken them."""
+MOST_AHEAD = 50 * CHECKPOINT_ROWS
+"""Rows behind the first unfinished one beyond which none begins."""
+LOOK_S = 0.5
+GRACE_S = 30.0
+"""How long rows that run may go on when the shard is to stop; then they are cut off, and run again later."""
+
+
+class ShardRun:
+    """Rows run in lanes, each one row after another; one keeper makes checkpoints while they go on."""
+
+    def __init__(self, claimed: ShardClaimed, rows: RowsInFlight) -> None:
+        self._claimed, self.shard, self.batch = claimed, claimed.shard, claimed.batch
+        self.short = NONE
+        self._rows = rows
+        self._model = _model_of(self.batch.agent)
+        self._why: Stop | None = None
+        self._stopping = asyncio.Event()
+        self._lanes: set[asyncio.Task[None]] = set()
+        self._queue: deque[tuple[int, Row]] = deque()
+        self._reading = asyncio.Lock()
+        self._is_read = False
+        self._done: list[FinishedRow] = []
+        self._bell = asyncio.Event()
+        self._room = asyncio.Event()
+        self._places = Places(self.shard.position, self.shard.ahead)
+        self._redo: dict[int, str] = {}
+        self._source: Iterator[tuple[int, Row]] = iter(())
+
+    def stop(self, why: Stop, *, short: Spending = NONE) -> None:
+        """Let no row begin any more; those that run come to their end. The first reason counts."""
+        if self._why is None:
+            self._why, self.short = why, short
+            self._stopping.set()
+            self._bell.set()
+
+    async def to_its_end(self) -> Stop | None:
+        """Run what is left of the shard; return why it stopped, or nothing when every row is finished.
+
+        Raises StaleMove if the shard was taken from us. The calls of rows that cannot count are booked all the same:
+        they were made.
+        """
+        flow = self._rows.join(self._model)
+        lines: list[LedgerLine] = []
+        try:
+            self._redo = {redo.place: redo.code for redo in await patiently(shards.to_redo, self.shard)}
+            self._source = _rows_of(self._claimed, self._redo)
+            allowance = Allowance(await patiently(shards.reserve, self.shard))
+            keeper = Keeper(self._claimed, places=self._places, redo=self._redo, allowance=allowance, lines=lines)
+            work = RowRuns(
+                self.batch,
+                allowance=allowance,
+                widen=keeper.widen,
+                lines=lines,
+                flow=flow,
+                stopping=self._stopping,
+                stop=self.stop,
+            )
+            await self._played(work, keeper)
+        except BaseExceptionGroup as group:
+            await patiently(shards.book_late, self.shard, lines)
+            raise _leading(group) from group
+        except Exception:
+            await patiently(shards.book_late, self.shard, lines)
+            raise
+        finally:
+            self._rows.leave(self._model)
+        return self._why
+
+    async def _played(self, work: RowRuns, keeper: Keeper) -> None:
+        async with asyncio.TaskGroup() as group:
+            beside = [group.create_task(self._watch()), group.create_task(self._cut_off())]
+            self._staff(group, work)
+            while self._lanes or self._done:
+                await self._due()
+                done, self._done = self._done, []
+                self._bell.clear()
+                self._room.set()
+                if await keeper.keep(done):
+                    self.stop(Stop.HELD)
+            await keeper.keep([])
+            for task in beside:
+                task.cancel()
+
+    async def _due(self) -> None:
+        """Wait for the next checkpoint: enough rows, or enough time, or the end."""
+        while self._lanes and len(self._done) < CHECKPOINT_ROWS:
+            try:
+                async with asyncio.timeout(CHECKPOINT_S):
+                    await self._bell.wait()
+            except TimeoutError:
+                if self._done:
+                    return
+            self._bell.clear()
+
+    def _staff(self, group: asyncio.TaskGroup, work: RowRuns) -> None:
+        """Open lanes up to the shard's share."""
+        while self._why is None and not (self._is_read and not self._queue) and len(self._lanes) < self._rows.share(self._model):
+            lane = group.create_task(self._lane(group, work))
+            self._lanes.add(lane)
+            lane.add_done_callback(self._ended)
+
+    def _ended(self, lane: asyncio.Task[None]) -> None:
+        self._lanes.discard(lane)
+        if not self._lanes:
+            self._bell.set()
+
+    async def _lane(self, group: asyncio.TaskGroup, work: RowRuns) -> None:
+        """Run one row after another while there are some, and room for this lane."""
+        while self._why is None and self._has_room():
+            taken = self._queue.popleft() if self._queue else await self._next()
+            if taken is None:
+                return
+            finished = await work.run(*taken)
+            if finished:
+                self._done.append(finished)
+                if len(self._done) >= CHECKPOINT_ROWS:
+                    await self._made_room()
+            self._staff(group, work)
+
+    def _has_room(self) -> bool:
+        """Say whether the lane that asks may go on. One that may not counts no longer, at once: of lanes that ask together some stay."""
+        if len(self._lanes) <= self._rows.share(self._model):
+            return True
+        self._lanes -= {lane for lane in self._lanes if lane is asyncio.current_task()}
+        return False
+
+    async def _made_room(self) -> None:
+        self._bell.set()
+        while len(self._done) >= MOST_FINISHED:
+            self._room.clear()
+            await self._room.wait()
+
+    async def _next(self) -> tuple[int, Row] | None:
+        """Read on, a few hundred rows at once and beside the loop; nothing when there are no more, or the shard is to stop."""
+        async with self._reading:
+            while not self._queue and not self._is_read and self._why is None:
+                await self._wait_for_the_first()
+                block = await off_loop(lambda: list(islice(self._source, ROWS_READ_AT_ONCE)))
+                self._is_read = not block
+                self._queue.extend(each for each in block if each[0] in self._redo or each[0] not in self._places)
+            return self._queue.popleft() if self._queue and self._why is None else None
+
+    async def _wait_for_the_first(self) -> None:
+        """Go no further ahead of the first unfinished row than can be remembered."""
+        while self._why is None and self._places.count_ahead >= MOST_AHEAD:  # noqa: ASYNC110  (rare)
+            await asyncio.sleep(LOOK_S)
+
+    async def _watch(self) -> None:
+        """Look twice a second whether the shard is still to run. Raises StaleMove when its batch has ended."""
+        slice_end = time.monotonic() + settings.SHARD_SLICE_S
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if await off_loop(_must_wait, self.batch):
+                self.stop(Stop.HELD)
+            elif time.monotonic() > slice_end:
+                slice_end = time.monotonic() + min(settings.SHARD_SLICE_S, 2.0)
+                if await off_loop(_others_wait, self.batch):
+                    self.stop(Stop.SLICED)
+
+    async def _cut_off(self) -> None:
+        """Give rows that run a while to their end when the shard is to stop."""
+        await self._stopping.wait()
+        await asyncio.sleep(GRACE_S)
+        for lane in self._lanes:
+            lane.cancel()
+
+
+def _rows_of(claimed: ShardClaimed, redo: dict[int, str]) -> Iterator[tuple[int, Row]]:
+    """Yield the rows that failed before, and then those from the position on, each with its place."""
+    batch, position = claimed.batch, claimed.shard.position
+    if redo:
+        again = enumerate(manifests.read(batch, claimed.slice, skip=0))
+        yield from ((place, row) for place, row in again if place in redo)
+    rest = enumerate(manifests.read(batch, claimed.slice, skip=position), position)
+    yield from ((place, row) for place, row in rest if place not in redo)
+
+
+def _model_of(agent: str) -> str:
+    """Return the model that the agent's rows ask first."""
+    name, _, version = agent.partition("@")
+    declared.book()  # an agent may be registered by the module of its endpoint
+    declared.load_agents()
+    tiers = registry.find(name, int(version)).tiers
+    return providers.names()[tiers[0] if tiers else Tier.STANDARD]
+
+
+def _must_wait(batch: Batch) -> bool:
+    """Say whether rows must wait; a database that is away holds nothing. Raises StaleMove if the batch has ended."""
+    try:
+        state = Batch.objects.values_list("state", flat=True).get(pk=batch.pk)
+        if state in BATCH_OPEN:
+            return batches.is_held(batch)
+    except DatabaseError:
+        return False
+    if state in BATCH_ENDED:
+        raise StaleMove(f"Batch {batch.pk} is {state}.")
+    return True
+
+
+def _others_wait(batch: Batch) -> bool:
+    try:
+        return waves.others_wait(batch, now=datetime.now(UTC))
+    except DatabaseError:
+        return False
+
+
+def _leading(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return what counts of several that came at once: that the shard is not ours any more, else the first."""
+    stale, _ = group.split(StaleMove)
+    found: BaseException = stale or group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found

@@ -1,0 +1,150 @@
+"""Waves: which shards of all batches go into the free slots of class p3, and what goes on when one has ended."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import structlog
+from django.db import connections, transaction
+
+from invocation.domain import windows
+from invocation.domain.waves import Share, admitted
+from invocation.gateways import dispatch
+from invocation.gateways.database import BATCH
+from invocation.models import Batch, Shard
+from invocation.selectors import waves as seen
+from invocation.selectors.admission import live_slots, open_holds
+from invocation.services import batches
+from quota.domain.budgets import NONE
+from quota.domain.callers import PlanTerms
+from quota.domain.classes import PriorityClass
+from quota.selectors import terms_of
+from quota.services import days
+
+log = structlog.get_logger()
+
+P3 = str(PriorityClass.P3)
+ADMISSION = 0x54A1
+"""The advisory lock under which the free slots are counted and given."""
+TRUSTED = timedelta(seconds=10)
+"""A shard sent longer ago that nobody claimed has lost its message."""
+
+
+def admit(*, now: datetime) -> int:
+    """Fill the free slots with waiting shards of all batches, and return how many were sent; each batch's go out as a chord.
+
+    Anybody may call it at any time: the free slots are counted and given under one lock, and what was sent counts until it is
+    claimed or not trusted any more. What it costs goes with the open batches and the free slots, not with the shards there are.
+    """
+    free = live_slots(now=now)[P3]
+    waiting = _ready(now=now) if free else []
+    if not waiting:
+        return 0
+    sent = 0
+    for wave in _given(free, waiting, now=now):
+        try:
+            dispatch.send_wave(wave.shards, batch_id=wave.batch_id, wave=wave.number)
+            sent += len(wave.shards)
+        except dispatch.BrokerGone as gone:
+            log.warning("broker_gone", error=str(gone), batch_id=str(wave.batch_id))
+            Shard.objects.filter(pk__in=wave.shards, sent_at=now).update(sent_at=None)
+    return sent
+
+
+def _ready(*, now: datetime) -> list[seen.Waiting]:
+    """Return the open batches in their window that nobody holds and whose tenant's day is not spent, oldest first."""
+    found, held = [batch for batch in seen.open_batches() if windows.is_open(batch.window, now)], open_holds()
+    left = {tenant: days.left_of(tenant, now=now) for tenant in {batch.tenant_id for batch in found}}
+    free = [batch for batch in found if held.isdisjoint(batch.scopes) and left[batch.tenant_id].is_spent(NONE) is None]
+    return [replace(batch, day=left[batch.tenant_id]) for batch in free]
+
+
+def _given(slots: int, waiting: Sequence[seen.Waiting], *, now: datetime) -> list[batches.Wave]:
+    """Give the free slots away, in one transaction that nobody else's crosses."""
+    terms = terms_of({batch.tenant_id for batch in waiting})
+    with transaction.atomic(using=BATCH):
+        with connections[BATCH].cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [ADMISSION])
+        at_work = seen.at_work(since=now - TRUSTED)
+        free = slots - at_work.total()
+        if free <= 0:
+            return []
+        lines = seen.lines(waiting, at_work, most=free, since=now - TRUSTED, now=now)
+        of_tenants = _by_tenant(at_work)
+        shares = {batch.tenant_id: _share(terms.get(batch.tenant_id), of_tenants[batch.tenant_id]) for batch in waiting}
+        chosen = admitted(free, lines, shares)
+        return [batches.begin_wave(batch_id, shards, now=now) for batch_id, shards in chosen.items()]
+
+
+def _share(plan: PlanTerms | None, at_work: int) -> Share:
+    return Share(at_work=at_work, most=plan.in_flight.get(PriorityClass.P3), weight=plan.weight) if plan else Share(at_work=at_work)
+
+
+def _by_tenant(at_work: Counter[UUID]) -> Counter[UUID]:
+    tenants: Mapping[UUID, UUID] = dict(Batch.objects.filter(pk__in=at_work).values_list("pk", "tenant_id"))
+    counted: Counter[UUID] = Counter()
+    for batch_id, count in at_work.items():
+        counted[tenants[batch_id]] += count
+    return counted
+
+
+def go_on(batch_id: UUID, *, now: datetime) -> int:
+    """Let a batch that was opened, resumed or released go on; what is left or ended early without a shard to run is gathered."""
+    if seen.is_done(batch_id) or seen.is_ungathered(batch_id):
+        _send_end(Batch.objects.get(pk=batch_id), now=now)
+    return admit(now=now)
+
+
+def after_wave(batch_id: UUID) -> None:
+    """The chord's body: gather the batch if nothing of it is left, or publish what it has if it ended early; then admit the next of all."""
+    now = datetime.now(UTC)
+    if seen.is_done(batch_id):
+        batches.gather(batch_id, now=now)
+    elif seen.is_ungathered(batch_id):
+        batches.gather_rest(batch_id, now=now)
+    admit(now=now)
+
+
+def after_shard() -> None:
+    """Give a slot that has just become free at once, not only when the whole wave has ended."""
+    admit(now=datetime.now(UTC))
+
+
+def sweep(*, now: datetime) -> int:
+    """Make true again what a lost message, worker, broker or callback left behind; return how many were sent.
+
+    Batches whose window closed are paused, and those whose window opened go on.
+    Shards of processes that are gone are queued; slots are filled; a batch of which nothing is left is gathered.
+    """
+    batches.rescue_shards(now=now)
+    for batch in seen.in_windows():
+        _ = batches.close_window(batch, now=now) or batches.open_window(batch, now=now)
+    for batch in seen.left_behind(since=now - TRUSTED):
+        _send_end(batch, now=now)
+    return admit(now=now)
+
+
+def _send_end(batch: Batch, *, now: datetime) -> None:
+    Batch.objects.filter(pk=batch.pk).update(wave_at=now)
+    try:
+        dispatch.send_wave_end(batch.pk, wave=batch.wave)
+    except dispatch.BrokerGone as gone:
+        log.warning("broker_gone", error=str(gone), batch_id=str(batch.pk))
+
+
+def others_wait(batch: Batch, *, now: datetime) -> bool:
+    """Say whether a batch or a tenant with fewer shards at work waits for a slot that this batch has."""
+    at_work = seen.at_work(since=now - TRUSTED)
+    if live_slots(now=now)[P3] > at_work.total():
+        return False
+    waiting = [each for each in _ready(now=now) if each.id != batch.pk and at_work[each.id] < at_work[batch.pk]]
+    of_tenants = _by_tenant(at_work)
+    return any(
+        line.tenant == batch.tenant_id or of_tenants[line.tenant] < of_tenants[batch.tenant_id]
+        for line in seen.lines(waiting, at_work, most=1, since=now - TRUSTED, now=now)
+        if line.waiting
+    )
