@@ -35,8 +35,8 @@ class AnthropicMessages:
             "anthropic",
             at=at,
             silence=timeout,
-            make=lambda anthropic, times: anthropic.AsyncAnthropic(
-                base_url=at, api_key=key, timeout=times, max_retries=0, open_telemetry=False
+            make=lambda anthropic, times, http: anthropic.AsyncAnthropic(
+                base_url=at, api_key=key, timeout=times, http_client=http, max_retries=0, open_telemetry=False
             ),
         )
 

@@ -33,7 +33,7 @@ class OpenAICompatible:
             "openai",
             at=at,
             silence=timeout,
-            make=lambda openai, times: openai.AsyncOpenAI(base_url=at, api_key=key, timeout=times, max_retries=0),
+            make=lambda openai, times, http: openai.AsyncOpenAI(base_url=at, api_key=key, timeout=times, http_client=http, max_retries=0),
         )
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[Piece | Reply, None]:
