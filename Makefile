@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
+# A dozen processes start at once, again and again: each would compile every module anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo up down test bench soak lint unit lock clean
 
 .DEFAULT_GOAL := help

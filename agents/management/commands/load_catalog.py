@@ -17,6 +17,7 @@ MOST_FAULTS = 20
 
 class Command(BaseCommand):
     help = "Load titles, readers and purchases from JSONL files: all or nothing, again without harm."
+    requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--catalog", type=Path, default=FOLDER / "catalog.jsonl", help="one title a line")

@@ -11,6 +11,7 @@ from config.env import env
 
 class Command(BaseCommand):
     help = "Make the administrator ADMIN_USER if there is none; its password is ADMIN_PASSWORD, or one kept under the home."
+    requires_system_checks = []
 
     def handle(self, *_: Any, **__: Any) -> None:
         from django.contrib.auth import get_user_model

@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand
 
 class Command(BaseCommand):
     help = "Admit queued jobs to live workers, fairly; many may run, an advisory lock elects one."
+    requires_system_checks = []
 
     def handle(self, *_: Any, **__: Any) -> None:
         from invocation.services.dispatching import Dispatcher

@@ -18,6 +18,7 @@ from quota.services import keys
 
 class Command(BaseCommand):
     help = "Create, list and revoke API keys."
+    requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         acts = parser.add_subparsers(dest="act", required=True, metavar="create | list | revoke")

@@ -14,7 +14,7 @@ from invocation.domain.jobs import JobState
 from invocation.gateways import parquet
 from invocation.gateways.database import off_loop
 from invocation.models import BatchRow, Job, Shard, Turn
-from invocation.services import attempts, batches, cancelling, journals, shards, turns, waves
+from invocation.services import attempts, batches, cancelling, journals, shard_runs, shards, turns, waves
 from invocation.services.shard_engine import ShardEngine
 from quota.models import BatchLedgerEntry, LedgerEntry
 from tests.integration.invocation.batches.planned import LINES, Workers, opened
@@ -29,7 +29,8 @@ pytestmark = [pytest.mark.usefixtures("tried", "wiped"), pytest.mark.django_db(t
 QUESTION = "A sports series?"
 
 
-def test_the_calls_of_a_cancelled_batchs_last_block_are_booked(on_loop: OnLoop[Any]) -> None:
+def test_the_calls_of_a_cancelled_batchs_last_block_are_booked(on_loop: OnLoop[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shard_runs, "LOOK_S", 3600)  # no look finds the cancel before the rows have asked
     batch = opened([{**line, "wait": "cancel", "model": QUESTION} for line in LINES], shards=1)
     shard = batch.shards.get()
 

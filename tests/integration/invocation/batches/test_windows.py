@@ -144,9 +144,10 @@ def test_a_shard_whose_message_was_on_its_way_waits() -> None:
 
 
 def test_running_rows_end_and_are_kept_when_the_window_closes(
-    on_loop: OnLoop[Any], workers: Workers, monkeypatch: pytest.MonkeyPatch
+    on_loop: OnLoop[Any], workers: Workers, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shard_runs, "LOOK_S", 0.02)
+    settings.ROWS_OF_A_SHARD = 16
     real = datetime.now(UTC)
     batch = windowed(around(real, before=-2 * HOUR, after=2 * HOUR), lines=[{**line, "wait": "open"} for line in LINES], shards=1)
     shard = batch.shards.get()
