@@ -45,6 +45,6 @@ class Router:
         return db == (settings.BATCH_DATABASE if is_batch else DEFAULT)
 
 
-def _place(model: type[Model]) -> str:
+def _place(model: Model | type[Model]) -> str:
     told = model._meta  # noqa: SLF001  (Django's own name for it)
     return str(settings.BATCH_DATABASE) if (told.app_label, told.model_name) in TABLES_OF_BATCH else DEFAULT

@@ -10,7 +10,7 @@ import structlog
 from invocation.domain.batches import Pause
 from invocation.domain.budgets import NOTHING, Wish
 from invocation.gateways import dispatch
-from invocation.services import batches
+from invocation.services import batch_pauses, batches
 
 log = structlog.get_logger()
 ASKED = "Somebody asked for it."
@@ -18,18 +18,18 @@ ASKED = "Somebody asked for it."
 
 def pause(batch_id: UUID, *, now: datetime, sentence: str = ASKED) -> None:
     """Let a batch wait: its shards stop within a second or two, behind the rows that run. Raises StaleMove."""
-    batches.pause(batch_id, Pause.ASKED, sentence, now=now)
+    batch_pauses.pause(batch_id, Pause.ASKED, sentence, now=now)
 
 
 def resume(batch_id: UUID, *, now: datetime, wish: Wish = NOTHING) -> None:
     """Let a paused batch go on, under another budget if one is wished for, up to its endpoint's. Raises StaleMove."""
-    batches.resume(batch_id, now=now, wish=wish)
+    batch_pauses.resume(batch_id, now=now, wish=wish)
     _ask_on(batch_id)
 
 
 def retry_failed(batch_id: UUID, *, now: datetime) -> int:
     """Run the failed rows of a completed or paused batch once more; return how many. Raises NothingFailed or StaleMove."""
-    count = batches.retry_failed(batch_id, now=now)
+    count = batch_pauses.retry_failed(batch_id, now=now)
     _ask_on(batch_id)
     return count
 

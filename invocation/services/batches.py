@@ -1,49 +1,36 @@
-"""Batches: writing one down, sending its waves, gathering it, cancelling it; the one writer of a batch's state."""
+"""Batches: writing one down, sending its waves, gathering it, cancelling or failing it."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.db import connections, transaction
-from django.db.models import F, Q, QuerySet, Sum
-from django.db.models.functions import Coalesce
+from django.db.models import F, Q
 
 from agents.domain.errors import Cause
-from invocation.domain import failing, windows
 from invocation.domain.batches import (
-    BATCH_EDGES,
     BATCH_ENDED,
     SHARD_EDGES,
     BatchMove,
     BatchState,
-    Pause,
     Publication,
     ShardMove,
     ShardState,
 )
-from invocation.domain.budgets import NOTHING, Wish
-from invocation.domain.errors import NothingFailed, StaleMove
+from invocation.domain.errors import StaleMove
 from invocation.domain.jobs import Fault
 from invocation.domain.manifests import Planned
-from invocation.gateways import declared
 from invocation.gateways.database import BATCH
 from invocation.models import Batch, BatchOutbox, Process, Shard
-from invocation.selectors.admission import hold_on
-from invocation.services import publishing, registering
+from invocation.services import batch_moves, publishing, registering
 from quota.domain.classes import PriorityClass
 from quota.selectors import terms_of
-from quota.services import days
 
-ANYONE = Q()
-TIDY = ~Q(state=BatchState.COMPLETED) | Q(gathered_at__isnull=False)
-"""Nobody takes staging away any more, in which the parts of the next round would lie."""
-P3 = str(PriorityClass.P3)
 COMPLETED_TOPIC = "batch.completed"
 SHARD_BROKE = "A shard broke three times in a row. It is not the rows' fault."
 TELL = "Tell whoever runs this the batch's id; open the batch again once that is mended."
@@ -67,7 +54,7 @@ def accept_planned(columns: Mapping[str, Any], plan: Planned, *, now: datetime) 
 def plan(batch: Batch, plan: Planned) -> None:
     """End the planning of a batch by who holds it: its shards are written. Raises StaleMove if it is no longer theirs."""
     with transaction.atomic(using=BATCH):
-        if not _move(batch, BatchMove.PLAN, by=Q(planner=batch.planner), planner=None, planning=None, **_of(plan)):
+        if not batch_moves.move(batch, BatchMove.PLAN, by=Q(planner=batch.planner), planner=None, planning=None, **_of(plan)):
             raise StaleMove(f"Batch {batch.pk} is no longer planned here.")
         _insert_shards(batch, plan)
 
@@ -75,7 +62,7 @@ def plan(batch: Batch, plan: Planned) -> None:
 def refuse(batch: Batch, fault: Mapping[str, Any], *, now: datetime) -> None:
     """Fail a batch whose manifest cannot be run, by who holds its planning. Raises StaleMove, as `plan` does."""
     held = Q(planner=batch.planner, state=BatchState.PLANNING)
-    if not _move(batch, BatchMove.FAIL, by=held, fault=dict(fault), planner=None, planning=None, finished_at=now):
+    if not batch_moves.move(batch, BatchMove.FAIL, by=held, fault=dict(fault), planner=None, planning=None, finished_at=now):
         raise StaleMove(f"Batch {batch.pk} is no longer planned here.")
 
 
@@ -113,7 +100,7 @@ class Wave:
 def begin_wave(batch_id: UUID, shards: Sequence[int], *, now: datetime) -> Wave:
     """Note that these shards are on their way, in the transaction that gave them their slots; the first starts the batch."""
     batch = Batch.objects.get(pk=batch_id)
-    _move(batch, BatchMove.START, started_at=now, running_since=now)
+    batch_moves.move(batch, BatchMove.START, started_at=now, running_since=now)
     Batch.objects.filter(pk=batch_id).update(wave=F("wave") + 1, wave_at=now)
     Shard.objects.filter(pk__in=shards, state=ShardState.QUEUED).update(sent_at=now)
     return Wave(batch_id, shards, batch.wave + 1)
@@ -137,7 +124,7 @@ def gather(batch_id: UUID, *, now: datetime) -> None:
     """Finish a batch all of whose shards are done, by one process at a time. Again after a crash it writes the same files."""
     with _alone(batch_id) as is_alone:
         batch = Batch.objects.get(pk=batch_id)
-        if is_alone and (_move(batch, BatchMove.GATHER) or batch.state == BatchState.GATHERING):
+        if is_alone and (batch_moves.move(batch, BatchMove.GATHER) or batch.state == BatchState.GATHERING):
             _gather(batch, now=now)
 
 
@@ -159,7 +146,7 @@ def _alone(batch_id: UUID) -> Iterator[bool]:
 def _gather(batch: Batch, *, now: datetime) -> None:
     publishing.publish(batch)
     with transaction.atomic(using=BATCH):
-        if _move(batch, BatchMove.COMPLETE, finished_at=now):
+        if batch_moves.move(batch, BatchMove.COMPLETE, finished_at=now):
             named = {"agent": batch.agent, "mode": batch.mode, "endpoint": batch.endpoint}
             told = {"batch_id": str(batch.id), "round": batch.round, **named}
             BatchOutbox.objects.create(topic=COMPLETED_TOPIC, run_id=batch.id, data=told, at=now)
@@ -192,130 +179,9 @@ def cancel(batch_id: UUID, *, now: datetime) -> None:
     """End a batch: shards stop within a second or two, and what is finished is published as a part. Raises StaleMove if it has ended."""
     with transaction.atomic(using=BATCH):
         batch = Batch.objects.select_for_update(no_key=True).get(pk=batch_id)
-        if not _move(batch, BatchMove.CANCEL, pause=None, finished_at=now):
+        if not batch_moves.move(batch, BatchMove.CANCEL, pause=None, finished_at=now):
             raise StaleMove(f"Batch {batch_id} is {batch.state} and cannot be cancelled.")
         _cancel_shards(batch, now=now)
-
-
-def pause(batch_id: UUID, code: Pause, sentence: str, *, now: datetime) -> None:
-    """Let no shard of a batch begin; running ones stop at their next checkpoint. Raises StaleMove if it is not planned or running.
-
-    Asked for while it only waits for its window, it stays paused when that opens.
-    """
-    why = _why(code, sentence, now=now)
-    waits = Batch.objects.filter(_FOR_ITS_WINDOW, pk=batch_id, state=BatchState.PAUSED)
-    if not waits.update(pause=why):
-        _must_move(batch_id, BatchMove.PAUSE, pause=why)
-
-
-_FOR_ITS_WINDOW = Q(pause__code=str(Pause.WINDOW))
-
-
-def close_window(batch: Batch, *, now: datetime) -> bool:
-    """Pause a planned or running batch that is outside of its window, and say whether it was: it goes on in the next one."""
-    window = windows.window_of(batch.window) if batch.window else None
-    if window is None or window.holds(now):
-        return False
-    opens = window.next(now).begins
-    sentence = f"Its window {window} is closed; the next opens at {opens:%Y-%m-%d %H:%M} UTC."
-    return _move(batch, BatchMove.PAUSE, pause=_why(Pause.WINDOW, sentence, now=now))
-
-
-def open_window(batch: Batch, *, now: datetime) -> bool:
-    """Let a batch go on that waited for its window, and say whether it does: no other pause is lifted."""
-    if not windows.is_open(batch.window, now):
-        return False
-    return _move(batch, BatchMove.RESUME, by=_FOR_ITS_WINDOW, pause=None, **_goes_on(now))
-
-
-def _goes_on(now: datetime) -> Mapping[str, Any]:
-    return {"started_at": Coalesce("started_at", now), "running_since": now}
-
-
-def resume(batch_id: UUID, *, now: datetime, wish: Wish = NOTHING) -> None:
-    """Let a paused batch go on, under other caps if they are wished for, up to its endpoint's; whoever calls asks for its next wave.
-
-    Outside of its window it stays paused, and goes on in the next one. Rows that failed until now are not held against it
-    again. Raises StaleMove if it is not paused.
-    """
-    with transaction.atomic(using=BATCH):
-        batch = Batch.objects.select_for_update(no_key=True).get(pk=batch_id)
-        sums = _counted(batch)
-        forgiven = {**batch.failures, "ended": sums["ended"], "failed": sums["failed"]}
-        _must_move(batch_id, BatchMove.RESUME, pause=None, failures=forgiven, **_goes_on(now), **_caps(batch, wish))
-        close_window(batch, now=now)
-
-
-def _caps(batch: Batch, wish: Wish) -> Mapping[str, Any]:
-    most = declared.book().by_label[batch.endpoint].budgets.within(wish)
-    caps = (
-        ("cost_cap_usd", wish.cost_usd, most.cost_usd),
-        ("token_cap", wish.tokens, most.tokens),
-        ("call_cap", wish.model_calls, most.model_calls),
-    )
-    return {column: cap for column, wished, cap in caps if wished is not None}
-
-
-def retry_failed(batch_id: UUID, *, now: datetime) -> int:
-    """Let the failed rows of a completed or paused batch run once more, and return how many; good rows are not touched.
-
-    Raises NothingFailed, or StaleMove while it runs, is just being tidied or ended otherwise. Whoever calls asks for its next wave.
-    """
-    edge = SHARD_EDGES[ShardMove.RETRY]
-    with transaction.atomic(using=BATCH):
-        batch = Batch.objects.select_for_update(no_key=True).get(pk=batch_id)
-        sums = _counted(batch)
-        if batch.state in BATCH_EDGES[BatchMove.RETRY].sources and not sums["failed"]:
-            raise NothingFailed(f"No row of batch {batch_id} has failed.")
-        anew = {
-            "pause": None,
-            "fault": None,
-            "finished_at": None,
-            "gathered_at": None,
-            "publication": Publication.UNDECIDED,
-            "scores": None,
-        }
-        forgiven = {**batch.failures, "ended": sums["ended"], "failed": sums["failed"]}
-        _must_move(batch_id, BatchMove.RETRY, by=TIDY, round=F("round") + 1, failures=forgiven, **anew, **_goes_on(now))
-        failed = batch.shards.exclude(errors={})
-        failed.update(round=batch.round + 1)
-        _in_order(failed.filter(state__in=edge.sources)).update(state=edge.target, finished_at=None, sent_at=None, due_at=None)
-    return int(sums["failed"])
-
-
-def pause_if_failing(batch_id: UUID, *, now: datetime) -> bool:
-    """Pause a running batch of which more rows failed than it tolerates, and say whether it was."""
-    batch = Batch.objects.get(pk=batch_id)
-    sums = _counted(batch)
-    if not failing.read(batch.failures).is_exceeded(ended=sums["ended"], failed=sums["failed"]):
-        return False
-    causes: Counter[str] = sum((Counter(found) for found in batch.shards.values_list("errors", flat=True)), Counter())
-    told = ", ".join(f"{count} with {code}" for code, count in causes.most_common(3))
-    sentence = f"{sums['failed']} of {sums['ended']} rows failed: {told}."
-    return _move(batch, BatchMove.PAUSE, pause=_why(Pause.FAILURE_THRESHOLD, sentence, now=now))
-
-
-def pause_if_spent(batch: Batch, *, now: datetime) -> bool:
-    """Pause a batch nothing of whose caps is set aside any more, so that no row can be called for. Joins the caller's transaction."""
-    if batch.shards.filter(reserved_calls__gt=0).exists():
-        return False
-    caps = f"{batch.cost_cap_usd} USD, {batch.token_cap} tokens and {batch.call_cap} model calls"
-    sentence = f"What is left of {caps} is too little for a call."
-    return _move(batch, BatchMove.PAUSE, pause=_why(Pause.COST_CEILING, sentence, now=now))
-
-
-def _counted(batch: Batch) -> dict[str, int]:
-    return batch.shards.aggregate(ended=Coalesce(Sum("position"), 0), failed=Coalesce(Sum("failed_rows"), 0))
-
-
-def _why(code: Pause, sentence: str, *, now: datetime) -> dict[str, str]:
-    return {"code": str(code), "sentence": sentence, "at": now.isoformat()}
-
-
-def _must_move(batch_id: UUID, move: BatchMove, *, by: Q = ANYONE, **facts: Any) -> None:
-    batch = Batch.objects.get(pk=batch_id)
-    if not _move(batch, move, by=by, **facts):
-        raise StaleMove(f"Batch {batch_id} is {batch.state}: it does not {move}.")
 
 
 def publish(batch_id: UUID, publication: Publication, *, round: int, scores: Mapping[str, Any]) -> bool:  # noqa: A002  (a batch's own word)
@@ -334,7 +200,7 @@ def fail(batch_id: UUID, *, broke: str, now: datetime) -> None:
     """
     batch = Batch.objects.get(pk=batch_id)
     fault = Fault(code="shard_broke", sentence=SHARD_BROKE, cause=Cause.BAD_CODE, remedy=TELL, broke=broke).as_json()
-    if _move(batch, BatchMove.FAIL, fault=fault, pause=None, finished_at=now):
+    if batch_moves.move(batch, BatchMove.FAIL, fault=fault, pause=None, finished_at=now):
         _cancel_shards(batch, now=now)
 
 
@@ -348,28 +214,9 @@ def rescue_shards(*, now: datetime) -> int:
     if not dead:
         return 0
     with transaction.atomic(using=BATCH):
-        return _in_order(held.filter(owner__in=dead)).update(state=edge.target, owner=None, sent_at=None)
+        return batch_moves.in_order(held.filter(owner__in=dead)).update(state=edge.target, owner=None, sent_at=None)
 
 
 def _cancel_shards(batch: Batch, *, now: datetime) -> None:
     edge = SHARD_EDGES[ShardMove.CANCEL]
-    _in_order(batch.shards.filter(state__in=edge.sources)).update(state=edge.target, owner=None, finished_at=now)
-
-
-def _in_order(shards: QuerySet[Shard]) -> QuerySet[Shard]:
-    """Lock these shards by their ids before they are moved: of two who move several at once neither waits for the other for ever."""
-    return shards.filter(pk__in=list(shards.select_for_update(no_key=True).order_by("pk").values_list("pk", flat=True)))
-
-
-def is_held(batch: Batch) -> bool:
-    """Say whether the batch's rows wait: its window is closed, an operator holds admission, or the tenant's day is spent."""
-    if not windows.is_open(batch.window, datetime.now(UTC)):
-        return True
-    if days.is_spent(batch.tenant_id, now=datetime.now(UTC)):
-        return True
-    return hold_on(endpoint=batch.endpoint, agent=batch.agent, tenant_id=batch.tenant_id, priority_class=P3) is not None
-
-
-def _move(batch: Batch, move: BatchMove, *, by: Q = ANYONE, **facts: Any) -> bool:
-    edge = BATCH_EDGES[move]
-    return bool(Batch.objects.filter(by, pk=batch.pk, state__in=edge.sources).update(state=edge.target, **facts))
+    batch_moves.in_order(batch.shards.filter(state__in=edge.sources)).update(state=edge.target, owner=None, finished_at=now)

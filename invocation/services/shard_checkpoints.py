@@ -11,7 +11,7 @@ from invocation.domain.batches import part_name
 from invocation.domain.budgets import Allowance
 from invocation.domain.places import Places
 from invocation.gateways.database import patiently
-from invocation.services import batches, datasets, shards
+from invocation.services import batch_pauses, datasets, shards
 from invocation.services.finished_rows import FinishedRow, columns, record
 from invocation.services.shards import Checkpoint, ShardClaimed
 from quota.domain.budgets import NONE
@@ -59,7 +59,7 @@ class Keeper:
             if self._allowance.is_low(of=self._part):
                 await self._reserve(among=shards.MOST_AT_ONCE)
         failed = any(each.error for each in done)
-        return failed and await patiently(batches.pause_if_failing, self._batch.pk, now=datetime.now(UTC))
+        return failed and await patiently(batch_pauses.pause_if_failing, self._batch.pk, now=datetime.now(UTC))
 
     async def widen(self, seen: int) -> bool:
         """Set more aside for the shard's calls, unless another call had that done since `seen`; say whether there is more."""

@@ -23,7 +23,7 @@ from invocation.domain.places import Places
 from invocation.gateways import declared
 from invocation.gateways.database import off_loop, patiently
 from invocation.models import Batch
-from invocation.services import batches, manifests, shards, waves
+from invocation.services import batch_pauses, manifests, shards, waves
 from invocation.services.finished_rows import FinishedRow
 from invocation.services.row_runs import RowRuns
 from invocation.services.rows_in_flight import RowsInFlight
@@ -228,7 +228,7 @@ def _must_wait(batch: Batch) -> bool:
     try:
         state = Batch.objects.values_list("state", flat=True).get(pk=batch.pk)
         if state in BATCH_OPEN:
-            return batches.is_held(batch)
+            return batch_pauses.is_held(batch)
     except DatabaseError:
         return False
     if state in BATCH_ENDED:

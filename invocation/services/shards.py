@@ -22,7 +22,7 @@ from invocation.domain.states import Edge
 from invocation.domain.tiers import Downshift
 from invocation.gateways.database import BATCH
 from invocation.models import Batch, BatchRow, Shard
-from invocation.services import batches, downshifts
+from invocation.services import batch_pauses, batches, downshifts
 from quota.domain.budgets import NONE, Spending
 from quota.domain.ledger import LedgerLine
 from quota.services import ledger
@@ -83,7 +83,7 @@ def claim(shard_id: int, *, owner: UUID) -> ShardClaimed | None:
     now = datetime.now(UTC)
     free = Shard.objects.filter(pk=shard_id, state__in=edge.sources)
     batch = Batch.objects.filter(shards=shard_id, state__in=BATCH_OPEN).first()
-    if batch is None or batches.is_held(batch):
+    if batch is None or batch_pauses.is_held(batch):
         return None
     with transaction.atomic(using=BATCH):
         if batches.room_of_plan(batch.tenant_id) == 0:
@@ -214,7 +214,7 @@ def hand_back_spent(shard: Shard, *, wait: timedelta) -> None:
     with transaction.atomic(using=BATCH):
         batch = Batch.objects.select_for_update(no_key=True).get(pk=shard.batch_id)
         hand_back(shard, wait=wait)
-        batches.pause_if_spent(batch, now=datetime.now(UTC))
+        batch_pauses.pause_if_spent(batch, now=datetime.now(UTC))
 
 
 def hand_back_changed(shard: Shard, *, sentence: str) -> None:
@@ -223,7 +223,7 @@ def hand_back_changed(shard: Shard, *, sentence: str) -> None:
         batch = Batch.objects.select_for_update(no_key=True).get(pk=shard.batch_id)
         hand_back(shard)
         if batch.state == BatchState.RUNNING:
-            batches.pause(batch.pk, Pause.MANIFEST_CHANGED, sentence, now=datetime.now(UTC))
+            batch_pauses.pause(batch.pk, Pause.MANIFEST_CHANGED, sentence, now=datetime.now(UTC))
 
 
 def held_by(owner: UUID) -> list[Shard]:

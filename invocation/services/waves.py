@@ -18,7 +18,7 @@ from invocation.gateways.database import BATCH
 from invocation.models import Batch, Shard
 from invocation.selectors import waves as seen
 from invocation.selectors.admission import live_slots, open_holds
-from invocation.services import batches
+from invocation.services import batch_pauses, batches
 from quota.domain.budgets import NONE
 from quota.domain.callers import PlanTerms
 from quota.domain.classes import PriorityClass
@@ -122,7 +122,7 @@ def sweep(*, now: datetime) -> int:
     """
     batches.rescue_shards(now=now)
     for batch in seen.in_windows():
-        _ = batches.close_window(batch, now=now) or batches.open_window(batch, now=now)
+        _ = batch_pauses.close_window(batch, now=now) or batch_pauses.open_window(batch, now=now)
     for batch in seen.left_behind(since=now - TRUSTED):
         _send_end(batch, now=now)
     return admit(now=now)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -18,7 +18,7 @@ from tests.conformance.test_providers import ask, parts
 
 Make = Callable[[str, timedelta], Provider]
 SILENCE = timedelta(seconds=1)
-BY_SDK = {
+BY_SDK: Mapping[str, Make] = {
     "openai": lambda url, silence: OpenAICompatible(base_url=url, timeout=silence),
     "anthropic": lambda url, silence: AnthropicMessages(base_url=url, timeout=silence),
 }

@@ -17,7 +17,7 @@ from invocation.domain.batches import BatchState, Pause, Publication, ShardState
 from invocation.domain.windows import window_of
 from invocation.gateways import declared
 from invocation.models import Batch, BatchRow, Shard
-from invocation.services import batches, planning
+from invocation.services import batch_pauses, batches, planning
 from tests.integration.invocation.api.calling import Account, post, refusal
 
 ROWS = [{"row_id": f"r{number}", "title": "monster"} for number in range(5)]
@@ -181,7 +181,7 @@ def test_an_endpoints_window_is_its_batches_unless_they_say_otherwise(account: A
 def test_a_pause_and_the_scores_are_told(account: Account) -> None:
     told = open_batch(account)
     assert (told["pause"], told["publication"], told["scores"]) == (None, "", None)
-    batches.pause(UUID(told["id"]), Pause.ASKED, "Not now.", now=datetime.now(UTC))
+    batch_pauses.pause(UUID(told["id"]), Pause.ASKED, "Not now.", now=datetime.now(UTC))
     paused = read(account, told["links"]["self"])
 
     assert (paused["state"], paused["pause"]["code"], paused["pause"]["sentence"]) == ("paused", "asked", "Not now.")

@@ -20,7 +20,7 @@ from invocation.domain.manifests import form_of
 from invocation.gateways.manifests import sources
 from invocation.gateways.stores import store_at
 from invocation.models import Batch, Shard, StoreGrant
-from invocation.services import batches, cutting, manifest_files, manifests, planning, shards, waves
+from invocation.services import batch_pauses, batches, cutting, manifest_files, manifests, planning, shards, waves
 from invocation.services.cutting import Beat
 from invocation.services.manifests import Manifest
 from tests.integration.invocation.batches.planned import LINES, TENANT, manifest, opened, results, unread, waiting
@@ -294,7 +294,7 @@ def test_a_batch_whose_manifest_changed_pauses_and_goes_on_when_it_is_put_back(w
     assert (batch.pause["code"], "75 rows from line 76" in batch.pause["sentence"]) == ("manifest_changed", True)
 
     path.write_bytes(content)
-    batches.resume(batch.pk, now=now())
+    batch_pauses.resume(batch.pk, now=now())
     assert results(workers.finish(batch)) == Counter(line["row_id"] for line in LINES)
 
 

@@ -14,7 +14,7 @@ from invocation.domain.errors import StaleMove
 from invocation.gateways import parquet
 from invocation.models import Batch, CatalogTable
 from invocation.selectors import waves as seen
-from invocation.services import batches, datasets, publishing, waves
+from invocation.services import batch_pauses, batches, datasets, publishing, waves
 from tests.integration.invocation import trial
 from tests.integration.invocation.batches.planned import LINES, Workers, errors, opened, results
 
@@ -28,7 +28,7 @@ def files_of(batch: Batch) -> list[str]:
 
 def mended(batch: Batch, workers: Workers, monkeypatch: pytest.MonkeyPatch) -> Batch:
     """Run the failed rows again, now that nothing makes them fail."""
-    assert batches.retry_failed(batch.pk, now=datetime.now(UTC)) == 2
+    assert batch_pauses.retry_failed(batch.pk, now=datetime.now(UTC)) == 2
     with monkeypatch.context() as kind:
         kind.setattr(trial, "fail", lambda _: None)
         batch.refresh_from_db()
@@ -114,7 +114,7 @@ def test_who_dies_before_staging_is_dropped_leaves_it_to_the_sweep(workers: Work
     assert (batch.state, batch.gathered_at) == ("completed", None)
     assert any(path.startswith(parquet.STAGING) for path in files_of(batch))
     with pytest.raises(StaleMove):
-        batches.retry_failed(batch.pk, now=datetime.now(UTC))
+        batch_pauses.retry_failed(batch.pk, now=datetime.now(UTC))
 
     later = datetime.now(UTC) + 2 * waves.TRUSTED
     assert list(seen.left_behind(since=later - waves.TRUSTED)) == [batch]

@@ -20,7 +20,7 @@ from invocation.gateways import declared, parquet
 from invocation.gateways.database import off_loop
 from invocation.models import Batch, BatchOutbox, BatchRow
 from invocation.selectors import batches as seen
-from invocation.services import batches, datasets, row_runs, shard_runs, shards, waves
+from invocation.services import batch_pauses, batches, datasets, row_runs, shard_runs, shards, waves
 from invocation.services.shard_engine import ShardEngine
 from quota.models import BatchLedgerEntry
 from tests.integration.invocation.batches.planned import LINES, Workers, errors, failed_rows, manifest, opened, results
@@ -148,7 +148,7 @@ def test_a_batch_whose_ceiling_holds_no_call_is_paused_and_no_row_ends_as_an_err
     assert not BatchLedgerEntry.objects.exists()
     assert batch.shards.filter(state="queued", position=0).count() == 2
 
-    batches.resume(batch.pk, now=NOW, wish=Wish(cost_usd=Decimal(10_000)))
+    batch_pauses.resume(batch.pk, now=NOW, wish=Wish(cost_usd=Decimal(10_000)))
     batch.refresh_from_db()
     assert batch.cost_cap_usd == declared.book().by_label[batch.endpoint].budgets.cost_usd
     assert results(workers.finish(batch)) == Counter(line["row_id"] for line in ASKED)

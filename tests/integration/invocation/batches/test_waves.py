@@ -21,7 +21,7 @@ from invocation.gateways.presence import own_connection
 from invocation.models import Batch, BatchRow, Process, Shard
 from invocation.models.admission import HoldScope
 from invocation.selectors import waves as seen
-from invocation.services import batches, datasets, holds, shard_runs, shards, waves
+from invocation.services import batch_pauses, batches, datasets, holds, shard_runs, shards, waves
 from invocation.services.shard_engine import ShardEngine
 from tests.integration.invocation.batches.planned import LINES, TENANT, Open, Workers, is_stopping, opened, results, waiting
 from tests.integration.invocation.conftest import OnLoop, until
@@ -288,17 +288,17 @@ def test_a_batch_is_gathered_by_one_process_at_a_time(workers: Workers) -> None:
 
 def test_a_paused_batch_says_why_and_waits_until_it_is_resumed(p3: Queue) -> None:
     batch = opened()
-    batches.pause(batch.pk, Pause.ASKED, "Somebody asked for it.", now=NOW)
+    batch_pauses.pause(batch.pk, Pause.ASKED, "Somebody asked for it.", now=NOW)
     batch.refresh_from_db()
     assert (batch.state, batch.pause) == ("paused", {"code": "asked", "sentence": "Somebody asked for it.", "at": NOW.isoformat()})
     assert waves.go_on(batch.pk, now=NOW) == 0
     assert shards.claim(batch.shards.order_by("index")[0].pk, owner=uuid4()) is None
     with pytest.raises(StaleMove):
-        batches.pause(batch.pk, Pause.ASKED, "Again.", now=NOW)
+        batch_pauses.pause(batch.pk, Pause.ASKED, "Again.", now=NOW)
 
-    batches.resume(batch.pk, now=NOW)
+    batch_pauses.resume(batch.pk, now=NOW)
     batch.refresh_from_db()
     assert (batch.state, batch.pause, batch.started_at) == ("running", None, NOW)
     assert waves.go_on(batch.pk, now=NOW) == 4
     with pytest.raises(StaleMove):
-        batches.resume(batch.pk, now=NOW)
+        batch_pauses.resume(batch.pk, now=NOW)

@@ -11,7 +11,7 @@ import pytest
 
 from invocation.domain.batches import BatchState, Pause
 from invocation.models import Batch, BatchRow
-from invocation.services import batches, shard_runs, shards, waves
+from invocation.services import batch_pauses, shard_runs, shards, waves
 from invocation.services.shard_engine import ShardEngine
 from tests.integration.invocation.batches.planned import LINES, Open, Workers, is_stopping, opened, results
 from tests.integration.invocation.conftest import OnLoop, until
@@ -84,7 +84,7 @@ def test_one_that_never_began_waits_and_begins() -> None:
 def test_a_window_lifts_no_other_pause(code: Pause) -> None:
     batch = windowed()
     waves.admit(now=NOW)
-    batches.pause(batch.pk, code, "An operator said so.", now=NOW)
+    batch_pauses.pause(batch.pk, code, "An operator said so.", now=NOW)
 
     for hours in (2, 24, 26, 48):
         waves.sweep(now=NOW + hours * HOUR)
@@ -94,20 +94,20 @@ def test_a_window_lifts_no_other_pause(code: Pause) -> None:
 def test_asked_for_while_it_waits_for_its_window_it_stays_paused_in_it() -> None:
     batch = windowed()
     waves.sweep(now=NOW + 2 * HOUR)
-    batches.pause(batch.pk, Pause.ASKED, "Not tonight.", now=NOW + 2 * HOUR)
+    batch_pauses.pause(batch.pk, Pause.ASKED, "Not tonight.", now=NOW + 2 * HOUR)
 
     waves.sweep(now=NOW + DAY)
     assert state_of(batch) == ("paused", "asked")
-    batches.resume(batch.pk, now=NOW + DAY)
+    batch_pauses.resume(batch.pk, now=NOW + DAY)
     assert state_of(batch) == ("running", "")
 
 
 def test_resumed_outside_of_its_window_it_waits_for_that() -> None:
     batch = windowed()
     waves.admit(now=NOW)
-    batches.pause(batch.pk, Pause.ASKED, "Not now.", now=NOW)
+    batch_pauses.pause(batch.pk, Pause.ASKED, "Not now.", now=NOW)
 
-    batches.resume(batch.pk, now=NOW + 2 * HOUR)
+    batch_pauses.resume(batch.pk, now=NOW + 2 * HOUR)
     assert state_of(batch) == ("paused", "window")
     waves.sweep(now=NOW + DAY)
     assert state_of(batch) == ("running", "")

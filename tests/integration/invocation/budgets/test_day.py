@@ -23,7 +23,7 @@ from invocation.gateways import declared, objects
 from invocation.gateways.database import off_loop
 from invocation.models import Batch, BatchRow, Job, Turn
 from invocation.selectors import outstanding
-from invocation.services import batch_openings, batches, jobs, shards, waves
+from invocation.services import batch_openings, batch_pauses, jobs, shards, waves
 from invocation.services.batch_openings import BatchOpening
 from invocation.services.manifests import Manifest
 from invocation.services.turn_openings import Opening, open_turn
@@ -188,7 +188,7 @@ def test_a_batch_whose_next_row_the_rest_of_the_day_does_not_hold_sends_no_wave_
     [shard] = batch.shards.all()
     assert workers.run(shard.pk) == ["held"]
 
-    assert not batches.is_held(batch)
+    assert not batch_pauses.is_held(batch)
     assert waves.go_on(batch.pk, now=now) == 0
     assert waves.sweep(now=now + timedelta(minutes=5)) == 0
     assert waves.go_on(batch.pk, now=now + timedelta(days=1)) == 1

@@ -1,0 +1,32 @@
+"""The one writer of a batch's state, and the one order in which its shards are locked."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Q, QuerySet
+
+from invocation.domain.batches import BATCH_EDGES, BatchMove
+from invocation.domain.errors import StaleMove
+from invocation.models import Batch, Shard
+
+ANYONE = Q()
+
+
+def move(batch: Batch, to: BatchMove, *, by: Q = ANYONE, **facts: Any) -> bool:
+    """Move a batch, if it stands where that move begins and `by` holds, with what else changes; say whether it did."""
+    edge = BATCH_EDGES[to]
+    return bool(Batch.objects.filter(by, pk=batch.pk, state__in=edge.sources).update(state=edge.target, **facts))
+
+
+def must_move(batch_id: UUID, to: BatchMove, *, by: Q = ANYONE, **facts: Any) -> None:
+    """As `move`. Raises StaleMove if it did not."""
+    batch = Batch.objects.get(pk=batch_id)
+    if not move(batch, to, by=by, **facts):
+        raise StaleMove(f"Batch {batch_id} is {batch.state}: it does not {to}.")
+
+
+def in_order(shards: QuerySet[Shard]) -> QuerySet[Shard]:
+    """Lock these shards by their ids before they are moved: of two who move several at once neither waits for the other for ever."""
+    return shards.filter(pk__in=list(shards.select_for_update(no_key=True).order_by("pk").values_list("pk", flat=True)))

@@ -1,0 +1,153 @@
+"""What lets a batch wait, and what lets it go on: somebody's word, its window, its failures, its caps, another round."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F, Q, Sum
+from django.db.models.functions import Coalesce
+
+from invocation.domain import failing, windows
+from invocation.domain.batches import BATCH_EDGES, SHARD_EDGES, BatchMove, BatchState, Pause, Publication, ShardMove
+from invocation.domain.budgets import NOTHING, Wish
+from invocation.domain.errors import NothingFailed
+from invocation.gateways import declared
+from invocation.gateways.database import BATCH
+from invocation.models import Batch
+from invocation.selectors.admission import hold_on
+from invocation.services import batch_moves
+from quota.domain.classes import PriorityClass
+from quota.services import days
+
+P3 = str(PriorityClass.P3)
+TIDY = ~Q(state=BatchState.COMPLETED) | Q(gathered_at__isnull=False)
+"""Nobody takes staging away any more, in which the parts of the next round would lie."""
+
+
+def pause(batch_id: UUID, code: Pause, sentence: str, *, now: datetime) -> None:
+    """Let no shard of a batch begin; running ones stop at their next checkpoint. Raises StaleMove if it is not planned or running.
+
+    Asked for while it only waits for its window, it stays paused when that opens.
+    """
+    why = _why(code, sentence, now=now)
+    waits = Batch.objects.filter(_FOR_ITS_WINDOW, pk=batch_id, state=BatchState.PAUSED)
+    if not waits.update(pause=why):
+        batch_moves.must_move(batch_id, BatchMove.PAUSE, pause=why)
+
+
+_FOR_ITS_WINDOW = Q(pause__code=str(Pause.WINDOW))
+
+
+def close_window(batch: Batch, *, now: datetime) -> bool:
+    """Pause a planned or running batch that is outside of its window, and say whether it was: it goes on in the next one."""
+    window = windows.window_of(batch.window) if batch.window else None
+    if window is None or window.holds(now):
+        return False
+    opens = window.next(now).begins
+    sentence = f"Its window {window} is closed; the next opens at {opens:%Y-%m-%d %H:%M} UTC."
+    return batch_moves.move(batch, BatchMove.PAUSE, pause=_why(Pause.WINDOW, sentence, now=now))
+
+
+def open_window(batch: Batch, *, now: datetime) -> bool:
+    """Let a batch go on that waited for its window, and say whether it does: no other pause is lifted."""
+    if not windows.is_open(batch.window, now):
+        return False
+    return batch_moves.move(batch, BatchMove.RESUME, by=_FOR_ITS_WINDOW, pause=None, **_goes_on(now))
+
+
+def _goes_on(now: datetime) -> Mapping[str, Any]:
+    return {"started_at": Coalesce("started_at", now), "running_since": now}
+
+
+def resume(batch_id: UUID, *, now: datetime, wish: Wish = NOTHING) -> None:
+    """Let a paused batch go on, under other caps if they are wished for, up to its endpoint's; whoever calls asks for its next wave.
+
+    Outside of its window it stays paused, and goes on in the next one. Rows that failed until now are not held against it
+    again. Raises StaleMove if it is not paused.
+    """
+    with transaction.atomic(using=BATCH):
+        batch = Batch.objects.select_for_update(no_key=True).get(pk=batch_id)
+        sums = _counted(batch)
+        forgiven = {**batch.failures, "ended": sums["ended"], "failed": sums["failed"]}
+        batch_moves.must_move(batch_id, BatchMove.RESUME, pause=None, failures=forgiven, **_goes_on(now), **_caps(batch, wish))
+        close_window(batch, now=now)
+
+
+def _caps(batch: Batch, wish: Wish) -> Mapping[str, Any]:
+    most = declared.book().by_label[batch.endpoint].budgets.within(wish)
+    caps = (
+        ("cost_cap_usd", wish.cost_usd, most.cost_usd),
+        ("token_cap", wish.tokens, most.tokens),
+        ("call_cap", wish.model_calls, most.model_calls),
+    )
+    return {column: cap for column, wished, cap in caps if wished is not None}
+
+
+def retry_failed(batch_id: UUID, *, now: datetime) -> int:
+    """Let the failed rows of a completed or paused batch run once more, and return how many; good rows are not touched.
+
+    Raises NothingFailed, or StaleMove while it runs, is just being tidied or ended otherwise. Whoever calls asks for its next wave.
+    """
+    edge = SHARD_EDGES[ShardMove.RETRY]
+    with transaction.atomic(using=BATCH):
+        batch = Batch.objects.select_for_update(no_key=True).get(pk=batch_id)
+        sums = _counted(batch)
+        if batch.state in BATCH_EDGES[BatchMove.RETRY].sources and not sums["failed"]:
+            raise NothingFailed(f"No row of batch {batch_id} has failed.")
+        anew = {
+            "pause": None,
+            "fault": None,
+            "finished_at": None,
+            "gathered_at": None,
+            "publication": Publication.UNDECIDED,
+            "scores": None,
+        }
+        forgiven = {**batch.failures, "ended": sums["ended"], "failed": sums["failed"]}
+        batch_moves.must_move(batch_id, BatchMove.RETRY, by=TIDY, round=F("round") + 1, failures=forgiven, **anew, **_goes_on(now))
+        failed = batch.shards.exclude(errors={})
+        failed.update(round=batch.round + 1)
+        batch_moves.in_order(failed.filter(state__in=edge.sources)).update(state=edge.target, finished_at=None, sent_at=None, due_at=None)
+    return int(sums["failed"])
+
+
+def pause_if_failing(batch_id: UUID, *, now: datetime) -> bool:
+    """Pause a running batch of which more rows failed than it tolerates, and say whether it was."""
+    batch = Batch.objects.get(pk=batch_id)
+    sums = _counted(batch)
+    if not failing.read(batch.failures).is_exceeded(ended=sums["ended"], failed=sums["failed"]):
+        return False
+    causes: Counter[str] = sum((Counter(found) for found in batch.shards.values_list("errors", flat=True)), Counter())
+    told = ", ".join(f"{count} with {code}" for code, count in causes.most_common(3))
+    sentence = f"{sums['failed']} of {sums['ended']} rows failed: {told}."
+    return batch_moves.move(batch, BatchMove.PAUSE, pause=_why(Pause.FAILURE_THRESHOLD, sentence, now=now))
+
+
+def pause_if_spent(batch: Batch, *, now: datetime) -> bool:
+    """Pause a batch nothing of whose caps is set aside any more, so that no row can be called for. Joins the caller's transaction."""
+    if batch.shards.filter(reserved_calls__gt=0).exists():
+        return False
+    caps = f"{batch.cost_cap_usd} USD, {batch.token_cap} tokens and {batch.call_cap} model calls"
+    sentence = f"What is left of {caps} is too little for a call."
+    return batch_moves.move(batch, BatchMove.PAUSE, pause=_why(Pause.COST_CEILING, sentence, now=now))
+
+
+def _counted(batch: Batch) -> dict[str, int]:
+    return batch.shards.aggregate(ended=Coalesce(Sum("position"), 0), failed=Coalesce(Sum("failed_rows"), 0))
+
+
+def _why(code: Pause, sentence: str, *, now: datetime) -> dict[str, str]:
+    return {"code": str(code), "sentence": sentence, "at": now.isoformat()}
+
+
+def is_held(batch: Batch) -> bool:
+    """Say whether the batch's rows wait: its window is closed, an operator holds admission, or the tenant's day is spent."""
+    if not windows.is_open(batch.window, datetime.now(UTC)):
+        return True
+    if days.is_spent(batch.tenant_id, now=datetime.now(UTC)):
+        return True
+    return hold_on(endpoint=batch.endpoint, agent=batch.agent, tenant_id=batch.tenant_id, priority_class=P3) is not None
