@@ -2,19 +2,78 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import Any, BinaryIO
 
 from daphne.http_protocol import HTTPFactory, WebRequest
 from twisted.web.http import HTTPChannel
 
+from config.env import env
+from config.serving import bodies
+from config.serving.bodies import Intake, Spool
 from config.serving.channel import Channel
+
+LINGER_S = 2.0
+"""For whoever still sends to read why nothing of it is taken: closed at once, the answer could be lost with the connection."""
+_spool = Spool(2 * env.manifest_max_bytes)
 
 
 class Request(WebRequest):  # type: ignore[misc]
-    """daphne's request, whose body is nobody's but the application's: Twisted would read forms out of it first."""
+    """daphne's request, whose body is bounded, and nobody's but the application's: Twisted would read forms out of it first."""
+
+    content: BinaryIO
+    body: BinaryIO | None = None
+    """A long body, which the application is given piece by piece."""
+    _intake: Intake | None = None
+    _is_refused = False
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, parsePOSTFormSubmission=False, **named)
+
+    def gotLength(self, length: int | None) -> None:  # noqa: N802  (Twisted's own word)
+        super().gotLength(length)
+        method, path = self.channel._command, self.channel._path  # noqa: SLF001  (not yet the request's own)
+        self._intake = Intake(bodies.most_of(method, path, self.requestHeaders), _spool)
+        self._intake.announce(length)
+        if self._intake.refused:
+            self._refuse()
+
+    def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
+        intake = self._intake
+        if intake is None or intake.take(len(data)):
+            super().handleContentChunk(data)
+        elif not self._is_refused:
+            self._refuse()
+
+    def _refuse(self) -> None:
+        """Answer before the body is whole; what still comes of it is dropped."""
+        self._is_refused = True
+        self.requestHeaders.removeHeader(b"Expect")  # nobody is to send on
+        channel = self.channel
+        if self._intake:
+            channel.transport.write(bodies.refusal(self._intake, channel._command, channel._path))  # noqa: SLF001
+        asyncio.get_running_loop().call_later(LINGER_S, channel.loseConnection)
+
+    def process(self) -> Any:
+        if self._is_refused:
+            self.channel.loseConnection()
+            return None
+        self.content, self.body = bodies.set_apart(self.content, self._intake.length if self._intake else 0)
+        return super().process()
+
+    def connectionLost(self, reason: Any) -> None:  # noqa: N802
+        self._let_go()
+        super().connectionLost(reason)
+
+    def finish(self) -> None:
+        self._let_go()
+        super().finish()
+
+    def _let_go(self) -> None:
+        if self._intake:
+            self._intake.let_go()
+        if self.body:
+            self.body.close()
 
     def handle_exception(self, exception: Exception) -> None:
         """Answer for an application that broke before it had; an answer that began can only be broken off."""

@@ -11,7 +11,7 @@ from daphne.server import Server
 from twisted.internet import defer
 
 from config.env import env
-from config.serving import gate
+from config.serving import bodies, gate
 from config.serving.connections import Connections
 from config.serving.exchange import Exchange, Message, chunk, is_stream
 from config.serving.gate import Gate
@@ -34,8 +34,8 @@ log = logging.getLogger(__name__)
 class WebServer(Server):  # type: ignore[misc]
     """One web process."""
 
-    def __init__(self, *args: Any, **named: Any) -> None:
-        super().__init__(*args, **named)
+    def __init__(self, application: Any, *args: Any, **named: Any) -> None:
+        super().__init__(bodies.by_pieces(application), *args, **named)
         self._ports: list[Any] = []
         self._exchanges: set[asyncio.Task[None]] = set()
 
@@ -69,6 +69,8 @@ class WebServer(Server):  # type: ignore[misc]
 
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
         """Start the application of a connection; frames reach it through a bounded inbox."""
+        if body := getattr(protocol, "body", None):
+            scope[bodies.BODY] = body
         queue = super().create_application(protocol, scope)
         if queue is None or scope["type"] != "websocket":
             return queue

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
-from invocation.domain.batches import BATCH_EDGES, BatchMove
+from invocation.domain.batches import BATCH_EDGES, SHARD_EDGES, BatchMove, ShardMove
 from invocation.domain.errors import StaleMove
 from invocation.models import Batch, Shard
 
@@ -25,6 +25,12 @@ def must_move(batch_id: UUID, to: BatchMove, *, by: Q = ANYONE, **facts: Any) ->
     batch = Batch.objects.get(pk=batch_id)
     if not move(batch, to, by=by, **facts):
         raise StaleMove(f"Batch {batch_id} is {batch.state}: it does not {to}.")
+
+
+def take_up_again(shards: QuerySet[Shard]) -> None:
+    """Queue those of these shards again that have ended. Joins the caller's transaction."""
+    edge = SHARD_EDGES[ShardMove.RETRY]
+    in_order(shards.filter(state__in=edge.sources)).update(state=edge.target, finished_at=None, sent_at=None, due_at=None)
 
 
 def in_order(shards: QuerySet[Shard]) -> QuerySet[Shard]:

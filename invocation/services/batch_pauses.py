@@ -13,7 +13,7 @@ from django.db.models import F, Q, Sum
 from django.db.models.functions import Coalesce
 
 from invocation.domain import failing, windows
-from invocation.domain.batches import BATCH_EDGES, SHARD_EDGES, BatchMove, BatchState, Pause, Publication, ShardMove
+from invocation.domain.batches import BATCH_EDGES, BatchMove, BatchState, Pause, Publication
 from invocation.domain.budgets import NOTHING, Wish
 from invocation.domain.errors import NothingFailed
 from invocation.gateways import declared
@@ -93,7 +93,6 @@ def retry_failed(batch_id: UUID, *, now: datetime) -> int:
 
     Raises NothingFailed, or StaleMove while it runs, is just being tidied or ended otherwise. Whoever calls asks for its next wave.
     """
-    edge = SHARD_EDGES[ShardMove.RETRY]
     with transaction.atomic(using=BATCH):
         batch = Batch.objects.select_for_update(no_key=True).get(pk=batch_id)
         sums = _counted(batch)
@@ -111,7 +110,7 @@ def retry_failed(batch_id: UUID, *, now: datetime) -> int:
         batch_moves.must_move(batch_id, BatchMove.RETRY, by=TIDY, round=F("round") + 1, failures=forgiven, **anew, **_goes_on(now))
         failed = batch.shards.exclude(errors={})
         failed.update(round=batch.round + 1)
-        batch_moves.in_order(failed.filter(state__in=edge.sources)).update(state=edge.target, finished_at=None, sent_at=None, due_at=None)
+        batch_moves.take_up_again(failed)
     return int(sums["failed"])
 
 

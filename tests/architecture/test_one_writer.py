@@ -10,6 +10,7 @@ from tests.architecture.sources import nodes, trees
 WRITERS = {
     "invocation/services/lifecycle.py",
     "invocation/services/turns.py",
+    "invocation/services/batch_moves.py",
     "invocation/services/batches.py",
     "invocation/services/shards.py",
     "invocation/services/firings.py",

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import sys
 from pathlib import Path
 from typing import Any
+
+import django
 
 from config.serving import reactor
 
@@ -29,9 +32,12 @@ class Echo:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         act = dict(scope["headers"]).get(b"x-act", b"").decode()
-        body = (await receive()).get("body", b"")
+        first = await receive()
+        body = first.get("body", b"")
         self._calls += 1
         self._told.write_text(f"called {self._calls}")
+        if act == "read":
+            body = await self._read(first, receive)
         if act == "break":
             raise LookupError("as asked")
         if act == "wait":
@@ -46,6 +52,17 @@ class Echo:
         await send({"type": "http.response.start", "status": 202, "headers": [(b"content-type", b"application/json"), *extra]})
         for part in (MUCH,) if act == "much" else (self._answer(scope, body, receive), b""):
             await send({"type": "http.response.body", "body": part, "more_body": bool(part) and act != "much"})
+
+    async def _read(self, message: Any, receive: Any) -> bytes:
+        """Read a body to its end, and return its length, its hash and the number of its pieces."""
+        digest, length, pieces = hashlib.sha256(), 0, 0
+        while message["type"] == "http.request":
+            digest.update(message["body"])
+            length, pieces = length + len(message["body"]), pieces + 1
+            if not message.get("more_body"):
+                break
+            message = await receive()
+        return f"{length} {digest.hexdigest()} {pieces}".encode()
 
     async def _stream(self, act: str, receive: Any, send: Any) -> None:
         extra = [INJECTION] if act == "stream-inject" else []
@@ -68,8 +85,10 @@ class Echo:
 
 
 def main(port: str, told: str, given: str) -> None:
-    """Serve. `given` is JSON: what the server is made with, and `idle_s` that it lets a connection be idle."""
+    """Serve. `given` is JSON: what the server is made with, `idle_s` that it lets a connection be idle, and `is_django`."""
     words = json.loads(given)
+    if words.pop("is_django", False):
+        django.setup()
     idle_s = words.pop("idle_s", None)
     if "action_logger" in words:
         words["action_logger"] = lambda *_: None

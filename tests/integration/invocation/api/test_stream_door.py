@@ -116,8 +116,9 @@ async def test_a_caller_who_goes_is_followed_for_no_longer(caller: Account, wipe
     following._scope["query_string"] = b"follow=1&after=0"
     task = asyncio.create_task(following.made())
     await until(lambda: "turn.completed" in following.text)
-    assert wiped.pubsub_channels() != []
+    heard = f"*{session}*"  # others listen to theirs
+    assert wiped.pubsub_channels(heard) != []
     following.has_gone.set()
     await task
 
-    await until(lambda: wiped.pubsub_channels() == [])
+    await until(lambda: wiped.pubsub_channels(heard) == [])

@@ -1,0 +1,150 @@
+"""Bodies of requests: bounded while they come in, and handed to the application piece by piece.
+
+Twisted keeps a body on disk until it is whole, however long it is, and daphne then reads all of it into memory before its
+application runs. Here a body too long is refused as soon as that is known, all that wait on disk are bounded together, and
+a long one is read as it is asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from enum import Enum, auto
+from io import BytesIO
+from typing import Any, BinaryIO, Protocol
+
+from config.env import env
+
+MOST_BYTES = 2 * 1024 * 1024
+"""Of a call that is no upload. Django refuses what is longer than half of that, in its own words."""
+LARGE_BYTES = 256 * 1024
+PIECE_BYTES = 64 * 1024
+UPLOADS = b"/v1/manifests/"
+BODY = "gearbox.body"
+"""Where the scope says whence the application is to be given its body."""
+
+Message = Mapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+
+
+class Headers(Protocol):
+    """Twisted's, as far as they are asked here."""
+
+    def hasHeader(self, name: bytes) -> bool: ...  # noqa: N802
+
+
+def most_of(method: bytes, path: bytes, headers: Headers) -> int:
+    """Return how many bytes a call's body may have. Only who shows a key may upload."""
+    is_upload = method == b"PUT" and path.startswith(UPLOADS) and headers.hasHeader(b"Authorization")
+    return env.manifest_max_bytes if is_upload else MOST_BYTES
+
+
+class Refused(Enum):
+    """Why a body is not taken."""
+
+    TOO_LONG = auto()
+    NO_ROOM = auto()
+
+
+class Spool:
+    """How many bytes of bodies wait on this process's disk: never more than two of the longest uploads."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.held = 0
+
+    def has_room(self, count: int) -> bool:
+        return self.held + count <= self.most
+
+
+class Intake:
+    """The body of one request while it comes in."""
+
+    def __init__(self, most: int, spool: Spool) -> None:
+        self.most = most
+        self.length = 0
+        self.refused: Refused | None = None
+        self._spool = spool
+
+    def announce(self, length: int | None) -> None:
+        """Take note of the length that the head tells, if it tells one."""
+        if (length or 0) > self.most:
+            self.refused = Refused.TOO_LONG
+
+    def take(self, count: int) -> bool:
+        """Count bytes that came, and say whether they are to be kept."""
+        if not self.refused and self.length + count > self.most:
+            self.refused = Refused.TOO_LONG
+        if not self.refused and not self._spool.has_room(count):
+            self.refused = Refused.NO_ROOM
+        if self.refused:
+            return False
+        self.length += count
+        self._spool.held += count
+        return True
+
+    def let_go(self) -> None:
+        """The request is over; again this changes nothing."""
+        self._spool.held -= self.length
+        self.length = 0
+
+
+def refusal(intake: Intake, method: bytes, path: bytes) -> bytes:
+    """Return the whole answer to a call whose body is not taken, as RFC 9112 has it on the wire; the connection ends with it."""
+    # Loaded when first refused: the API's problems need Django, and this module must not.
+    import orjson  # noqa: PLC0415
+
+    from invocation.api.problems import CONTENT_TYPE, problem_of  # noqa: PLC0415
+    from invocation.domain.errors import BodyTooLarge, ManifestTooLarge, Saturated  # noqa: PLC0415
+
+    is_upload = method == b"PUT" and path.startswith(UPLOADS)
+    error: Exception = Saturated("Other uploads fill what this server keeps of bodies. Nothing was kept of this one.")
+    if intake.refused is Refused.TOO_LONG:
+        kind = ManifestTooLarge if is_upload else BodyTooLarge
+        error = kind(f"The body has more than {intake.most} bytes.", limit=intake.most)
+    problem = problem_of(error)
+    body = orjson.dumps(problem.body(path.partition(b"?")[0].decode("latin-1")), default=str)
+    told = {**problem.all_headers(), "Content-Type": CONTENT_TYPE, "Content-Length": str(len(body)), "Connection": "close"}
+    head = [f"HTTP/1.1 {problem.status} {problem.title}", *(f"{name}: {value}" for name, value in told.items())]
+    return "\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + body
+
+
+def set_apart(content: BinaryIO, length: int) -> tuple[BinaryIO, BinaryIO | None]:
+    """Return what daphne is to read of a body, and what the application is to be given piece by piece instead."""
+    return (BytesIO(), content) if length > LARGE_BYTES else (content, None)
+
+
+class Reading:
+    """A body on disk, as the application asks for it; after its end, what else the connection says."""
+
+    def __init__(self, body: BinaryIO, receive: Receive) -> None:
+        self._body = body
+        self._receive = receive
+        self._is_read = False
+        body.seek(0)
+
+    async def receive(self) -> Message:
+        if not self._is_read:
+            await asyncio.sleep(0)  # whoever reads a long body to its end leaves others their turns
+            return self._piece()
+        while (message := await self._receive())["type"] == "http.request":
+            """What daphne took for the body."""
+        return message
+
+    def _piece(self) -> Message:
+        try:
+            piece = self._body.read(PIECE_BYTES)
+        except ValueError:  # closed: the other side is gone
+            return {"type": "http.disconnect"}
+        self._is_read = len(piece) < PIECE_BYTES
+        return {"type": "http.request", "body": piece, "more_body": not self._is_read}
+
+
+def by_pieces(application: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """Give an application the bodies that were set apart."""
+
+    def run(scope: dict[str, Any], receive: Receive, send: Callable[[Message], Awaitable[None]]) -> Awaitable[None]:
+        body = scope.pop(BODY, None)
+        return application(scope, Reading(body, receive).receive if body else receive, send)
+
+    return run
