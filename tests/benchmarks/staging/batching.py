@@ -25,6 +25,7 @@ import uvloop
 
 from agents.domain.errors import ProviderRateLimited, RunError
 from agents.domain.values import Message, ModelRequest, Reply, Role
+from agents.gateways.providers import choice
 from agents.gateways.providers.openai_compatible import OpenAICompatible
 from agents.services.providers import count_messages
 from invocation.services.provider_words import told
@@ -64,6 +65,7 @@ TENANTS = 4
 
 def rows(*, base_url: str, api_key: str, provider: str, model: str, callers: int, for_s: float, seed: int) -> dict[str, int]:
     """Call flat out for so long, so many calls at once; return what came of them."""
+    choice.warm(OpenAICompatible.name)  # as a worker does before it takes work
     speaker = OpenAICompatible(base_url=base_url, api_key=api_key)
     return dict(uvloop.run(_rows(speaker, (provider, model), callers, time.monotonic() + for_s, seed)))
 
