@@ -27,6 +27,7 @@ from invocation.domain.jobs import Fault
 from invocation.domain.manifests import Planned
 from invocation.gateways.database import BATCH
 from invocation.models import Batch, BatchOutbox, Process, Shard
+from invocation.selectors import waves as seen
 from invocation.services import batch_moves, publishing, registering
 from quota.domain.classes import PriorityClass
 from quota.selectors import terms_of
@@ -123,9 +124,17 @@ def room_of_plan(tenant_id: UUID) -> int | None:
 def gather(batch_id: UUID, *, now: datetime) -> None:
     """Finish a batch all of whose shards are done, by one process at a time. Again after a crash it writes the same files."""
     with _alone(batch_id) as is_alone:
-        batch = Batch.objects.get(pk=batch_id)
-        if is_alone and (batch_moves.move(batch, BatchMove.GATHER) or batch.state == BatchState.GATHERING):
+        batch = _gathering(batch_id) if is_alone else None
+        if batch:
             _gather(batch, now=now)
+
+
+def _gathering(batch_id: UUID) -> Batch | None:
+    """Begin to gather a batch, or go on with it; None for one that has shards to run. Looked at under its lock: it may run again by now."""
+    with transaction.atomic(using=BATCH):
+        batch = Batch.objects.select_for_update(no_key=True).get(pk=batch_id)
+        is_begun = batch.state == BatchState.GATHERING or (seen.is_done(batch_id) and batch_moves.move(batch, BatchMove.GATHER))
+    return batch if is_begun else None
 
 
 @contextmanager

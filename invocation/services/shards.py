@@ -90,7 +90,8 @@ def claim(shard_id: int, *, owner: UUID) -> ShardClaimed | None:
             return None
         if not free.update(state=edge.target, owner=owner, attempt=F("attempt") + 1, started_at=Coalesce("started_at", now)):
             return None
-    return ShardClaimed(Shard.objects.get(pk=shard_id), batch)
+        shard = Shard.objects.get(pk=shard_id)  # while its row is ours: read later it could be another's attempt, and pass for this one
+    return ShardClaimed(shard, batch)
 
 
 def to_redo(shard: Shard) -> list[Redo]:

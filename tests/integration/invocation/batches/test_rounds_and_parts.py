@@ -48,6 +48,16 @@ def test_rows_that_ran_again_take_the_place_of_their_errors(workers: Workers, mo
     assert [table.name for table in CatalogTable.objects.all()] == [name_of(batch.endpoint, batch.pk, "results")]
 
 
+def test_who_was_told_late_to_gather_leaves_a_batch_alone_that_runs_again(workers: Workers) -> None:
+    """Its worker was frozen between the look and the act, while another gathered and somebody asked for another round."""
+    batch = workers.finish(opened(FAILING))
+    batch_pauses.retry_failed(batch.pk, now=datetime.now(UTC))
+    batches.gather(batch.pk, now=datetime.now(UTC))
+
+    batch.refresh_from_db()
+    assert batch.state == "running"
+
+
 def test_a_crash_in_a_later_round_leaves_the_round_before(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
     """The process dies when the second shard of the new round is to be written."""
     batch = workers.finish(opened(FAILING))

@@ -11,9 +11,10 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connections, transaction
 
 from invocation.domain.errors import StaleMove
+from invocation.gateways.database import BATCH
 from invocation.models import Batch, BatchRow, Shard
 from invocation.services import batches, shards
 from invocation.services.rows_in_flight import RowsInFlight
@@ -98,6 +99,23 @@ def test_a_shard_is_claimed_once(workers: Workers) -> None:
     assert shards.claim(shard.pk, owner=uuid4()) is not None
     assert shards.claim(shard.pk, owner=uuid4()) is None
     assert workers.run(shard.pk) == ["taken"]
+
+
+def test_who_was_frozen_behind_its_claim_holds_no_attempt_of_another() -> None:
+    """Whatever is read of the shard once the claim is committed may be another's by then, and would pass every fence."""
+    shard, connection = opened(shards=1).shards.get(), connections[BATCH]
+    taken: list[int] = []
+
+    def frozen(execute: Any, sql: str, *rest: Any) -> Any:
+        if not taken and not connection.in_atomic_block and "invocation_shard" in sql:
+            taken.append(0)  # what follows comes by here as well
+            taken[:] = [1] * Shard.objects.filter(pk=shard.pk, attempt=1).update(attempt=2, owner=uuid4())
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(frozen):
+        claimed = shards.claim(shard.pk, owner=(ours := uuid4()))
+    assert claimed
+    assert (claimed.shard.attempt, claimed.shard.owner) == (1, ours)
 
 
 def test_a_drain_stops_a_shard_at_its_next_checkpoint(on_loop: OnLoop[Any], workers: Workers) -> None:
