@@ -8,15 +8,16 @@ a long one is read as it is asked for.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import Enum, auto
 from io import BytesIO
 from typing import Any, BinaryIO, Protocol
 
-from config.env import env
-
 MOST_BYTES = 2 * 1024 * 1024
 """Of a call that is no upload. Django refuses what is longer than half of that, in its own words."""
+CALLS_BYTES = 256 * 1024 * 1024
+"""Of all calls together that are no uploads."""
 LARGE_BYTES = 256 * 1024
 PIECE_BYTES = 64 * 1024
 UPLOADS = b"/v1/manifests/"
@@ -30,13 +31,11 @@ Receive = Callable[[], Awaitable[Message]]
 class Headers(Protocol):
     """Twisted's, as far as they are asked here."""
 
-    def hasHeader(self, name: bytes) -> bool: ...  # noqa: N802
+    def getRawHeaders(self, name: bytes) -> Sequence[bytes] | None: ...  # noqa: N802
 
 
-def most_of(method: bytes, path: bytes, headers: Headers) -> int:
-    """Return how many bytes a call's body may have. Only who shows a key may upload."""
-    is_upload = method == b"PUT" and path.startswith(UPLOADS) and headers.hasHeader(b"Authorization")
-    return env.manifest_max_bytes if is_upload else MOST_BYTES
+def is_upload(method: bytes, path: bytes) -> bool:
+    return method == b"PUT" and path.startswith(UPLOADS)
 
 
 class Refused(Enum):
@@ -47,46 +46,87 @@ class Refused(Enum):
 
 
 class Spool:
-    """How many bytes of bodies wait on this process's disk: never more than two of the longest uploads."""
+    """How many bytes of bodies wait in this process, and how many of them are whose: one caller's are half of all at most."""
 
     def __init__(self, most: int) -> None:
-        self.most = most
-        self.held = 0
+        self._most = most
+        self._of = Counter[bytes]()
 
-    def has_room(self, count: int) -> bool:
-        return self.held + count <= self.most
+    @property
+    def held(self) -> int:
+        return self._of.total()
+
+    def has_room(self, count: int, *, of: bytes) -> bool:
+        return self.held + count <= self._most and (not of or 2 * (self._of[of] + count) <= self._most)
+
+    def hold(self, count: int, *, of: bytes) -> None:
+        self._of[of] += count
+
+    def let_go(self, count: int, *, of: bytes) -> None:
+        self._of[of] -= count
+        if not self._of[of]:
+            del self._of[of]
 
 
 class Intake:
     """The body of one request while it comes in."""
 
-    def __init__(self, most: int, spool: Spool) -> None:
+    def __init__(self, most: int, spool: Spool, *, of: bytes = b"") -> None:
         self.most = most
         self.length = 0
         self.refused: Refused | None = None
         self._spool = spool
+        self._of = of
 
-    def announce(self, length: int | None) -> None:
-        """Take note of the length that the head tells, if it tells one."""
-        if (length or 0) > self.most:
+    def announce(self, length: int) -> None:
+        """Take note of the length that the head tells, 0 where it tells none: who cannot be served need not send."""
+        if length > self.most:
             self.refused = Refused.TOO_LONG
+        elif not self._spool.has_room(length, of=self._of):
+            self.refused = Refused.NO_ROOM
 
     def take(self, count: int) -> bool:
         """Count bytes that came, and say whether they are to be kept."""
-        if not self.refused and self.length + count > self.most:
-            self.refused = Refused.TOO_LONG
-        if not self.refused and not self._spool.has_room(count):
-            self.refused = Refused.NO_ROOM
+        if not self.refused:
+            self._look(count)
         if self.refused:
             return False
         self.length += count
-        self._spool.held += count
+        self._spool.hold(count, of=self._of)
         return True
 
     def let_go(self) -> None:
         """The request is over; again this changes nothing."""
-        self._spool.held -= self.length
+        self._spool.let_go(self.length, of=self._of)
         self.length = 0
+
+    def _look(self, count: int) -> None:
+        if self.length + count > self.most:
+            self.refused = Refused.TOO_LONG
+        elif not self._spool.has_room(count, of=self._of):
+            self.refused = Refused.NO_ROOM
+
+
+class Gatherings:
+    """All bodies that one process gathers. Uploads have a room of their own: whatever fills it, other calls go on."""
+
+    def __init__(self, *, longest_upload: int) -> None:
+        self._longest = longest_upload
+        self._uploads = Spool(2 * longest_upload)
+        self._calls = Spool(CALLS_BYTES)
+
+    def intake(self, method: bytes, path: bytes, headers: Headers) -> Intake:
+        """Return where a request's body is counted. Only who shows a key may upload, and a handshake has no body."""
+        key = (headers.getRawHeaders(b"Authorization") or [b""])[0]
+        if b"websocket" in (each.lower() for each in headers.getRawHeaders(b"Upgrade") or ()):
+            return Intake(0, self._calls)
+        if is_upload(method, path) and key:
+            return Intake(self._longest, self._uploads, of=key)
+        return Intake(MOST_BYTES, self._calls)
+
+    @property
+    def held(self) -> int:
+        return self._uploads.held + self._calls.held
 
 
 def refusal(intake: Intake, method: bytes, path: bytes) -> bytes:
@@ -97,10 +137,9 @@ def refusal(intake: Intake, method: bytes, path: bytes) -> bytes:
     from invocation.api.problems import CONTENT_TYPE, problem_of  # noqa: PLC0415
     from invocation.domain.errors import BodyTooLarge, ManifestTooLarge, Saturated  # noqa: PLC0415
 
-    is_upload = method == b"PUT" and path.startswith(UPLOADS)
-    error: Exception = Saturated("Other uploads fill what this server keeps of bodies. Nothing was kept of this one.")
+    error: Exception = Saturated("Other bodies fill what this server keeps of them at once. Nothing was kept of this one.")
     if intake.refused is Refused.TOO_LONG:
-        kind = ManifestTooLarge if is_upload else BodyTooLarge
+        kind = ManifestTooLarge if is_upload(method, path) else BodyTooLarge
         error = kind(f"The body has more than {intake.most} bytes.", limit=intake.most)
     problem = problem_of(error)
     body = orjson.dumps(problem.body(path.partition(b"?")[0].decode("latin-1")), default=str)

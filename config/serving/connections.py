@@ -10,12 +10,14 @@ from twisted.web.http import HTTPChannel
 
 from config.env import env
 from config.serving import bodies
-from config.serving.bodies import Intake, Spool
+from config.serving.bodies import Gatherings, Intake
 from config.serving.channel import Channel
 
 LINGER_S = 2.0
 """For whoever still sends to read why nothing of it is taken: closed at once, the answer could be lost with the connection."""
-_spool = Spool(2 * env.manifest_max_bytes)
+PACE_BYTES, PACE_S = 64 * 1024, 20.0
+"""What a body that is not whole must bring in such a while: who drips keeps the room of others."""
+gathered = Gatherings(longest_upload=env.manifest_max_bytes)
 
 
 class Request(WebRequest):  # type: ignore[misc]
@@ -26,15 +28,16 @@ class Request(WebRequest):  # type: ignore[misc]
     """A long body, which the application is given piece by piece."""
     _intake: Intake | None = None
     _is_refused = False
+    _pace: asyncio.TimerHandle | None = None
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, parsePOSTFormSubmission=False, **named)
 
     def gotLength(self, length: int | None) -> None:  # noqa: N802  (Twisted's own word)
         super().gotLength(length)
-        method, path = self.channel._command, self.channel._path  # noqa: SLF001  (not yet the request's own)
-        self._intake = Intake(bodies.most_of(method, path, self.requestHeaders), _spool)
-        self._intake.announce(length)
+        channel = self.channel
+        self._intake = gathered.intake(channel._command, channel._path, self.requestHeaders)  # noqa: SLF001  (not yet the request's own)
+        self._intake.announce(length or 0)
         if self._intake.refused:
             self._refuse()
 
@@ -42,8 +45,21 @@ class Request(WebRequest):  # type: ignore[misc]
         intake = self._intake
         if intake is None or intake.take(len(data)):
             super().handleContentChunk(data)
+            if intake and self._pace is None:
+                self._watch_pace(intake.length)
         elif not self._is_refused:
             self._refuse()
+
+    def _watch_pace(self, length: int) -> None:
+        """Look again in a while; a body that has brought too little by then is given up."""
+        self._pace = asyncio.get_running_loop().call_later(PACE_S, self._look_at_pace, length + PACE_BYTES)
+
+    def _look_at_pace(self, least: int) -> None:
+        length = self._intake.length if self._intake else 0
+        if length < least:
+            self.channel.loseConnection()
+        else:
+            self._watch_pace(length)
 
     def _refuse(self) -> None:
         """Answer before the body is whole; what still comes of it is dropped."""
@@ -55,6 +71,7 @@ class Request(WebRequest):  # type: ignore[misc]
         asyncio.get_running_loop().call_later(LINGER_S, channel.loseConnection)
 
     def process(self) -> Any:
+        self._end_pace()
         if self._is_refused:
             self.channel.loseConnection()
             return None
@@ -70,6 +87,7 @@ class Request(WebRequest):  # type: ignore[misc]
         super().finish()
 
     def _let_go(self) -> None:
+        self._end_pace()
         if self._intake:
             self._intake.let_go()
         if self.body:
@@ -81,6 +99,11 @@ class Request(WebRequest):  # type: ignore[misc]
             self.channel.loseConnection()
         else:
             super().handle_exception(exception)
+
+    def _end_pace(self) -> None:
+        if self._pace:
+            self._pace.cancel()
+            self._pace = None
 
 
 class Connections(HTTPFactory):  # type: ignore[misc]

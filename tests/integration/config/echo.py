@@ -17,6 +17,7 @@ reactor.install()
 
 from twisted.internet import reactor as running  # noqa: E402
 
+from config.serving import connections  # noqa: E402
 from config.serving.server import WebServer  # noqa: E402
 
 MUCH = b"x" * 65_536
@@ -85,11 +86,12 @@ class Echo:
 
 
 def main(port: str, told: str, given: str) -> None:
-    """Serve. `given` is JSON: what the server is made with, `idle_s` that it lets a connection be idle, and `is_django`."""
+    """Serve. `given` is JSON: what the server is made with, `idle_s` that a connection may be idle, `pace_s` of a body, and `is_django`."""
     words = json.loads(given)
     if words.pop("is_django", False):
         django.setup()
     idle_s = words.pop("idle_s", None)
+    connections.PACE_S = words.pop("pace_s", connections.PACE_S)
     if "action_logger" in words:
         words["action_logger"] = lambda *_: None
     server = WebServer(Echo(Path(told)), endpoints=[f"tcp:port={port}:interface=127.0.0.1"], verbosity=0, **words)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,22 +87,49 @@ def test_a_body_reaches_the_application_whole_and_a_long_one_never_lies_in_memor
     assert web.memory_info().rss - before < MOST_UPLOAD / 3
 
 
-def test_all_that_wait_on_disk_are_bounded_together_and_who_leaves_makes_room(served: Served) -> None:
-    """The disk is given two of the longest uploads: two that are nearly whole leave no room for a third."""
+def test_uploads_that_wait_are_bounded_together_and_one_callers_are_half_of_them(served: Served) -> None:
+    """There is room for two of the longest uploads. While they are nearly whole a third is refused, and other calls are served."""
     nearly = MOST_UPLOAD - 1
     with served.connected() as first:
         with served.connected() as second:
-            for connection in (first, second):
-                connection.send(head(MOST_UPLOAD, KEY) + b"x" * nearly)
-            assert until(lambda: not is_taken(served), patience=SOON)
+            for number, connection in enumerate((first, second)):
+                connection.send(head(MOST_UPLOAD, f"{KEY}{number}") + b"x" * nearly)
+            assert until(lambda: not is_taken(served, "third"), patience=SOON)
             with served.connected() as third:
-                third.send(head(MEGA, KEY) + b"x" * MEGA)
+                third.send(head(MEGA, KEY))
                 must_refuse(third, 503, "saturated")
+            with served.connected() as call:
+                assert call.asked(head(MEGA, start="POST /v1/batches") + b"x" * MEGA).status == 202
 
-        assert until(lambda: is_taken(served), patience=SOON)
+        assert until(lambda: is_taken(served, "third"), patience=SOON)
+        assert not is_taken(served, "0")
         assert first.asked(b"x").status == 202
+    assert until(lambda: is_taken(served, "0"), patience=SOON)
 
 
-def is_taken(served: Served) -> bool:
+def is_taken(served: Served, key: str) -> bool:
     with served.connected() as connection:
-        return connection.asked(head(MEGA, KEY) + b"x" * MEGA).status == 202
+        connection.send(head(MEGA, f"{KEY}{key}"))
+        time.sleep(0.05)
+        return connection.asked(b"x" * MEGA).status == 202
+
+
+def test_a_handshake_brings_no_body(served: Served) -> None:
+    """daphne hands its connection on, and tells nobody of its end: what it held would be held for good."""
+    with served.connected() as connection:
+        connection.send(head(1, "Upgrade: websocket", "Connection: Upgrade", start="GET /v1/chat"))
+        must_refuse(connection, 413, "body_too_large")
+
+
+def test_a_body_that_drips_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "config.settings")
+    with serving(tmp_path, is_django=True, pace_s=0.5) as served, served.connected() as connection:
+        connection.send(head(MEGA, KEY))
+        with pytest.raises(OSError, match=r"reset|Broken pipe"):
+            drip(connection)
+
+
+def drip(connection: Connection) -> None:
+    for _ in range(100):
+        connection.send(b"x")
+        time.sleep(0.1)
