@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from datetime import timedelta
 from itertools import cycle
+from types import MappingProxyType
 
 from config.env import ROOT, Env
 from config.supervisor.program import Color, Program
@@ -25,6 +26,8 @@ SETUP: tuple[tuple[str, ...], ...] = (
 
 QUEUES = ("p0", "p1", "p2", "p3", "control")
 WORKER_FLAGS = ("-P", "threads", "-E", "--without-gossip", "--without-mingle", "--loglevel", "WARNING")
+NICENESS: Mapping[str, int] = MappingProxyType({"worker-p2": 5, "worker-p3": 10})
+"""What nobody waits for gives way on a machine that it shares with chat; containers have shares of the processor instead."""
 MARGIN_AFTER_DRAIN = timedelta(seconds=2)
 
 
@@ -60,7 +63,7 @@ def programs(env: Env, *, environment: Mapping[str, str]) -> tuple[Program, ...]
     """Return every program, each with its own colour."""
     grace = timedelta(seconds=env.drain_s) + MARGIN_AFTER_DRAIN
     return tuple(
-        Program(name=name, argv=argv, cwd=ROOT, env=environment, color=color, grace=grace)
+        Program(name=name, argv=argv, cwd=ROOT, env=environment, color=color, grace=grace, niceness=NICENESS.get(name, 0))
         for (name, argv), color in zip(commands(env).items(), cycle(Color), strict=False)
     )
 

@@ -6,6 +6,7 @@ The death signal is asked for after the change of user, because the kernel forge
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -16,9 +17,13 @@ PR_SET_PDEATHSIG = 1
 COULD_NOT_BECOME = 127
 
 
-def become(argv: list[str], *, parent: int = 0, signal: int = 0, uid: int | None = None, gid: int | None = None, cwd: str = "") -> None:
+def become(
+    argv: list[str], *, parent: int = 0, signal: int = 0, uid: int | None = None, gid: int | None = None, cwd: str = "", nice: int = 0
+) -> None:
     """Replace this process by `argv`, or raise OSError. With `signal`, it is sent when the parent thread dies."""
     libc = ctypes.CDLL(None, use_errno=True)
+    if nice:
+        _give_way(nice)
     if cwd:
         os.chdir(cwd)
     if uid is not None and gid is not None:
@@ -29,6 +34,14 @@ def become(argv: list[str], *, parent: int = 0, signal: int = 0, uid: int | None
         libc.prctl(PR_SET_PDEATHSIG, signal, 0, 0, 0)
         _leave_if_orphaned(parent)
     os.execv(argv[0], argv)  # noqa: S606
+
+
+def _give_way(nice: int) -> None:
+    """Be nice to other processes. Where the kernel weighs whole sessions against each other, a leader's has to be: sched(7), autogroup."""
+    os.nice(nice)
+    if os.getsid(0) == os.getpid():
+        with contextlib.suppress(OSError), open("/proc/self/autogroup", "w") as group:  # noqa: PTH123  (imports little)
+            group.write(str(nice))
 
 
 def _leave_if_orphaned(parent: int) -> None:

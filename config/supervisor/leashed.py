@@ -16,7 +16,7 @@ def leashed(argv: Sequence[str], *, death_signal: signal.Signals | None = None, 
     """Return the command that becomes `argv` (an absolute program first).
 
     With `death_signal`, the thread that runs the command must live as long as the program is wanted: the kernel
-    sends the signal when that thread ends. `terms` are `uid`, `gid` and `cwd`, taken on before the program starts.
+    sends the signal when that thread ends. `terms` are `uid`, `gid`, `cwd` and `nice`, taken on before the program starts.
     """
     wanted: Mapping[str, str | int] = terms
     if death_signal is not None:

@@ -33,7 +33,7 @@ class Color(StrEnum):
 class Program:
     """A command that should always run: `argv[0]` is an absolute path, `env` the whole environment.
 
-    When it is to stop it has `grace` to do so by itself.
+    When it is to stop it has `grace` to do so by itself. It gives way to others on a busy machine by its `niceness` (nice(2)).
     """
 
     name: str
@@ -42,6 +42,7 @@ class Program:
     env: Mapping[str, str] = field(repr=False)
     color: Color = Color.CYAN
     grace: timedelta = timedelta(seconds=10)
+    niceness: int = 0
 
 
 def pause_before_restart(last: timedelta | None, *, ran: timedelta) -> timedelta:

@@ -58,7 +58,7 @@ class Running:
         output, writing = await Output.open()
         try:
             process = await asyncio.create_subprocess_exec(
-                *leashed(program.argv, death_signal=signal.SIGKILL, cwd=str(program.cwd)),
+                *leashed(program.argv, death_signal=signal.SIGKILL, cwd=str(program.cwd), nice=program.niceness),
                 env={**program.env, MARK: str(home)},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=writing,

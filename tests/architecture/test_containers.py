@@ -52,6 +52,13 @@ def test_the_image_starts_the_same_web_by_default() -> None:
     assert words == expected_commands()["web"]
 
 
+def test_what_gives_way_on_a_shared_machine_has_a_smaller_share_of_it() -> None:
+    shares = {name: service["cpu_shares"] for name, service in ROLES.items() if "cpu_shares" in service}
+
+    assert set(shares) == set(processes.NICENESS)
+    assert 1024 > shares["worker-p2"] > shares["worker-p3"]
+
+
 def test_migrate_runs_the_set_up_commands_before_every_role() -> None:
     lines = SERVICES["migrate"]["command"][-1].strip().splitlines()
 

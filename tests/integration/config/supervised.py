@@ -1,6 +1,6 @@
 """Run as a program by the supervisor's tests: supervises the Python programs that its arguments describe.
 
-Arguments: home, then JSON `{name: {"code": ..., "grace_s": ...}}`.
+Arguments: home, then JSON `{name: {"code": ..., "grace_s": ..., "niceness": ...}}`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from config.supervisor.supervisor import Supervisor
 def program(name: str, terms: dict[str, str]) -> Program:
     argv = (terms["path"],) if "path" in terms else (sys.executable, "-u", "-c", terms["code"])
     grace = timedelta(seconds=float(terms.get("grace_s", 10)))
-    return Program(name=name, argv=argv, cwd=Path.cwd(), env=dict(os.environ), grace=grace)
+    niceness = int(terms.get("niceness", 0))
+    return Program(name=name, argv=argv, cwd=Path.cwd(), env=dict(os.environ), grace=grace, niceness=niceness)
 
 
 async def main(home: Path, described: dict[str, dict[str, str]]) -> None:

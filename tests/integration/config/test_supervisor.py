@@ -114,6 +114,15 @@ def test_a_killed_program_runs_again(home: Path, supervise: Supervise) -> None:
     assert pid_of(home, "worker") == other
 
 
+def test_a_program_gives_way_to_others_as_it_is_told(home: Path, supervise: Supervise) -> None:
+    supervise(batch={"code": STEADY, "niceness": 10}, chat={"code": STEADY})
+    wait_for(home, "ready", times=2)
+
+    assert [psutil.Process(pid_of(home, name)).nice() for name in ("batch", "chat")] == [10, 0]
+    sessions = [Path(f"/proc/{pid_of(home, name)}/autogroup") for name in ("batch", "chat")]
+    assert [path.read_text().split()[-1] for path in sessions if path.exists()] in (["10", "0"], [])
+
+
 def test_what_a_dead_program_left_in_its_group_dies_before_the_restart(home: Path, supervise: Supervise) -> None:
     supervise(web={"code": STUBBORN})
     wait_for(home, "| ready")
