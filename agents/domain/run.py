@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from agents.domain.contract import AgentSpec, Skill
@@ -142,7 +142,7 @@ class Run(Waiting):
                 if isinstance(part, Reply):
                     self.usage += part.usage
                     self.models_used.append(part.model)
-                    await self._steps.keep(place, asdict(part))
+                    await self._steps.keep_plain(place, part.as_json())
                     replies.append(part)
                 else:
                     yield part.text

@@ -66,8 +66,12 @@ class Steps:
     async def keep(self, place: Place, result: Json) -> Any:
         """Finish the step and return its result as a resumed run will see it."""
         kept = _as_json(result)
-        await self._journal.record(place.key, Step(kept, place.fingerprint))
+        await self.keep_plain(place, kept)
         return kept
+
+    async def keep_plain(self, place: Place, result: Json) -> None:
+        """Finish the step with what is plain JSON already, and nobody else's to change."""
+        await self._journal.record(place.key, Step(result, place.fingerprint))
 
     async def once(self, name: str, fn: Callable[..., Awaitable[Json]], arguments: Mapping[str, Json]) -> Any:
         """Return the step's result, calling `fn(**arguments)` only if no attempt finished it."""

@@ -137,6 +137,19 @@ class Reply:
     downshift: str = ""
     """Why a cheaper tier answered than the best that was asked for; empty where the best did."""
 
+    def as_json(self) -> dict[str, Json]:
+        """Return what a journal keeps of it, field by field: copied as any dataclass it would cost several times that."""
+        usage = {"input": self.usage.input, "output": self.usage.output, "cached": self.usage.cached}
+        return {
+            "text": self.text,
+            "model": self.model,
+            "usage": usage,
+            "finish": self.finish,
+            "estimated": self.estimated,
+            "tier": self.tier,
+            "downshift": self.downshift,
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:

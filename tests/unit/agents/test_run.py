@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict, fields
+
 import pytest
 
 from agents.domain.errors import ReplayDiverged, SkillCalledWhileStreaming, SkillNotDeclared
 from agents.domain.steps import StepKey
-from agents.domain.values import Json
+from agents.domain.values import Json, Reply, Usage
 from tests.unit.agents.acting import MemoryJournal, Speaker, SpokenModels, double, run_of, spec_of, undeclared
 
 SPEC = spec_of(Speaker)
@@ -90,3 +93,10 @@ def test_an_effect_has_the_same_key_on_every_attempt() -> None:
 
 async def test_a_step_may_have_arguments_called_name_and_fn() -> None:
     assert (await run_of(SPEC).step("look", Counted(), name="n", fn="f"))["name"] == "n"
+
+
+def test_a_journal_keeps_all_of_a_reply() -> None:
+    reply = Reply(text="Hello.", model="a-model", usage=Usage(3, 2, 1), finish="length", estimated=True, tier="economy", downshift="cost")
+
+    assert reply.as_json() == json.loads(json.dumps(asdict(reply)))
+    assert set(reply.as_json()) == {field.name for field in fields(Reply)}
