@@ -81,7 +81,7 @@ class Stage:
         argv = processes.commands(self.env)[program]
         if called:
             argv = tuple(word.replace("@%h", f"-{called}@%h") for word in argv)
-        return self.spawn(called or program, argv, settings, niceness=processes.NICENESS.get(program, 0))
+        return self.spawn(called or program, argv, settings)
 
     def start_bare(self, *, concurrency: int, called: str = "bare") -> psutil.Popen:
         """Start bare Celery's worker with threads, as many as ours has where that is what is compared."""
@@ -104,12 +104,12 @@ class Stage:
         if done.returncode:
             raise DidNotHappen(f"manage.py {' '.join(words)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
 
-    def spawn(self, name: str, argv: Sequence[str], settings: Mapping[str, str], *, piped: bool = False, niceness: int = 0) -> psutil.Popen:
+    def spawn(self, name: str, argv: Sequence[str], settings: Mapping[str, str], *, piped: bool = False) -> psutil.Popen:
         """Start a process that ends with this one at the latest."""
         pipe = subprocess.PIPE if piped else None
         with self._log(name).open("ab") as log:
             process: psutil.Popen = psutil.Popen(
-                leashed(argv, death_signal=signal.SIGKILL, cwd=str(ROOT), nice=niceness),
+                leashed(argv, death_signal=signal.SIGKILL, cwd=str(ROOT)),
                 env={**self.environment, **settings},
                 stdin=pipe or subprocess.DEVNULL,
                 stdout=pipe or log,
