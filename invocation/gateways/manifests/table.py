@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, cast
 
 from invocation.domain import cells
 from invocation.domain.errors import ManifestInvalid
-from invocation.domain.manifests import MOST_RECORD_BYTES, Record
+from invocation.domain.manifests import MOST_BLANK_LINES, MOST_RECORD_BYTES, Record, too_blank
 
 csv.field_size_limit(MOST_RECORD_BYTES)
 
@@ -73,6 +73,7 @@ class Table:
 
     def _all(self) -> Iterator[Record]:
         rows = csv.reader(self._physical(), strict=True)
+        last = self._line
         while True:
             line, at = self._line, self._at
             self._held, self._held_bytes = [], 0
@@ -85,6 +86,9 @@ class Table:
             raw = self._held[0] if len(self._held) == 1 else b"".join(self._held)
             if found and not raw.isspace():
                 yield Record(line, at, raw, found)
+                last = self._line
+            elif line - last > MOST_BLANK_LINES:
+                raise too_blank(line)
 
     def _physical(self) -> Iterator[str]:
         readline = self._text.readline
