@@ -64,7 +64,7 @@ def opened(open_file: Callable[[], BinaryIO], ways: Ways, *, place: Place | None
 
 
 def _columns(raw: Tap, at: Place) -> Opened:
-    columns = Columns(cast("BinaryIO", io.BufferedReader(raw, 1 << 16)), group=at.offset, inside=at.inside)
+    columns = Columns(raw, group=at.offset, inside=at.inside)
 
     def place_of(record: Record) -> Place:
         return Place(record.line, *columns.group_of(record.at))
