@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -11,7 +12,7 @@ from agents.domain.values import Json
 from invocation.domain.batches import Slice
 from invocation.domain.endpoints import Endpoint, check_estimate
 from invocation.domain.errors import InputInvalid, InvocationError, ManifestChanged, ManifestInvalid, TooManyItems
-from invocation.domain.manifests import Format, Place, Planned, Record, name_of, sizes
+from invocation.domain.manifests import MOST_OF_AN_ID, Format, Place, Planned, Record, name_of, sizes
 from invocation.gateways import schemas
 from invocation.gateways.manifests import sources
 from invocation.gateways.manifests.opening import Opened, Ways
@@ -25,6 +26,8 @@ from quota.domain.errors import CanNeverFit
 Beat = Callable[[int, int | None, int], None]
 """Told how many rows were read, of how many, and how many bytes: at every buffer and every few rows. What it raises ends the reading."""
 BEAT_ROWS = 64
+UNSTORABLE = re.compile(rb"\\u(?:0000|d[89a-f])", re.IGNORECASE)
+"""How JSON escapes U+0000 and the halves of surrogate pairs, whole pairs too."""
 
 
 def _silent(rows: int, of: int | None, read: int) -> None:
@@ -130,6 +133,7 @@ class _Taken:
                 place = self._found.place_of(record)
             digest.update(record.raw)
             value = value_of(record)
+            _must_be_storable(record, value)
             add(name_of(record.line, value, by, canonical))
             check(record, value)
             if not (self._done + taken) % BEAT_ROWS:
@@ -143,6 +147,18 @@ class _Taken:
     def is_more(self) -> bool:
         """Whether there are more rows than were counted."""
         return next(self._records, None) is not None
+
+
+def _must_be_storable(record: Record, value: Mapping[str, Json]) -> None:
+    """Raise ManifestInvalid, naming the line, for text that PostgreSQL cannot keep; where none is escaped there is none."""
+    if b"\\u" in record.raw and UNSTORABLE.search(record.raw):
+        line = record.line
+        try:
+            schemas.check_storable(value)
+        except schemas.Unfit as unfit:
+            raise ManifestInvalid(f"Line {line}: {unfit}.", line=line, field=unfit.pointer, found=unfit.found[:MOST_OF_AN_ID]) from None
+        except RecursionError:
+            raise ManifestInvalid(f"Line {line} is nested too deeply.", line=line) from None
 
 
 class _Check:

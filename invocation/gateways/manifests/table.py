@@ -97,6 +97,8 @@ class Table:
             if self._held_bytes > MOST_RECORD_BYTES:
                 line = self._line - len(self._held)
                 raise ManifestInvalid(f"Line {line} has more than {MOST_RECORD_BYTES} bytes, or a quote in it is never closed.", line=line)
+            if b"\0" in raw:
+                raise ManifestInvalid(f"Line {self._line} holds U+0000, which no text of a row may.", line=self._line)
             self._at += len(raw)
             text = raw.removeprefix(BOM_UTF8) if self._line == 1 else raw
             self._held.append(text)
