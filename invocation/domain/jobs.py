@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -180,7 +181,7 @@ class Fault:
 
     @classmethod
     def of(cls, error: RunError) -> Fault:
-        sentence, remedy = _storable(error.sentence), _storable(error.remedy)
+        sentence, remedy = storable(error.sentence), storable(error.remedy)
         if error.is_for_operators:
             return cls(code=error.code, sentence=BROKE, cause=error.cause, remedy=ASK_AGAIN, broke=f"{sentence}\n{remedy}")
         return cls(code=error.code, sentence=sentence, cause=error.cause, remedy=remedy)
@@ -195,6 +196,19 @@ def without_broke(fault: Mapping[str, Json] | None) -> dict[str, Json] | None:
     return None if fault is None else {name: value for name, value in fault.items() if name != "broke"}
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     """Return the text as PostgreSQL can keep it: whole Unicode without U+0000; an error says whatever the outside told."""
     return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+
+
+def storable_facts(found: Json) -> Json:
+    """Return what an error found as PostgreSQL can keep it: as JSON that has only storable text, and only numbers that JSON can say."""
+    if isinstance(found, str):
+        return storable(found)
+    if isinstance(found, float) and not math.isfinite(found):
+        return str(found)
+    if isinstance(found, Mapping):
+        return {storable(name): storable_facts(value) for name, value in found.items()}
+    if isinstance(found, list | tuple):
+        return [storable_facts(value) for value in found]
+    return found

@@ -13,6 +13,8 @@ from invocation.domain.batches import Slice
 from invocation.domain.errors import ManifestInvalid
 
 MOST_RECORD_BYTES = 1_048_576
+MOST_BLANK_LINES = 1_000_000
+"""One behind the other: a few bytes, packed, can hold any number."""
 MOST_OF_AN_ID = 200
 ROW_ID = "row_id"
 
@@ -82,6 +84,10 @@ class Record(NamedTuple):
     at: int
     raw: bytes
     cells: object = None
+
+
+def too_blank(line: int) -> ManifestInvalid:
+    return ManifestInvalid(f"Line {line} is one of more than {MOST_BLANK_LINES} blank lines, one behind the other.", line=line)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from uuid import UUID
 
 import structlog
 
-from invocation.domain.errors import InvocationError
 from invocation.gateways import dispatch
 from invocation.models import Batch
 from invocation.services import batch_openings, manifest_files
@@ -25,10 +24,10 @@ def start_batch(opening: BatchOpening, *, now: datetime) -> Batch:
 
 
 def start_here(opening: BatchOpening, *, now: datetime) -> Batch:
-    """Accept a batch whose manifest was staged for it alone, read here and now: a refusal takes that away again."""
+    """Accept a batch whose manifest was staged for it alone, read here and now: whatever ends that takes the file away again."""
     try:
         batch = batch_openings.open_batch(opening, now=now)
-    except InvocationError:
+    except BaseException:
         manifest_files.drop(opening.manifest)
         raise
     ask_for_wave(batch.pk)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -11,19 +12,22 @@ from agents.domain.values import Json
 from invocation.domain.batches import Slice
 from invocation.domain.endpoints import Endpoint, check_estimate
 from invocation.domain.errors import InputInvalid, InvocationError, ManifestChanged, ManifestInvalid, TooManyItems
-from invocation.domain.manifests import Format, Place, Planned, Record, name_of, sizes
+from invocation.domain.manifests import MOST_OF_AN_ID, Format, Place, Planned, Record, name_of, sizes
 from invocation.gateways import schemas
 from invocation.gateways.manifests import sources
-from invocation.gateways.manifests.opening import Opened, Tap, Ways
+from invocation.gateways.manifests.opening import Opened, Ways
 from invocation.gateways.manifests.repeats import Names, first_repeat
+from invocation.gateways.manifests.tap import Tap
 from invocation.services.manifests import Manifest, canonical
 from invocation.services.submission import check_input
 from quota.domain.days import DayLimits
 from quota.domain.errors import CanNeverFit
 
 Beat = Callable[[int, int | None, int], None]
-"""Told now and then how many rows were read, of how many, and how many bytes: what it raises ends the reading."""
-BEAT_ROWS = 2_048
+"""Told how many rows were read, of how many, and how many bytes: at every buffer and every few rows. What it raises ends the reading."""
+BEAT_ROWS = 64
+UNSTORABLE = re.compile(rb"\\u(?:0000|d[89a-f])", re.IGNORECASE)
+"""How JSON escapes U+0000 and the halves of surrogate pairs, whole pairs too."""
 
 
 def _silent(rows: int, of: int | None, read: int) -> None:
@@ -48,46 +52,62 @@ def cut(manifest: Manifest, terms: Terms, *, beat: Beat = _silent) -> Planned:
     before = sources.stamp(manifest.location)
     rows, sha256 = _counted(manifest, terms, beat)
     slices, names = _cut(manifest, terms, rows, beat)
-    _must_differ(manifest, manifest.ways(terms.endpoint), names)
+    _must_differ(manifest, manifest.ways(terms.endpoint), names, _Progress(beat, of=rows))
     if sources.stamp(manifest.location) != before:
         raise _written()
     return Planned(slices, rows, sha256, before.size)
 
 
+class _Progress:
+    """How far a reading is: told at every buffer of its file, which comes to `read`, and every few rows, which come to `at`."""
+
+    def __init__(self, beat: Beat, *, of: int | None = None) -> None:
+        self._beat, self._of = beat, of
+        self._rows = self._read = 0
+
+    def read(self, count: int) -> None:
+        self._read = count
+        self._beat(self._rows, self._of, self._read)
+
+    def at(self, rows: int) -> None:
+        self._rows = rows
+        self._beat(self._rows, self._of, self._read)
+
+
 def _counted(manifest: Manifest, terms: Terms, beat: Beat) -> tuple[int, str]:
     """Return how many rows there are, and the SHA-256 of the file."""
-    limit = terms.endpoint.limits.items
+    limit, progress = terms.endpoint.limits.items, _Progress(beat)
     is_in_order = manifest.form.format is not Format.PARQUET
-    tap = Tap(manifest.file(), is_hashed=is_in_order)
+    tap = Tap(manifest.file(), is_hashed=is_in_order, heard=progress.read)
     with manifest.opened(manifest.ways(terms.endpoint), tap=tap) as found:
-        rows = found.rows if found.rows is not None else _count(found, limit, lambda rows: beat(rows, None, tap.bytes_read))
+        rows = found.rows if found.rows is not None else _count(found, limit, progress)
     if not rows:
         raise ManifestInvalid("The manifest has no rows.", line=1, field="manifest")
     if rows > limit:
         raise TooManyItems(f"The manifest has more than {limit} rows, which is all that {terms.endpoint.label} takes.", limit=limit)
-    return rows, tap.sha256 if is_in_order else _hash_of(manifest)
+    return rows, tap.sha256 if is_in_order else _hash_of(manifest, progress)
 
 
-def _count(found: Opened, limit: int, beat: Callable[[int], None]) -> int:
+def _count(found: Opened, limit: int, progress: _Progress) -> int:
     """Count records, to one more than the limit and no further."""
     rows = 0
     for rows, _ in enumerate(islice(found.reader.records(), limit + 1), 1):
         if not rows % BEAT_ROWS:
-            beat(rows)
+            progress.at(rows)
     return rows
 
 
-def _hash_of(manifest: Manifest) -> str:
-    with Tap(manifest.file(), is_hashed=True) as tap:
+def _hash_of(manifest: Manifest, progress: _Progress) -> str:
+    with Tap(manifest.file(), is_hashed=True, heard=progress.read) as tap:
         tap.read_to_end()
         return tap.sha256
 
 
 def _cut(manifest: Manifest, terms: Terms, rows: int, beat: Beat) -> tuple[tuple[Slice, ...], Names]:
     """Check every row, and return the slices and the rows' names."""
-    ways = manifest.ways(terms.endpoint)
-    with manifest.opened(ways) as found:
-        taken = _Taken(found, _Check(terms), ways, lambda done: beat(done, rows, 0))
+    ways, progress = manifest.ways(terms.endpoint), _Progress(beat, of=rows)
+    with manifest.opened(ways, tap=Tap(manifest.file(), heard=progress.read)) as found:
+        taken = _Taken(found, _Check(terms), ways, progress)
         slices = tuple(taken.slice(index, size) for index, size in enumerate(sizes(rows, terms.shards)))
         if taken.is_more:
             raise _written()
@@ -97,8 +117,8 @@ def _cut(manifest: Manifest, terms: Terms, rows: int, beat: Beat) -> tuple[tuple
 class _Taken:
     """Takes records from a manifest that is open, slice by slice."""
 
-    def __init__(self, found: Opened, check: _Check, ways: Ways, beat: Callable[[int], None]) -> None:
-        self._found, self._check, self._by, self._beat = found, check, ways.by, beat
+    def __init__(self, found: Opened, check: _Check, ways: Ways, progress: _Progress) -> None:
+        self._found, self._check, self._by, self._progress = found, check, ways.by, progress
         self._records = found.reader.records()
         self._done = 0
         self.names = Names()
@@ -113,10 +133,11 @@ class _Taken:
                 place = self._found.place_of(record)
             digest.update(record.raw)
             value = value_of(record)
+            _must_be_storable(record, value)
             add(name_of(record.line, value, by, canonical))
             check(record, value)
             if not (self._done + taken) % BEAT_ROWS:
-                self._beat(self._done + taken)
+                self._progress.at(self._done + taken)
         if taken < rows:
             raise _written()
         self._done += rows
@@ -126,6 +147,18 @@ class _Taken:
     def is_more(self) -> bool:
         """Whether there are more rows than were counted."""
         return next(self._records, None) is not None
+
+
+def _must_be_storable(record: Record, value: Mapping[str, Json]) -> None:
+    """Raise ManifestInvalid, naming the line, for text that PostgreSQL cannot keep; where none is escaped there is none."""
+    if b"\\u" in record.raw and UNSTORABLE.search(record.raw):
+        line = record.line
+        try:
+            schemas.check_storable(value)
+        except schemas.Unfit as unfit:
+            raise ManifestInvalid(f"Line {line}: {unfit}.", line=line, field=unfit.pointer, found=unfit.found[:MOST_OF_AN_ID]) from None
+        except RecursionError:
+            raise ManifestInvalid(f"Line {line} is nested too deeply.", line=line) from None
 
 
 class _Check:
@@ -152,11 +185,11 @@ class _Check:
             raise ManifestInvalid(f"Line {line}: {refused.detail}", line=line, reason=refused.code) from None
 
 
-def _must_differ(manifest: Manifest, ways: Ways, names: Names) -> None:
+def _must_differ(manifest: Manifest, ways: Ways, names: Names, progress: _Progress) -> None:
     """Raise ManifestInvalid, naming both lines, for a name that occurs twice: names of one hash are read again."""
     for alike in names.alike():
-        with manifest.opened(ways) as found:
-            again = first_repeat(_names(found, ways), alike)
+        with manifest.opened(ways, tap=Tap(manifest.file(), heard=progress.read)) as found:
+            again = first_repeat(_names(found, ways, progress), alike)
         if again:
             name, first, line = again
             raise ManifestInvalid(
@@ -169,8 +202,10 @@ def _must_differ(manifest: Manifest, ways: Ways, names: Names) -> None:
             )
 
 
-def _names(found: Opened, ways: Ways) -> Iterator[tuple[str, int]]:
-    for record in found.reader.records():
+def _names(found: Opened, ways: Ways, progress: _Progress) -> Iterator[tuple[str, int]]:
+    for rows, record in enumerate(found.reader.records(), 1):
+        if not rows % BEAT_ROWS:
+            progress.at(rows)
         yield name_of(record.line, found.reader.value(record), ways.by, canonical), record.line
 
 

@@ -18,7 +18,8 @@ from invocation.domain.errors import ManifestChanged, ManifestInvalid
 from invocation.domain.manifests import Form, Format, Packing, Place, name_of, naming
 from invocation.gateways import declared
 from invocation.gateways.manifests import sources
-from invocation.gateways.manifests.opening import Opened, Tap, Ways, opened
+from invocation.gateways.manifests.opening import Opened, Ways, opened
+from invocation.gateways.manifests.tap import Tap
 from invocation.models import Batch
 
 canonical = partial(orjson.dumps, option=orjson.OPT_SORT_KEYS)

@@ -15,6 +15,7 @@ from django.db.models import F, Q, QuerySet
 
 from invocation.domain.batches import BatchState
 from invocation.domain.errors import InvocationError, StaleMove
+from invocation.domain.jobs import storable, storable_facts
 from invocation.gateways import declared
 from invocation.gateways.database import is_away
 from invocation.models import Batch
@@ -75,7 +76,7 @@ def plan(batch_id: UUID, *, is_ending: Callable[[], bool] = bool) -> None:
         _hand_back(batch)
     except Exception as broken:
         log.exception("planning_broke", batch=str(batch_id))
-        _held(batch).update(planning={"broke": f"{type(broken).__name__}: {broken}"[:300]})
+        _held(batch).update(planning={"broke": storable(f"{type(broken).__name__}: {broken}"[:300])})
 
 
 def sweep(*, now: datetime) -> int:
@@ -107,7 +108,7 @@ def _plan(batch: Batch, beat: Beat) -> None:
 
 
 def _refuse(batch: Batch, code: str, sentence: str, **facts: Any) -> None:
-    batches.refuse(batch, {"code": code, "sentence": sentence, "remedy": REMEDY, **facts}, now=datetime.now(UTC))
+    batches.refuse(batch, storable_facts({"code": code, "sentence": sentence, "remedy": REMEDY, **facts}), now=datetime.now(UTC))
 
 
 class _Beat:

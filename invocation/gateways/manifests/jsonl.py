@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from invocation.domain.errors import ManifestInvalid
-from invocation.domain.manifests import MOST_RECORD_BYTES, Record
+from invocation.domain.manifests import MOST_BLANK_LINES, MOST_RECORD_BYTES, Record, too_blank
 
 
 class Lines:
@@ -19,14 +19,18 @@ class Lines:
         self._text, self._line, self._at = text, line, at
 
     def records(self) -> Iterator[Record]:
-        """Raises ManifestInvalid for a line that is too long."""
+        """Raises ManifestInvalid for a line that is too long, and for too many blank ones."""
         line, at, readline = self._line, self._at, self._text.readline
+        last = line
         while raw := readline(MOST_RECORD_BYTES + 1):
             if len(raw) > MOST_RECORD_BYTES:
                 raise ManifestInvalid(f"Line {line} has more than {MOST_RECORD_BYTES} bytes.", line=line)
             text = raw.removeprefix(BOM_UTF8) if line == 1 else raw
             if text and not text.isspace():
                 yield Record(line, at, text)
+                last = line
+            elif line - last > MOST_BLANK_LINES:
+                raise too_blank(line)
             at += len(raw)
             line += 1
 

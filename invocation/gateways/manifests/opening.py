@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,8 +14,7 @@ from invocation.gateways.manifests.columns import Columns
 from invocation.gateways.manifests.jsonl import Lines
 from invocation.gateways.manifests.packing import Unpacked
 from invocation.gateways.manifests.table import Table
-
-BUFFER = 1 << 20
+from invocation.gateways.manifests.tap import BUFFER, Tap
 
 
 class Reader(Protocol):
@@ -37,56 +35,6 @@ class Opened:
     rows: int | None
     """How many rows it has, where the format says so."""
     place_of: Callable[[Record], Place]
-
-
-class Tap(io.RawIOBase):
-    """Counts, and hashes if asked to, what is read of a file from its beginning to its end. Closing it closes the file."""
-
-    def __init__(self, file: BinaryIO, *, is_hashed: bool = False) -> None:
-        super().__init__()
-        self._file = file
-        self._sha256 = hashlib.sha256() if is_hashed else None
-        self.bytes_read = 0
-
-    @property
-    def sha256(self) -> str:
-        return self._sha256.hexdigest() if self._sha256 else ""
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = 0, /) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def readinto(self, buffer: Any) -> int:
-        found = self._file.readinto(buffer) if hasattr(self._file, "readinto") else _copied(self._file, buffer)
-        self.bytes_read += found
-        if self._sha256 is not None:
-            self._sha256.update(memoryview(buffer)[:found])
-        return found
-
-    def read_to_end(self) -> None:
-        """Read what is left, for the hash."""
-        buffer = bytearray(BUFFER)
-        while self.readinto(buffer):
-            pass
-
-    def close(self) -> None:
-        if not self.closed:
-            self._file.close()
-        super().close()
-
-
-def _copied(file: BinaryIO, buffer: Any) -> int:
-    piece = file.read(len(buffer))
-    buffer[: len(piece)] = piece
-    return len(piece)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +64,7 @@ def opened(open_file: Callable[[], BinaryIO], ways: Ways, *, place: Place | None
 
 
 def _columns(raw: Tap, at: Place) -> Opened:
-    columns = Columns(cast("BinaryIO", io.BufferedReader(raw, 1 << 16)), group=at.offset, inside=at.inside)
+    columns = Columns(raw, group=at.offset, inside=at.inside)
 
     def place_of(record: Record) -> Place:
         return Place(record.line, *columns.group_of(record.at))
@@ -150,7 +98,7 @@ def _text(raw: Tap, packing: Packing, at: Place) -> tuple[BinaryIO, Unpacked | N
     if packing is Packing.NONE:
         raw.seek(at.offset)
         return cast("BinaryIO", io.BufferedReader(raw, BUFFER)), None
-    frames = Unpacked(cast("BinaryIO", io.BufferedReader(raw, BUFFER)), packing, start=at.offset)
+    frames = Unpacked(cast("BinaryIO", io.BufferedReader(raw, BUFFER)), packing, start=at.offset, beat=raw.beat)
     text = cast("BinaryIO", io.BufferedReader(frames, BUFFER))
     left = at.inside
     while left and (piece := text.read(min(left, BUFFER))):

@@ -6,7 +6,7 @@ import io
 import zlib
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 from invocation.domain.errors import ManifestInvalid
@@ -15,6 +15,8 @@ from invocation.domain.manifests import Packing
 CHUNK = 1 << 18
 MOST_OF_A_FRAME = 64 << 20
 """Bytes, unpacked: what a shard may have to unpack before its first row."""
+MOST_FRAMES = 1_000_000
+"""Of one file: where each begins is remembered."""
 ZSTD_MAGIC = 0xFD2FB528
 SKIPPABLE = range(0x184D2A50, 0x184D2A60)
 REMEDY = {
@@ -26,9 +28,11 @@ REMEDY = {
 class Unpacked(io.RawIOBase):
     """The text of a packed file from a frame on, forwards only. It remembers where frames begin, for `frame_of`."""
 
-    def __init__(self, file: BinaryIO, packing: Packing, *, start: int = 0) -> None:
+    def __init__(self, file: BinaryIO, packing: Packing, *, start: int = 0, beat: Callable[[], None]) -> None:
+        """`beat` is called now and then, however few bytes the text is made of: what it raises ends the reading."""
         super().__init__()
         file.seek(start)
+        self._beat = beat
         self._pieces = _PIECES[packing](file, self._begin, start)
         self._packing = packing
         self._left = memoryview(b"")
@@ -41,6 +45,7 @@ class Unpacked(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Raises ManifestInvalid for bytes that are not what the extension says, and for a frame that is too long to begin behind it."""
+        self._beat()
         while not self._left:
             piece = next(self._pieces, None)
             if piece is None:
@@ -61,6 +66,9 @@ class Unpacked(io.RawIOBase):
 
     def _begin(self, packed_at: int) -> None:
         """A frame begins. Called when all that came before it was read."""
+        self._beat()
+        if len(self._starts) == MOST_FRAMES:
+            raise self._too_many()
         self._packed_at.append(packed_at)
         self._starts.append(self._at)
 
@@ -70,6 +78,11 @@ class Unpacked(io.RawIOBase):
             f" that lies before its rows: {REMEDY[self._packing]}; or leave it unpacked, or give Parquet.",
             field="manifest",
             reason="not_seekable",
+        )
+
+    def _too_many(self) -> ManifestInvalid:
+        return ManifestInvalid(
+            f"manifest: it has more than {MOST_FRAMES} {self._packing} frames: pack larger pieces, of some 10 MB each.", field="manifest"
         )
 
 

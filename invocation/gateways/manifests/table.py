@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, cast
 
 from invocation.domain import cells
 from invocation.domain.errors import ManifestInvalid
-from invocation.domain.manifests import MOST_RECORD_BYTES, Record
+from invocation.domain.manifests import MOST_BLANK_LINES, MOST_RECORD_BYTES, Record, too_blank
 
 csv.field_size_limit(MOST_RECORD_BYTES)
 
@@ -73,6 +73,7 @@ class Table:
 
     def _all(self) -> Iterator[Record]:
         rows = csv.reader(self._physical(), strict=True)
+        last = self._line
         while True:
             line, at = self._line, self._at
             self._held, self._held_bytes = [], 0
@@ -85,6 +86,9 @@ class Table:
             raw = self._held[0] if len(self._held) == 1 else b"".join(self._held)
             if found and not raw.isspace():
                 yield Record(line, at, raw, found)
+                last = self._line
+            elif line - last > MOST_BLANK_LINES:
+                raise too_blank(line)
 
     def _physical(self) -> Iterator[str]:
         readline = self._text.readline
@@ -93,6 +97,8 @@ class Table:
             if self._held_bytes > MOST_RECORD_BYTES:
                 line = self._line - len(self._held)
                 raise ManifestInvalid(f"Line {line} has more than {MOST_RECORD_BYTES} bytes, or a quote in it is never closed.", line=line)
+            if b"\0" in raw:
+                raise ManifestInvalid(f"Line {self._line} holds U+0000, which no text of a row may.", line=self._line)
             self._at += len(raw)
             text = raw.removeprefix(BOM_UTF8) if self._line == 1 else raw
             self._held.append(text)

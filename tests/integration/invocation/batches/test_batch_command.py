@@ -9,6 +9,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from invocation.models import Batch
+from invocation.services import batch_openings
 from quota.models import Tenant
 from tests.integration.invocation.rows import a_tenant
 
@@ -40,4 +41,17 @@ def test_a_broken_manifest_is_refused_by_its_line_and_its_copy_is_taken_away(tmp
     with pytest.raises(CommandError, match="Line 2"):
         run(manifest)
     assert not Batch.objects.exists()
+    assert [path for path in store.rglob("*.jsonl") if path != manifest] == []
+
+
+def test_a_copy_is_taken_away_whatever_ended_its_reading(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = tmp_path / "rows.jsonl"
+    manifest.write_text('{"text": "one"}\n')
+
+    def cut(*given: object) -> None:
+        raise OSError("the store does not answer")
+
+    monkeypatch.setattr(batch_openings, "cut", cut)
+    with pytest.raises(OSError, match="does not answer"):
+        run(manifest)
     assert [path for path in store.rglob("*.jsonl") if path != manifest] == []

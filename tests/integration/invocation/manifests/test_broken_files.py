@@ -43,6 +43,7 @@ def refused(path: Path, **more: Any) -> ManifestInvalid:
         (b"text,text\na,1\n", 1, "a second column 'text'"),
         (b"text,\na,1\n", 1, "no name for column 2"),
         (b"text,count\n\xff,1\n", 2, "not UTF-8"),
+        (b"text,count\na,1\nb\0,1\n", 3, "U+0000"),
         (b'text,count\na,1\n"b,2\nc,3\n', 3, "not CSV"),
         (b'text,count\na"b"\r\n"c" d,1\n', 2, ""),
         (b"text,count\na\rb,1\n", 2, "not CSV"),
