@@ -44,7 +44,8 @@ class Batch(Invoked):
     fault = models.JSONField(null=True, blank=True)
     # {code, sentence, at} while it is paused.
     pause = models.JSONField(null=True, blank=True)
-    # {share, count, least}: from which share or count of failed rows on it is paused, once so many have ended.
+    # {share, count, least}: from which share or count of failed rows on it is paused, once so many have ended. And
+    # {ended, failed}: how many of its shards' tries had ended and failed when it was last let go on.
     failures = models.JSONField(default=dict, blank=True)
     # How often its failed rows were asked to run again.
     round = models.PositiveSmallIntegerField(default=0)
@@ -111,6 +112,9 @@ class Shard(Held):
     done = models.PositiveBigIntegerField(default=0)
     pace = models.JSONField(default=list)
     failed_rows = models.PositiveBigIntegerField(default=0)
+    # How often a row of it came to its end in any round, and how often by an error. Neither ever shrinks.
+    tried = models.PositiveBigIntegerField(default=0)
+    tried_failed = models.PositiveBigIntegerField(default=0)
     # Rows finished behind the position, while one at the position is not: [first, end) of each run of them.
     ahead = models.JSONField(default=list)
     parts = models.JSONField(default=list)
