@@ -32,4 +32,12 @@ class Migration(migrations.Migration):
             field=models.PositiveBigIntegerField(default=0),
         ),
         migrations.RunSQL(COUNT, migrations.RunSQL.noop, hints={"is_batch": True}),
+        migrations.AddIndex(
+            model_name='batch',
+            index=models.Index(models.F('tenant_id'), models.F('id'), condition=models.Q(('state__in', (invocation.domain.batches.BatchState['PLANNED'], invocation.domain.batches.BatchState['RUNNING']))), name='batch_sent_by_tenant'),
+        ),
+        migrations.AddIndex(
+            model_name='batch',
+            index=models.Index(models.F('tenant_id'), models.F('wave_at'), condition=models.Q(('wave_at__isnull', False)), name='batch_served'),
+        ),
     ]

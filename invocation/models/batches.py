@@ -8,7 +8,7 @@ from django.db import models
 from django.db.models import F, Q
 from uuid6 import uuid7
 
-from invocation.domain.batches import BATCH_ENDED, MOST_SHARDS, BatchState, Publication, ShardState
+from invocation.domain.batches import BATCH_ENDED, BATCH_SENT, MOST_SHARDS, BatchState, Publication, ShardState
 from invocation.domain.manifests import Format
 from invocation.models.columns import Held, Invoked, one_of
 from invocation.models.runs import DOWNSHIFTS_BY, CountedDownshifts
@@ -89,6 +89,8 @@ class Batch(Invoked):
             models.Index(fields=["tenant_id", "id"], name="batch_of_tenant"),
             models.Index(F("planning_at"), condition=Q(state=BatchState.PLANNING), name="batch_planning"),
             models.Index(F("id"), condition=~Q(state__in=BATCH_ENDED), name="batch_open"),
+            models.Index(F("tenant_id"), F("id"), condition=Q(state__in=BATCH_SENT), name="batch_sent_by_tenant"),
+            models.Index(F("tenant_id"), F("wave_at"), condition=Q(wave_at__isnull=False), name="batch_served"),
             models.Index(F("id"), condition=Q(state__in=BATCH_ENDED, gathered_at__isnull=True), name="batch_ungathered"),
         ]
 
