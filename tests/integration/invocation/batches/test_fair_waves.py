@@ -213,7 +213,7 @@ def test_who_makes_way_ends_a_row_that_takes_longer_than_its_slice_and_its_grace
 
 
 def test_a_planner_goes_round_the_tenants(monkeypatch: pytest.MonkeyPatch) -> None:
-    one, other = uuid4(), uuid4()
+    one, other = UUID(int=1), UUID(int=2)
     first, second, third = (unread(of(manifest(LINES)), tenant=one) for _ in range(3))
     theirs = unread(of(manifest(LINES)), tenant=other)
     real, planned = planning.plan, []
