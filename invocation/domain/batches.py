@@ -86,6 +86,8 @@ class ShardMove(StrEnum):
 
 
 BATCH_ENDED = frozenset({BatchState.COMPLETED, BatchState.FAILED, BatchState.CANCELLED})
+BATCH_SENT = (BatchState.PLANNED, BatchState.RUNNING)
+"""Of these the shards are sent to workers."""
 BATCH_OPEN = frozenset({BatchState.PLANNED, BatchState.RUNNING, BatchState.GATHERING})
 """What goes on by itself, without a manifest still to be read or somebody to resume it."""
 BATCH_STOPPABLE = frozenset({BatchState.PLANNING, BatchState.PLANNED, BatchState.RUNNING, BatchState.PAUSED})

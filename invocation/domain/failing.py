@@ -25,14 +25,21 @@ class Tolerance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """A batch's tolerance, and how many rows had ended and failed when it was last resumed in spite of them."""
+    """A batch's tolerance, and how many tries of rows had ended and failed when it was last let go on in spite of them.
+
+    Tries are counted in all rounds: a row that runs again is one more.
+    """
 
     tolerance: Tolerance
     ended: int = 0
     failed: int = 0
 
-    def is_exceeded(self, *, ended: int, failed: int) -> bool:
-        return self.tolerance.is_exceeded(ended=ended - self.ended, failed=failed - self.failed)
+    def verdict(self, *, ended: int, failed: int) -> str | None:
+        """Return what is too much since then, in words that the causes of all failures follow; nothing, if it is tolerated."""
+        ended, failed = ended - self.ended, failed - self.failed
+        if not self.tolerance.is_exceeded(ended=ended, failed=failed):
+            return None
+        return f"{failed} of {ended} rows failed{' since it last went on; in all' if self.ended else ''}"
 
 
 def read(kept: Mapping[str, Any]) -> Judged:

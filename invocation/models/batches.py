@@ -8,7 +8,7 @@ from django.db import models
 from django.db.models import F, Q
 from uuid6 import uuid7
 
-from invocation.domain.batches import BATCH_ENDED, MOST_SHARDS, BatchState, Publication, ShardState
+from invocation.domain.batches import BATCH_ENDED, BATCH_SENT, MOST_SHARDS, BatchState, Publication, ShardState
 from invocation.domain.manifests import Format
 from invocation.models.columns import Held, Invoked, one_of
 from invocation.models.runs import DOWNSHIFTS_BY, CountedDownshifts
@@ -44,7 +44,8 @@ class Batch(Invoked):
     fault = models.JSONField(null=True, blank=True)
     # {code, sentence, at} while it is paused.
     pause = models.JSONField(null=True, blank=True)
-    # {share, count, least}: from which share or count of failed rows on it is paused, once so many have ended.
+    # {share, count, least}: from which share or count of failed rows on it is paused, once so many have ended. And
+    # {ended, failed}: how many of its shards' tries had ended and failed when it was last let go on.
     failures = models.JSONField(default=dict, blank=True)
     # How often its failed rows were asked to run again.
     round = models.PositiveSmallIntegerField(default=0)
@@ -88,6 +89,8 @@ class Batch(Invoked):
             models.Index(fields=["tenant_id", "id"], name="batch_of_tenant"),
             models.Index(F("planning_at"), condition=Q(state=BatchState.PLANNING), name="batch_planning"),
             models.Index(F("id"), condition=~Q(state__in=BATCH_ENDED), name="batch_open"),
+            models.Index(F("tenant_id"), F("id"), condition=Q(state__in=BATCH_SENT), name="batch_sent_by_tenant"),
+            models.Index(F("tenant_id"), F("wave_at"), condition=Q(wave_at__isnull=False), name="batch_served"),
             models.Index(F("id"), condition=Q(state__in=BATCH_ENDED, gathered_at__isnull=True), name="batch_ungathered"),
         ]
 
@@ -111,6 +114,9 @@ class Shard(Held):
     done = models.PositiveBigIntegerField(default=0)
     pace = models.JSONField(default=list)
     failed_rows = models.PositiveBigIntegerField(default=0)
+    # How often a row of it came to its end in any round, and how often by an error. Neither ever shrinks.
+    tried = models.PositiveBigIntegerField(default=0)
+    tried_failed = models.PositiveBigIntegerField(default=0)
     # Rows finished behind the position, while one at the position is not: [first, end) of each run of them.
     ahead = models.JSONField(default=list)
     parts = models.JSONField(default=list)

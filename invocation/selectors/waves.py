@@ -10,22 +10,44 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+import orjson
 from django.db import connections
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from invocation.domain.batches import BATCH_ENDED, BatchState, Pause, ShardState
-from invocation.domain.waves import Line
+from invocation.domain.batches import BATCH_ENDED, BATCH_SENT, BatchState, Pause, ShardState
+from invocation.domain.waves import LONG_AGO, Line
 from invocation.gateways.database import BATCH
 from invocation.models import Batch, Shard
 from invocation.models.admission import HoldScope
-from quota.domain.classes import PriorityClass
 from quota.domain.days import UNLIMITED, DayLimits
 
 MOST_BATCHES = 1_000
 NO_LIMIT = Decimal(10**12)
-_RUNS = frozenset({BatchState.PLANNED, BatchState.RUNNING})
 _UNFINISHED = Q(state=ShardState.QUEUED) | Q(owner__isnull=False)
 
+# One step into an index for each tenant, however many batches it has.
+TENANTS = """
+WITH RECURSIVE ring AS (
+    (SELECT tenant_id FROM invocation_batch WHERE state IN ('planned', 'running') ORDER BY tenant_id LIMIT 1)
+  UNION ALL
+    SELECT (SELECT batch.tenant_id FROM invocation_batch AS batch
+            WHERE batch.state IN ('planned', 'running') AND batch.tenant_id > ring.tenant_id ORDER BY batch.tenant_id LIMIT 1)
+    FROM ring WHERE ring.tenant_id IS NOT NULL
+)
+SELECT tenant_id FROM ring WHERE tenant_id IS NOT NULL
+"""
+# Each tenant's oldest before anybody's second: who has opened thousands hides nobody else's.
+BATCHES = """
+SELECT found.id, one.tenant_id, found.endpoint, found.agent, found."window", found.served_at, coalesce(
+    (SELECT max(batch.wave_at) FROM invocation_batch AS batch WHERE batch.tenant_id = one.tenant_id), %(long_ago)s) AS tenant_served_at
+FROM unnest(%(tenants)s::uuid[]) AS one (tenant_id) CROSS JOIN LATERAL (
+    SELECT id, endpoint, agent, "window", coalesce(wave_at, created_at) AS served_at, row_number() OVER (ORDER BY id) AS seat
+    FROM invocation_batch AS batch
+    WHERE batch.tenant_id = one.tenant_id AND state IN ('planned', 'running')
+      AND endpoint <> ALL(%(endpoints)s) AND agent <> ALL(%(agents)s)
+    ORDER BY id LIMIT %(most)s) AS found
+ORDER BY found.seat, found.id LIMIT %(most)s
+"""
 # A few steps into an index of what waits, for each batch: what is done, or of other batches, is not looked at.
 WAITING = """
 SELECT one.batch_id, ARRAY(
@@ -50,33 +72,36 @@ SELECT batch_id, count(*) FROM (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """A batch that may have shards waiting, and what is left of its tenant's day."""
+    """A batch that may have shards waiting, when it and its tenant were last given a slot, and what is left of the tenant's day."""
 
     id: UUID
     tenant_id: UUID
     endpoint: str
     agent: str
     window: Mapping[str, str] | None = None
+    served_at: datetime = LONG_AGO
+    tenant_served_at: datetime = LONG_AGO
     day: DayLimits = field(default=UNLIMITED)
 
-    @property
-    def scopes(self) -> frozenset[tuple[HoldScope, str]]:
-        """Return what a hold would name that keeps it waiting."""
-        return frozenset(
-            [
-                (HoldScope.ENDPOINT, self.endpoint),
-                (HoldScope.AGENT, self.agent),
-                (HoldScope.TENANT, str(self.tenant_id)),
-                (HoldScope.CLASS, str(PriorityClass.P3)),
-            ]
-        )
+
+def tenants() -> list[UUID]:
+    """Return the tenants with a batch that runs or waits to."""
+    with connections[BATCH].cursor() as cursor:
+        cursor.execute(TENANTS)
+        return [tenant for (tenant,) in cursor.fetchall()]
 
 
-def open_batches() -> list[Waiting]:
-    """Return the batches that run or wait to, oldest first."""
-    found = Batch.objects.exclude(state__in=BATCH_ENDED).filter(state__in=_RUNS).order_by("id")
-    rows = found.values("id", "tenant_id", "endpoint", "agent", "window")[:MOST_BATCHES]
-    return [Waiting(**row) for row in rows]
+def open_batches(of: Sequence[UUID], *, without: Mapping[HoldScope, Sequence[str]]) -> list[Waiting]:
+    """Return the batches of these tenants that run or wait to, without the endpoints and agents that are held.
+
+    At most so many: each tenant's oldest comes before anybody's second.
+    """
+    held = {"endpoints": list(without[HoldScope.ENDPOINT]), "agents": list(without[HoldScope.AGENT])}
+    with connections[BATCH].cursor() as cursor:
+        cursor.execute(BATCHES, {"tenants": list(of), "most": MOST_BATCHES, "long_ago": LONG_AGO, **held})
+        columns = [column.name for column in cursor.description]
+        found = [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+    return [Waiting(**{**each, "window": each["window"] and orjson.loads(each["window"])}) for each in found]
 
 
 def at_work(*, since: datetime) -> Counter[UUID]:
@@ -96,11 +121,15 @@ def lines(waiting: Sequence[Waiting], busy: Counter[UUID], *, most: int, since: 
         "since": since,
         "now": now,
     }
-    tenants = {batch.id: batch.tenant_id for batch in waiting}
+    known = {batch.id: batch for batch in waiting}
     with connections[BATCH].cursor() as cursor:
         cursor.execute(WAITING, given)
         found = cursor.fetchall()
-    return [Line(batch=batch, tenant=tenants[batch], waiting=shards, at_work=busy[batch]) for batch, shards in found]
+    return [_line(known[batch], shards, busy[batch]) for batch, shards in found]
+
+
+def _line(batch: Waiting, shards: Sequence[int], at_work: int) -> Line:
+    return Line(batch=batch.id, tenant=batch.tenant_id, waiting=shards, at_work=at_work, served_at=batch.served_at)
 
 
 def is_done(batch_id: UUID) -> bool:
@@ -122,7 +151,7 @@ def left_behind(*, since: datetime) -> list[Batch]:
 def in_windows() -> list[Batch]:
     """Return the batches with a window that still have something to run, or wait for it."""
     unfinished = Shard.objects.filter(_UNFINISHED, batch=OuterRef("pk"))
-    runs, waits = Q(Exists(unfinished), state__in=_RUNS), Q(state=BatchState.PAUSED, pause__code=str(Pause.WINDOW))
+    runs, waits = Q(Exists(unfinished), state__in=BATCH_SENT), Q(state=BatchState.PAUSED, pause__code=str(Pause.WINDOW))
     return list(Batch.objects.exclude(state__in=BATCH_ENDED).filter(runs | waits, window__isnull=False))
 
 

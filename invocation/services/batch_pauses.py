@@ -72,9 +72,7 @@ def resume(batch_id: UUID, *, now: datetime, wish: Wish = NOTHING) -> None:
     """
     with transaction.atomic(using=BATCH):
         batch = Batch.objects.select_for_update(no_key=True).get(pk=batch_id)
-        sums = _counted(batch)
-        forgiven = {**batch.failures, "ended": sums["ended"], "failed": sums["failed"]}
-        batch_moves.must_move(batch_id, BatchMove.RESUME, pause=None, failures=forgiven, **_goes_on(now), **_caps(batch, wish))
+        batch_moves.must_move(batch_id, BatchMove.RESUME, pause=None, failures=_forgiven(batch), **_goes_on(now), **_caps(batch, wish))
         close_window(batch, now=now)
 
 
@@ -95,8 +93,8 @@ def retry_failed(batch_id: UUID, *, now: datetime) -> int:
     """
     with transaction.atomic(using=BATCH):
         batch = Batch.objects.select_for_update(no_key=True).get(pk=batch_id)
-        sums = _counted(batch)
-        if batch.state in BATCH_EDGES[BatchMove.RETRY].sources and not sums["failed"]:
+        count = _failed_rows(batch)
+        if batch.state in BATCH_EDGES[BatchMove.RETRY].sources and not count:
             raise NothingFailed(f"No row of batch {batch_id} has failed.")
         anew = {
             "pause": None,
@@ -106,24 +104,23 @@ def retry_failed(batch_id: UUID, *, now: datetime) -> int:
             "publication": Publication.UNDECIDED,
             "scores": None,
         }
-        forgiven = {**batch.failures, "ended": sums["ended"], "failed": sums["failed"]}
+        forgiven = _forgiven(batch)
         batch_moves.must_move(batch_id, BatchMove.RETRY, by=TIDY, round=F("round") + 1, failures=forgiven, **anew, **_goes_on(now))
-        failed = batch.shards.exclude(errors={})
+        failed = batch_moves.in_order(batch.shards.exclude(errors={}))
         failed.update(round=batch.round + 1)
         batch_moves.take_up_again(failed)
-    return int(sums["failed"])
+    return count
 
 
 def pause_if_failing(batch_id: UUID, *, now: datetime) -> bool:
     """Pause a running batch of which more rows failed than it tolerates, and say whether it was."""
     batch = Batch.objects.get(pk=batch_id)
-    sums = _counted(batch)
-    if not failing.read(batch.failures).is_exceeded(ended=sums["ended"], failed=sums["failed"]):
+    too_much = failing.read(batch.failures).verdict(**_tries(batch))
+    if too_much is None:
         return False
     causes: Counter[str] = sum((Counter(found) for found in batch.shards.values_list("errors", flat=True)), Counter())
     told = ", ".join(f"{count} with {code}" for code, count in causes.most_common(3))
-    sentence = f"{sums['failed']} of {sums['ended']} rows failed: {told}."
-    return batch_moves.move(batch, BatchMove.PAUSE, pause=_why(Pause.FAILURE_THRESHOLD, sentence, now=now))
+    return batch_moves.move(batch, BatchMove.PAUSE, pause=_why(Pause.FAILURE_THRESHOLD, f"{too_much}: {told}.", now=now))
 
 
 def pause_if_spent(batch: Batch, *, now: datetime) -> bool:
@@ -135,8 +132,23 @@ def pause_if_spent(batch: Batch, *, now: datetime) -> bool:
     return batch_moves.move(batch, BatchMove.PAUSE, pause=_why(Pause.COST_CEILING, sentence, now=now))
 
 
-def _counted(batch: Batch) -> dict[str, int]:
-    return batch.shards.aggregate(ended=Coalesce(Sum("position"), 0), failed=Coalesce(Sum("failed_rows"), 0))
+def _forgiven(batch: Batch) -> Mapping[str, Any]:
+    """Return the batch's tolerance from here on: what has failed until now is not held against it again."""
+    return {**batch.failures, **_tries(batch)}
+
+
+def _tries(batch: Batch) -> dict[str, int]:
+    """Count the rows that came to their end and those that failed, in all rounds: neither count ever shrinks."""
+    counts: dict[str, int] = batch.shards.aggregate(ended=_sum("tried"), failed=_sum("tried_failed"))
+    return {name: int(count) for name, count in counts.items()}
+
+
+def _failed_rows(batch: Batch) -> int:
+    return int(batch.shards.aggregate(count=_sum("failed_rows"))["count"])
+
+
+def _sum(column: str) -> Coalesce:
+    return Coalesce(Sum(column), 0)
 
 
 def _why(code: Pause, sentence: str, *, now: datetime) -> dict[str, str]:

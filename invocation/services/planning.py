@@ -57,7 +57,7 @@ class Planner:
                 plan(wanted, is_ending=self._is_ending.is_set)
             finally:
                 self._one.release()
-            wanted = _next(now=datetime.now(UTC))
+            wanted = _next(behind=wanted, now=datetime.now(UTC))
 
 
 def plan(batch_id: UUID, *, is_ending: Callable[[], bool] = bool) -> None:
@@ -141,8 +141,10 @@ def _due(*, now: datetime) -> QuerySet[Batch]:
     return Batch.objects.filter(Q(planning_at__isnull=True) | Q(planning_at__lt=now - LEASE), state=BatchState.PLANNING)
 
 
-def _next(*, now: datetime) -> UUID | None:
-    return _due(now=now).order_by("id").values_list("pk", flat=True).first()
+def _next(*, behind: UUID, now: datetime) -> UUID | None:
+    """Return the oldest batch of the tenant that comes behind this batch's, round and round: nobody waits for all of another's."""
+    due = _due(now=now).order_by("tenant_id", "id").values_list("pk", flat=True)
+    return due.filter(tenant_id__gt=Batch.objects.filter(pk=behind).values("tenant_id")).first() or due.first()
 
 
 def _claim(batch_id: UUID, *, now: datetime) -> Batch | None:

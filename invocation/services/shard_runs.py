@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import islice
 
 import structlog
-from django.conf import settings
 from django.db import DatabaseError
 
 from agents.domain import registry
@@ -29,6 +27,7 @@ from invocation.services.row_runs import RowRuns
 from invocation.services.rows_in_flight import RowsInFlight
 from invocation.services.shard_checkpoints import Keeper
 from invocation.services.shards import ShardClaimed
+from invocation.services.time_slices import TimeSlice
 from quota.domain.budgets import NONE, Spending
 from quota.domain.ledger import LedgerLine
 
@@ -54,6 +53,8 @@ class ShardRun:
         self._model = _model_of(self.batch.agent)
         self._why: Stop | None = None
         self._stopping = asyncio.Event()
+        self._slice = TimeSlice()
+        self._has_progress = asyncio.Event()
         self._lanes: set[asyncio.Task[None]] = set()
         self._queue: deque[tuple[int, Row]] = deque()
         self._reading = asyncio.Lock()
@@ -149,8 +150,10 @@ class ShardRun:
             taken = self._queue.popleft() if self._queue else await self._next()
             if taken is None:
                 return
+            self._slice.begin()
             finished = await work.run(*taken)
             if finished:
+                self._has_progress.set()
                 self._done.append(finished)
                 if len(self._done) >= CHECKPOINT_ROWS:
                     await self._made_room()
@@ -186,20 +189,19 @@ class ShardRun:
 
     async def _watch(self) -> None:
         """Look twice a second whether the shard is still to run. Raises StaleMove when its batch has ended."""
-        slice_end = time.monotonic() + settings.SHARD_SLICE_S
         while True:
             await asyncio.sleep(LOOK_S)
             if await off_loop(_must_wait, self.batch):
                 self.stop(Stop.HELD)
-            elif time.monotonic() > slice_end:
-                slice_end = time.monotonic() + min(settings.SHARD_SLICE_S, 2.0)
-                if await off_loop(_others_wait, self.batch):
-                    self.stop(Stop.SLICED)
+            elif self._slice.is_over() and await off_loop(_others_wait, self.batch):
+                self.stop(Stop.SLICED)
 
     async def _cut_off(self) -> None:
-        """Give rows that run a while to their end when the shard is to stop."""
+        """Give rows that run a while to their end when the shard is to stop; one that makes way ends one row at least."""
         await self._stopping.wait()
         await asyncio.sleep(GRACE_S)
+        if self._why is Stop.SLICED:
+            await self._has_progress.wait()
         for lane in self._lanes:
             lane.cancel()
 

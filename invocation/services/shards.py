@@ -68,6 +68,11 @@ class Checkpoint:
     lines: Sequence[LedgerLine] = ()
     downshifts: Sequence[Downshift] = ()
 
+    @property
+    def ended_badly(self) -> int:
+        """Return how many of the rows that came to their end did so by an error, those that ran again included."""
+        return len(self.failed) + sum(1 for row in self.redone if row.error_code)
+
 
 @dataclass(frozen=True, slots=True)
 class Redo:
@@ -126,6 +131,8 @@ def _count(shard: Shard, block: Checkpoint, pace: paces.Pace) -> None:
         ahead=block.ahead,
         errors=block.errors,
         failed_rows=sum(block.errors.values()),
+        tried=F("tried") + block.ended,
+        tried_failed=F("tried_failed") + block.ended_badly,
         input_tokens=F("input_tokens") + tokens_in,
         output_tokens=F("output_tokens") + tokens_out,
         cost_usd=F("cost_usd") + usd,

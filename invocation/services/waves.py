@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -12,16 +12,18 @@ import structlog
 from django.db import connections, transaction
 
 from invocation.domain import windows
-from invocation.domain.waves import Share, admitted
+from invocation.domain.waves import LONG_AGO, Share, admitted
 from invocation.gateways import dispatch
 from invocation.gateways.database import BATCH
 from invocation.models import Batch, Shard
+from invocation.models.admission import HoldScope
 from invocation.selectors import waves as seen
 from invocation.selectors.admission import live_slots, open_holds
 from invocation.services import batch_pauses, batches
 from quota.domain.budgets import NONE
 from quota.domain.callers import PlanTerms
 from quota.domain.classes import PriorityClass
+from quota.domain.days import DayLimits
 from quota.selectors import terms_of
 from quota.services import days
 
@@ -56,16 +58,27 @@ def admit(*, now: datetime) -> int:
 
 
 def _ready(*, now: datetime) -> list[seen.Waiting]:
-    """Return the open batches in their window that nobody holds and whose tenant's day is not spent, oldest first."""
-    found, held = [batch for batch in seen.open_batches() if windows.is_open(batch.window, now)], open_holds()
-    left = {tenant: days.left_of(tenant, now=now) for tenant in {batch.tenant_id for batch in found}}
-    free = [batch for batch in found if held.isdisjoint(batch.scopes) and left[batch.tenant_id].is_spent(NONE) is None]
-    return [replace(batch, day=left[batch.tenant_id]) for batch in free]
+    """Return the open batches in their window that nobody holds and whose tenant's day is not spent, each tenant's oldest first."""
+    held: defaultdict[HoldScope, list[str]] = defaultdict(list)
+    for scope, value in open_holds():
+        held[scope].append(value)
+    if P3 in held[HoldScope.CLASS]:
+        return []
+    left = _unspent([tenant for tenant in seen.tenants() if str(tenant) not in held[HoldScope.TENANT]], now=now)
+    found = seen.open_batches(list(left), without=held)
+    return [replace(batch, day=left[batch.tenant_id]) for batch in found if windows.is_open(batch.window, now)]
+
+
+def _unspent(tenants: Iterable[UUID], *, now: datetime) -> Mapping[UUID, DayLimits]:
+    """Return what is left of the day of each tenant whose day is not spent."""
+    left = {tenant: days.left_of(tenant, now=now) for tenant in tenants}
+    return {tenant: day for tenant, day in left.items() if day.is_spent(NONE) is None}
 
 
 def _given(slots: int, waiting: Sequence[seen.Waiting], *, now: datetime) -> list[batches.Wave]:
     """Give the free slots away, in one transaction that nobody else's crosses."""
-    terms = terms_of({batch.tenant_id for batch in waiting})
+    served = {batch.tenant_id: batch.tenant_served_at for batch in waiting}
+    terms = terms_of(served)
     with transaction.atomic(using=BATCH):
         with connections[BATCH].cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [ADMISSION])
@@ -74,14 +87,19 @@ def _given(slots: int, waiting: Sequence[seen.Waiting], *, now: datetime) -> lis
         if free <= 0:
             return []
         lines = seen.lines(waiting, at_work, most=free, since=now - TRUSTED, now=now)
-        of_tenants = _by_tenant(at_work)
-        shares = {batch.tenant_id: _share(terms.get(batch.tenant_id), of_tenants[batch.tenant_id]) for batch in waiting}
-        chosen = admitted(free, lines, shares)
+        chosen = admitted(free, lines, _shares(served, terms, at_work))
         return [batches.begin_wave(batch_id, shards, now=now) for batch_id, shards in chosen.items()]
 
 
-def _share(plan: PlanTerms | None, at_work: int) -> Share:
-    return Share(at_work=at_work, most=plan.in_flight.get(PriorityClass.P3), weight=plan.weight) if plan else Share(at_work=at_work)
+def _shares(served: Mapping[UUID, datetime], terms: Mapping[UUID, PlanTerms], at_work: Counter[UUID]) -> Mapping[UUID, Share]:
+    """Return what each of these tenants has at work and may have."""
+    of_tenants = _by_tenant(at_work)
+    return {tenant: _share(terms.get(tenant), of_tenants[tenant], served_at) for tenant, served_at in served.items()}
+
+
+def _share(plan: PlanTerms | None, at_work: int, served_at: datetime) -> Share:
+    share = Share(at_work=at_work, served_at=served_at)
+    return replace(share, most=plan.in_flight.get(PriorityClass.P3), weight=plan.weight) if plan else share
 
 
 def _by_tenant(at_work: Counter[UUID]) -> Counter[UUID]:
@@ -137,14 +155,19 @@ def _send_end(batch: Batch, *, now: datetime) -> None:
 
 
 def others_wait(batch: Batch, *, now: datetime) -> bool:
-    """Say whether a batch or a tenant with fewer shards at work waits for a slot that this batch has."""
+    """Say whether a batch or a tenant with fewer shards at work waits for a slot that this batch has, and would be given it."""
     at_work = seen.at_work(since=now - TRUSTED)
     if live_slots(now=now)[P3] > at_work.total():
         return False
-    waiting = [each for each in _ready(now=now) if each.id != batch.pk and at_work[each.id] < at_work[batch.pk]]
-    of_tenants = _by_tenant(at_work)
-    return any(
-        line.tenant == batch.tenant_id or of_tenants[line.tenant] < of_tenants[batch.tenant_id]
-        for line in seen.lines(waiting, at_work, most=1, since=now - TRUSTED, now=now)
-        if line.waiting
-    )
+    ready = [each for each in _ready(now=now) if each.id != batch.pk]
+    served = {batch.tenant_id: LONG_AGO} | {each.tenant_id: each.tenant_served_at for each in ready}
+    shares = _shares(served, terms_of(served), at_work)
+    rivals = [each for each in ready if _comes_before(each, batch, at_work, shares)]
+    return any(line.waiting for line in seen.lines(rivals, at_work, most=1, since=now - TRUSTED, now=now))
+
+
+def _comes_before(other: seen.Waiting, batch: Batch, at_work: Counter[UUID], shares: Mapping[UUID, Share]) -> bool:
+    """Say whether a slot that the batch gave back would be the other's. A tenant's own makes room for itself under its plan's cap."""
+    if other.tenant_id == batch.tenant_id:
+        return at_work[other.id] < at_work[batch.pk]
+    return shares[other.tenant_id].takes_from(shares[batch.tenant_id])

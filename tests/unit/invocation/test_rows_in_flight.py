@@ -80,8 +80,8 @@ def test_too_many_failed_rows_are_a_share_or_a_count_once_enough_have_ended() ->
 def test_failures_before_a_batch_was_resumed_are_not_held_against_it_again() -> None:
     judged = failing.read({"share": 0.2, "least": 100, "ended": 100, "failed": 50})
 
-    assert not judged.is_exceeded(ended=250, failed=60)
-    assert judged.is_exceeded(ended=250, failed=80)
+    assert judged.verdict(ended=250, failed=60) is None
+    assert judged.verdict(ended=250, failed=80) == "30 of 150 rows failed since it last went on; in all"
 
 
 def test_an_allowance_tells_the_same_when_what_is_spent_is_committed() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime
 from uuid import UUID
 
 from hypothesis import given
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from invocation.domain.waves import Line, Share, admitted
 
 ONE, TWO, THREE = (UUID(int=number) for number in range(1, 4))
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def line(number: int, tenant: UUID, waiting: int, *, at_work: int = 0) -> Line:
@@ -60,3 +63,17 @@ def test_no_slot_stays_free_that_somebody_may_have_and_each_shard_goes_once_in_o
     if most is not None:
         room[ONE] = min(room[ONE], most)
     assert sum(map(len, taken.values())) == min(free, room.total())
+
+
+def test_among_equals_who_was_given_a_slot_longest_ago_goes_first() -> None:
+    lines = [line(1, ONE, 9), line(2, TWO, 9)]
+    assert counts(1, lines, {ONE: Share(served_at=NOON)}) == [0, 1]
+    assert counts(1, [replace(line(1, ONE, 9), served_at=NOON), line(2, ONE, 9)]) == [0, 1]
+
+
+def test_a_slot_given_back_is_taken_by_who_has_fewer_for_its_weight_and_room_for_one() -> None:
+    assert Share(at_work=0).takes_from(Share(at_work=1))
+    assert not Share(at_work=1).takes_from(Share(at_work=1))
+    assert not Share(at_work=0, most=0).takes_from(Share(at_work=5))
+    assert not Share(at_work=2).takes_from(Share(at_work=12, weight=6))
+    assert Share(at_work=2, weight=2).takes_from(Share(at_work=2))

@@ -47,7 +47,8 @@ def opened(lines: list[Any] | None = None, **terms: Any) -> Batch:
 def unread(of: Manifest, **terms: Any) -> Batch:
     """Open a batch whose manifest a worker is to read."""
     endpoint = declared.book().find("trial-batch@1")
-    return batch_openings.open_unread(BatchOpening(tenant_id=TENANT, endpoint=endpoint, manifest=of, **{"shards": 4, **terms}), now=NOW)
+    opening = BatchOpening(tenant_id=terms.pop("tenant", TENANT), endpoint=endpoint, manifest=of, **{"shards": 4, **terms})
+    return batch_openings.open_unread(opening, now=NOW)
 
 
 @dataclass(frozen=True, slots=True)

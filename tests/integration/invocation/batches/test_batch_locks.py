@@ -12,7 +12,7 @@ from django.db import transaction
 from config.supervisor.ending import until
 from invocation.domain.batches import BatchState
 from invocation.models import Batch, BatchRow, Process, Shard
-from invocation.services import batches, shards
+from invocation.services import batch_pauses, batches, shards
 from invocation.services.shards import Checkpoint, ShardClaimed
 from tests.integration.config.serving import SOON
 from tests.integration.invocation.batches.planned import opened
@@ -92,3 +92,21 @@ def test_whoever_waits_for_a_shard_holds_none_behind_it(batch: Batch, act: str) 
         ended.result()
 
     assert set(batch.shards.values_list("state", flat=True)) == {"cancelled" if act == "cancel" else "queued"}
+
+
+def test_whoever_lets_failed_rows_run_again_waits_for_a_shard_and_holds_none_behind_it(batch: Batch) -> None:
+    batch.shards.update(errors={"declined": 1}, failed_rows=1)
+    first, second = batch.shards.order_by("pk")
+    # By its index, and by where it lies in the table, it would be taken second.
+    Shard.objects.filter(pk=first.pk).update(index=2)
+    Batch.objects.filter(pk=batch.pk).update(state=BatchState.PAUSED, pause={"code": "asked"})
+
+    with ThreadPoolExecutor(1) as thread:
+        with transaction.atomic():
+            Shard.objects.select_for_update(no_key=True).get(pk=first.pk)
+            retried = thread.submit(beside(lambda: batch_pauses.retry_failed(batch.pk, now=NOW)))
+            assert until(is_waited, patience=SOON)
+            assert Shard.objects.select_for_update(no_key=True, nowait=True).get(pk=second.pk).round == 0
+        retried.result()
+
+    assert set(batch.shards.values_list("round", flat=True)) == {1}
