@@ -127,9 +127,8 @@ class _Work:
         return [file["file"] for file in files if file["shard"] == piece.shard]
 
     def parts(self, piece: Piece) -> list[str]:
-        """Return the piece's parts in staging. Those that an earlier round published are gone; the count of rows tells if others are."""
-        paths = [f"{parquet.STAGING}/{part}" for part in piece.parts]
-        return [path for path in paths if self.store.exists(path)] if self.before else paths
+        """Return the piece's parts in staging, all of this round: a round that was published leaves none on record."""
+        return [f"{parquet.STAGING}/{part}" for part in piece.parts]
 
 
 def _before(store: Store) -> Mapping[str, Any] | None:
