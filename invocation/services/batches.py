@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connections, transaction
-from django.db.models import F, Q
+from django.db.models import DateTimeField, F, Func, Q
 
 from agents.domain.errors import Cause
 from invocation.domain.batches import (
@@ -145,7 +145,8 @@ def fail(batch: Batch, fault: Fault, *, now: datetime) -> None:
 def rescue_shards(*, now: datetime) -> int:
     """Queue again, from their checkpoint, the shards of processes whose lease has ended; return how many.
 
-    Each counts a loss and waits the longer the more there were since it last finished a row. Where workers vanish though
+    Each counts a loss, unless the database was away as the lease ended, and waits the longer the more there were since it last
+    finished a row. Where workers vanish though
     the first row was left out, its batch fails.
     """
     edge = SHARD_EDGES[ShardMove.RESCUE]
@@ -155,19 +156,21 @@ def rescue_shards(*, now: datetime) -> int:
     dead = owners - set(Process.objects.filter(pk__in=owners, lease_until__gt=now).values_list("id", flat=True))
     if not dead:
         return 0
+    excused = set(Process.objects.filter(pk__in=dead, lease_until__lte=_UP_SINCE).values_list("id", flat=True))
     with transaction.atomic(using=BATCH):
-        lost = list(batch_moves.in_order(held.filter(owner__in=dead)))
+        found = list(batch_moves.in_order(held.filter(owner__in=dead)))
+        lost = [shard for shard in found if shard.owner not in excused]
+        Shard.objects.filter(pk__in=[shard.pk for shard in found]).update(state=edge.target, owner=None, sent_at=None)
         for shard in lost:
-            _rescue(shard, now=now)
+            Shard.objects.filter(pk=shard.pk).update(losses=shard.losses + 1, due_at=now + wait(shard.losses + 1))
     for shard in lost:
         if is_of_its_shard(shard.losses + 1):
             _fail_lost(shard, now=now)
-    return len(lost)
+    return len(found)
 
 
-def _rescue(shard: Shard, *, now: datetime) -> None:
-    waits = {"losses": shard.losses + 1, "due_at": now + wait(shard.losses + 1)}
-    Shard.objects.filter(pk=shard.pk).update(state=SHARD_EDGES[ShardMove.RESCUE].target, owner=None, sent_at=None, **waits)
+_UP_SINCE = Func(function="pg_postmaster_start_time", output_field=DateTimeField())
+"""Of the database of processes: a lease that ended before could not be renewed, and nobody died for that."""
 
 
 @transaction.atomic(using=BATCH)

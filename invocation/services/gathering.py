@@ -36,6 +36,7 @@ def gather(batch_id: UUID, *, now: datetime) -> None:
         if batch:
             with _noted(batch):
                 _gather(batch, now=now)
+            registering.register(batch.pk, now=now)
 
 
 def gather_rest(batch_id: UUID, *, now: datetime) -> None:
@@ -122,7 +123,6 @@ def _gather(batch: Batch, *, now: datetime) -> None:
     publishing.publish(batch)
     if _complete(batch, now=now):
         _tidy(batch, now=now)
-        registering.register(batch.pk, now=now)
 
 
 def _complete(batch: Batch, *, now: datetime) -> bool:

@@ -22,6 +22,7 @@ from invocation.services.shard_runs import ShardRun
 log = structlog.get_logger()
 WAIT_WHILE_AWAY = timedelta(seconds=10)
 WAIT_WHILE_SPENT = timedelta(seconds=2)
+WAIT_WHILE_BESIDE = timedelta(seconds=1)
 
 
 class ShardEngine:
@@ -32,7 +33,6 @@ class ShardEngine:
         self._draining = False
         self._running: dict[str, ShardRun | None] = {}
         self._idle = asyncio.Event()
-        self._claiming = asyncio.Lock()
         self._rows = RowsInFlight(most=settings.ROWS_IN_FLIGHT, most_of_a_shard=settings.ROWS_OF_A_SHARD)
 
     @property
@@ -109,14 +109,18 @@ class ShardEngine:
             return changed.code
 
     async def _claimed(self, shard_id: int) -> ShardRun | None:
-        """Claim a shard; one at a time, so that of those that lost their workers each knows of the others here."""
-        async with self._claiming:
-            most = most_beside(work.losses for work in self._running.values() if work)
-            claimed = await off_loop(shards.claim, shard_id, owner=self._owner, most_losses=most)
-            if claimed is None:
-                return None
-            work = self._running[str(shard_id)] = ShardRun(claimed, self._rows)
-            return work
+        """Claim a shard, unless its losses are too many for what runs here; what was claimed meanwhile is looked at as well."""
+        claimed = await off_loop(shards.claim, shard_id, owner=self._owner, most_losses=self._most_losses())
+        if claimed is None:
+            return None
+        if claimed.shard.losses > self._most_losses():
+            await off_loop(shards.hand_back, claimed.shard, wait=WAIT_WHILE_BESIDE)
+            return None
+        work = self._running[str(shard_id)] = ShardRun(claimed, self._rows)
+        return work
+
+    def _most_losses(self) -> int:
+        return most_beside(work.losses for work in self._running.values() if work)
 
     async def _left(self, work: ShardRun, stop: Stop | None) -> str:
         """Say in the database how the run of the shard ended."""

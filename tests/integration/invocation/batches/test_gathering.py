@@ -72,8 +72,9 @@ def test_what_went_wrong_is_on_record_and_tried_again_when_it_is_due(workers: Wo
     assert "No space" not in str(told)
     assert [is_left(batch, began), is_left(batch, began + 2 * FIRST_WAIT)] == [False, True]
 
-    gather_at(batch, batch.gather_due_at)
-    assert (batch.state, batch.gathering, batch.gather_tries, batch.gather_due_at) == ("completed", None, 0, None)
+    gathering.gather(batch.pk, now=batch.gather_due_at)
+    found = Batch.objects.values_list("state", "gathering", "gather_tries", "gather_due_at").get()
+    assert found == ("completed", None, 0, None)
     assert len(results(batch)) == 8
 
 

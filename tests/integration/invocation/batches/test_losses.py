@@ -11,14 +11,14 @@ from uuid import uuid4
 import pytest
 
 from invocation.domain.losses import ANY, LOSSES_OF_A_ROW
-from invocation.models import Batch, Shard
+from invocation.models import Batch, Process, Shard
 from invocation.services import batches, shard_rows, shards
 from invocation.services.shard_engine import ShardEngine
 from invocation.services.shards import Checkpoint
 from tests.integration.invocation import trial
 from tests.integration.invocation.batches.planned import LINES, Workers, errors, failed_rows, opened, results
 from tests.integration.invocation.conftest import OnLoop, until
-from tests.integration.invocation.rows import NOW
+from tests.integration.invocation.rows import NOW, a_process
 from tests.integration.invocation.trial import DONE, GATES
 
 pytestmark = [pytest.mark.usefixtures("tried"), pytest.mark.django_db(transaction=True)]
@@ -112,16 +112,17 @@ def test_whoever_gives_a_shard_back_loses_nothing_and_a_finished_row_makes_good_
 
 
 def test_behind_a_loss_one_row_is_in_flight_and_each_is_kept(on_loop: OnLoop[Any]) -> None:
-    batch = opened([{**line, "wait": line["row_id"]} for line in LINES[:6]], shards=1)
+    names = [f"gate-{number}" for number in range(6)]
+    batch = opened([{**line, "wait": name} for line, name in zip(LINES, names, strict=False)], shards=1)
     batch.shards.update(losses=1)
 
     async def story() -> list[tuple[int, int]]:
         running, found = asyncio.create_task(ShardEngine(owner=uuid4()).run((await batch.shards.aget()).pk)), []
-        for count, line in enumerate(LINES[:6], 1):
+        for count, name in enumerate(names, 1):
             await until(lambda count=count: DONE["runs"] >= count)  # type: ignore[misc]
             await asyncio.sleep(0.05)
             found.append((DONE["runs"], (await batch.shards.aget()).position))
-            GATES[line["row_id"]].set()
+            GATES[name].set()
         await running
         return found
 
@@ -154,6 +155,21 @@ def test_what_lost_two_workers_runs_beside_no_other_that_lost_one(on_loop: OnLoo
     assert found == claimed
 
 
+def test_two_that_lost_two_workers_and_are_claimed_at_once_do_not_run_beside_each_other(on_loop: OnLoop[Any]) -> None:
+    batch = opened([{**line, "wait": "both"} for line in LINES[:8]], shards=2)
+    batch.shards.update(losses=2)
+
+    async def story() -> list[str]:
+        engine = ShardEngine(owner=uuid4())
+        both = [asyncio.create_task(engine.run(shard.pk)) async for shard in batch.shards.all()]
+        await until(lambda: any(running.done() for running in both))
+        GATES["both"].set()
+        return sorted([await running for running in both])
+
+    assert on_loop(story()) == ["completed", "taken"]
+    assert sorted(batch.shards.values_list("state", "losses")) == [("completed", 0), ("queued", 2)]
+
+
 def test_a_shard_with_more_losses_than_are_allowed_is_not_claimed() -> None:
     shard = opened(shards=1).shards.get()
     Shard.objects.filter(pk=shard.pk).update(losses=1)
@@ -177,3 +193,14 @@ def test_a_drain_that_is_cut_short_gives_its_shards_back_and_is_no_loss(on_loop:
 
     shard = on_loop(story())
     assert (shard.state, shard.owner, shard.losses) == ("queued", None, 0)
+
+
+@pytest.mark.parametrize(("ended", "losses"), [(datetime(2020, 1, 1, tzinfo=UTC), 0), (None, 1)])
+def test_a_lease_that_ended_while_the_database_was_down_is_no_loss(ended: datetime | None, losses: int) -> None:
+    now, shard, process = datetime.now(UTC), opened(shards=1).shards.get(), a_process("p3")
+    assert shards.claim(shard.pk, owner=process.pk)
+    Process.objects.update(lease_until=ended or now - timedelta(milliseconds=1))
+
+    assert batches.rescue_shards(now=now) == 1
+    shard.refresh_from_db()
+    assert (shard.state, shard.owner, shard.losses, shard.due_at is None) == ("queued", None, losses, not losses)
