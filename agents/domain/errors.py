@@ -57,6 +57,14 @@ class PlatformError(RunError):
     code = "platform_error"
 
 
+class WorkersVanished(PlatformError):
+    """The process ended under it each time it was run. Nothing of it is on record."""
+
+    code = "lost_worker"
+    cause = Cause.LOST_WORKER
+    remedy = "Look for what ends the process (memory, a crash in native code); then run it again."
+
+
 class SkillCalledWhileStreaming(PlatformError):
     """A skill was called in compose; the plan is final before the stream starts. The skill did not run."""
 

@@ -160,15 +160,17 @@ def _notices(row: Any, progress: Progress) -> list[tuple[str, str, str]]:
     """Return tone, name and sentence of what somebody should know: why it waits, what will be late, what the scores said."""
     told = []
     if row.pause:
-        told.append(("wary", f"Paused: {row.pause['code'].replace('_', ' ')}", masked_text(row.pause["sentence"])))
-    if row.fault:
-        told.append(
-            ("bad", str(row.fault.get("code", "failed")), masked_text(str(row.fault.get("broke") or row.fault.get("sentence", ""))))
-        )
+        told.append(("wary", f"Paused: {row.pause['code'].replace('_', ' ')}", _told(row.pause)))
+    told += [("bad", str(fault.get("code", "failed")), _told(fault)) for fault in (row.fault, row.gathering) if fault]
     told += [("wary", "Too late", warned.sentence) for warned in progress.warnings]
     if row.scores:
         told.append(("bad" if row.publication == "held" else "calm", row.publication or "Not published", row.scores["sentence"]))
     return told
+
+
+def _told(why: Mapping[str, Any]) -> str:
+    """Return what operators read of a fault or a pause."""
+    return masked_text(str(why.get("broke") or why.get("sentence", "")))
 
 
 def _cause(cause: Any) -> tuple[object, ...]:

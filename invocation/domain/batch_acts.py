@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from invocation.domain.batches import BATCH_EDGES, BATCH_STOPPABLE, BatchMove, BatchState, Pause
+from invocation.domain.batches import BATCH_EDGES, BatchMove, BatchState, Pause
 
 MOST_REASON = 400
 
@@ -32,6 +32,6 @@ def possible(state: str, *, pause: str, failed: int) -> list[Act]:
         Act.PAUSE: state in BATCH_EDGES[BatchMove.PAUSE].sources or waits,
         Act.RESUME: state == BatchState.PAUSED and not waits,
         Act.RETRY_FAILED: state in BATCH_EDGES[BatchMove.RETRY].sources and failed > 0,
-        Act.CANCEL: state in BATCH_STOPPABLE,
+        Act.CANCEL: state in BATCH_EDGES[BatchMove.CANCEL].sources,
     }
     return [act for act in Act if when[act]]

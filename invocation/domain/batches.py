@@ -38,6 +38,7 @@ class Pause(StrEnum):
     COST_CEILING = "cost_ceiling"
     WINDOW = "window"
     MANIFEST_CHANGED = "manifest_changed"
+    SHARD_BROKE = "shard_broke"
 
 
 class Publication(StrEnum):
@@ -103,7 +104,7 @@ BATCH_EDGES: Mapping[BatchMove, Edge[BatchState]] = MappingProxyType(
         BatchMove.GATHER: Edge(frozenset({BatchState.PLANNED, BatchState.RUNNING}), BatchState.GATHERING),
         BatchMove.COMPLETE: Edge(frozenset({BatchState.GATHERING}), BatchState.COMPLETED),
         BatchMove.FAIL: Edge(BATCH_STOPPABLE | {BatchState.GATHERING}, BatchState.FAILED),
-        BatchMove.CANCEL: Edge(BATCH_STOPPABLE, BatchState.CANCELLED),
+        BatchMove.CANCEL: Edge(BATCH_STOPPABLE | {BatchState.GATHERING}, BatchState.CANCELLED),
     }
 )
 SHARD_EDGES: Mapping[ShardMove, Edge[ShardState]] = MappingProxyType(

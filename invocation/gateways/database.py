@@ -44,13 +44,23 @@ async def patiently(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     return await while_away(lambda: off_loop(fn, *args, **kwargs))
 
 
-async def while_away(act: Callable[[], Awaitable[T]]) -> T:
-    """Do it, and while the database is away do it again, for half a minute: it changes nothing the second time."""
+async def patiently_stored(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """As patiently, for what reads or writes files as well: a store that is away or full is waited for as long as the database."""
+    return await while_away(lambda: off_loop(fn, *args, **kwargs), waits=_is_out)
+
+
+def _is_out(error: BaseException) -> bool:
+    return isinstance(error, OSError) or is_away(error)
+
+
+async def while_away(act: Callable[[], Awaitable[T]], *, waits: Callable[[BaseException], bool] | None = None) -> T:
+    """Do it, and while the database is away, or `waits` says so of the error, again, for half a minute: the second time changes nothing."""
+    is_out = waits or is_away
     for _ in range(AWAY_TRIES):
         try:
             return await act()
         except Exception as away:
-            if not is_away(away):
+            if not is_out(away):
                 raise
             await asyncio.sleep(AWAY_EVERY_S)
     return await act()

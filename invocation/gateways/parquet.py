@@ -103,13 +103,15 @@ def read(store: Store, files: Sequence[str], columns: Sequence[Column], *, parte
 
 
 def finish(store: Store, facts: Mapping[str, Any], *, mark: str = SUCCESS) -> None:
-    """Write the manifest, take away what it does not name, and set the mark that the dataset is whole, or all that there will be."""
+    """Write the manifest, take away what it does not name, and set the one mark that the dataset is whole, or all that there will be."""
     store.write_whole(MANIFEST, orjson.dumps(dict(facts), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS, default=str))
     named = {file["file"] for files in facts["files"].values() for file in files}
     for folder in (RESULTS, ERRORS):
         for path, _ in store.list(folder):
             if path not in named:
                 store.remove(path)
+    for other in {SUCCESS, PARTIAL} - {mark}:
+        store.remove(other)
     store.write_whole(mark, b"")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -138,7 +138,8 @@ class S3Store:
         keys = [{"Key": found["Key"]} for found in self._objects(relative(prefix))]
         for start in range(0, len(keys), REMOVED_AT_ONCE):
             with _asking(self.location):
-                self._client.delete_objects(Bucket=self.bucket, Delete={"Objects": keys[start : start + REMOVED_AT_ONCE], "Quiet": True})
+                some = {"Objects": keys[start : start + REMOVED_AT_ONCE], "Quiet": True}
+                _must_be_gone(self._client.delete_objects(Bucket=self.bucket, Delete=some))
 
     def remove_abandoned(self, *, before: float) -> int:
         with _asking(self.location):
@@ -228,6 +229,13 @@ def _whole(client: Any, bucket: str, key: str) -> Iterator[BinaryIO]:
             with suppress(OSError, BotoCoreError, ClientError):  # what is left the cleaner aborts; the first error is the one to tell
                 upload.abort()
             raise
+
+
+def _must_be_gone(answer: Mapping[str, Any]) -> None:
+    """S3 answers 200 to a DeleteObjects of which it has done a part. Raises OSError."""
+    left = [error for error in answer.get("Errors", ()) if error.get("Code") not in GONE]
+    if left:
+        raise OSError(f"{left[0].get('Key')}: {left[0].get('Code')}; {len(left)} objects could not be removed")
 
 
 def _abort(client: Any, **upload: Any) -> None:

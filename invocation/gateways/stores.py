@@ -75,7 +75,7 @@ class Store(Protocol):
         """Remove a file. What is gone already stays gone."""
 
     def remove_tree(self, prefix: str) -> None:
-        """Remove a folder and all that is in it. What is gone already stays gone."""
+        """Remove a folder and all that is in it. What is gone already stays gone. Raises OSError if anything of it is left."""
 
     def remove_abandoned(self, *, before: float) -> int:
         """Take away what writers left that began before the moment (seconds since 1970) and were killed; return how many there were."""
@@ -163,7 +163,7 @@ class LocalStore:
             file.parent.rmdir()
 
     def remove_tree(self, prefix: str) -> None:
-        shutil.rmtree(self._inside(prefix), ignore_errors=True)
+        shutil.rmtree(self._inside(prefix), onerror=_unless_gone)
 
     def remove_abandoned(self, *, before: float) -> int:
         old = [path for path in self.folder.rglob(f".*{BESIDE}*") if _is_beside(path.name) and _changed(path) < before]
@@ -190,6 +190,11 @@ class LocalStore:
         if base not in found.parents:
             raise BadPath(f"{path!r} leads out of the folder: give a relative path below it.")
         return found
+
+
+def _unless_gone(_act: object, _path: str, raised: tuple[type[BaseException], BaseException, object]) -> None:
+    if not isinstance(raised[1], FileNotFoundError):
+        raise raised[1]
 
 
 BESIDE = "-beside-"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -31,12 +31,15 @@ def lines(batch: Batch, *, now: datetime) -> Iterator[str]:
 def notices(batch: Batch, found: Progress) -> Iterator[str]:
     """Yield why it waits, what will be late, what ended it and what its scores said."""
     if batch.pause:
-        yield f"paused, {batch.pause['code']}: {masked_text(batch.pause['sentence'])}"
-    if batch.fault:
-        yield f"{batch.fault.get('code')}: {masked_text(str(batch.fault.get('broke') or batch.fault.get('sentence', '')))}"
+        yield f"paused, {batch.pause['code']}: {_why(batch.pause)}"
+    yield from (f"{fault.get('code')}: {_why(fault)}" for fault in (batch.fault, batch.gathering) if fault)
     yield from (f"warning: {warned.sentence}" for warned in found.warnings)
     if batch.scores:
         yield f"{batch.publication or 'not published'}: {batch.scores['sentence']}"
+
+
+def _why(told: Mapping[str, Any]) -> str:
+    return masked_text(str(told.get("broke") or told.get("sentence", "")))
 
 
 def row(batch: Any) -> str:

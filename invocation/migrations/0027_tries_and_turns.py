@@ -17,7 +17,7 @@ WHERE sums.batch_id = batch.id AND failures ? 'ended';
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('invocation', '0025_windows_and_paces'),
+        ('invocation', '0026_losses_and_gathering'),
     ]
 
     operations = [

@@ -55,6 +55,10 @@ class Batch(Invoked):
     publication = models.CharField(max_length=16, default="", blank=True, choices=[(each.value, each.value) for each in Publication])
     # {sentence, rows, mean, expected, at}: what its scores said, and why it is published, held or neither.
     scores = models.JSONField(null=True, blank=True)
+    # How often its dataset was begun to be written, not before when again, and what went wrong the last time: a fault.
+    gather_tries = models.PositiveSmallIntegerField(default=0)
+    gather_due_at = models.DateTimeField(null=True, blank=True)
+    gathering = models.JSONField(null=True, blank=True)
     # When its dataset was written, the whole one or what was finished before it ended early.
     gathered_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField()
@@ -132,6 +136,8 @@ class Shard(Held):
     short_usd = models.DecimalField(max_digits=14, decimal_places=6, default=0)
     short_tokens = models.PositiveBigIntegerField(default=0)
     failures = models.PositiveSmallIntegerField(default=0)
+    # Workers that vanished under it since a row of it was last finished.
+    losses = models.PositiveSmallIntegerField(default=0)
     # Failed rows of earlier rounds run again in this one.
     round = models.PositiveSmallIntegerField(default=0)
     # Failed rows by their error's code.

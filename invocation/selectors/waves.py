@@ -15,6 +15,7 @@ from django.db import connections
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from invocation.domain.batches import BATCH_ENDED, BATCH_SENT, BatchState, Pause, ShardState
+from invocation.domain.gathering import MOST_TRIES
 from invocation.domain.waves import LONG_AGO, Line
 from invocation.gateways.database import BATCH
 from invocation.models import Batch, Shard
@@ -142,10 +143,11 @@ def is_ungathered(batch_id: UUID) -> bool:
     return _ungathered().filter(pk=batch_id).exists()
 
 
-def left_behind(*, since: datetime) -> list[Batch]:
-    """Return the batches that nobody was told to gather since then, though nothing of them is left to run."""
+def left_behind(*, since: datetime, now: datetime) -> list[Batch]:
+    """Return the batches that nobody was told to gather since then, though nothing of them is left to run and a try is due."""
     quiet = Q(wave_at__isnull=True) | Q(wave_at__lte=since)
-    return [*_done().filter(quiet), *_ungathered().filter(quiet)]
+    due = Q(gather_due_at__isnull=True) | Q(gather_due_at__lte=now)
+    return [*_done().filter(quiet, due), *_ungathered().filter(quiet, due)]
 
 
 def in_windows() -> list[Batch]:
@@ -162,4 +164,4 @@ def _done() -> QuerySet[Batch]:
 
 
 def _ungathered() -> QuerySet[Batch]:
-    return Batch.objects.filter(state__in=BATCH_ENDED, gathered_at__isnull=True)
+    return Batch.objects.filter(state__in=BATCH_ENDED, gathered_at__isnull=True, gather_tries__lt=MOST_TRIES)

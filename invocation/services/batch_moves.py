@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +14,8 @@ from invocation.domain.errors import StaleMove
 from invocation.models import Batch, Shard
 
 ANYONE = Q()
+TRIED_NEVER: Mapping[str, Any] = MappingProxyType({"gather_tries": 0, "gather_due_at": None, "gathering": None})
+"""Of a batch's gathering: nothing is held against what is written next."""
 
 
 def move(batch: Batch, to: BatchMove, *, by: Q = ANYONE, **facts: Any) -> bool:

@@ -16,6 +16,7 @@ from invocation.domain import failing, windows
 from invocation.domain.batches import BATCH_EDGES, BatchMove, BatchState, Pause, Publication
 from invocation.domain.budgets import NOTHING, Wish
 from invocation.domain.errors import NothingFailed
+from invocation.domain.gathering import MOST_TRIES
 from invocation.gateways import declared
 from invocation.gateways.database import BATCH
 from invocation.models import Batch
@@ -25,7 +26,11 @@ from quota.domain.classes import PriorityClass
 from quota.services import days
 
 P3 = str(PriorityClass.P3)
-TIDY = ~Q(state=BatchState.COMPLETED) | Q(gathered_at__isnull=False)
+SHARD_BROKE = (
+    "A shard broke three times in a row. It is not the rows' fault: tell whoever runs this the batch's id, "
+    "and resume the batch once that is mended."
+)
+TIDY = ~Q(state=BatchState.COMPLETED) | Q(gathered_at__isnull=False) | Q(gather_tries__gte=MOST_TRIES)
 """Nobody takes staging away any more, in which the parts of the next round would lie."""
 
 
@@ -73,7 +78,13 @@ def resume(batch_id: UUID, *, now: datetime, wish: Wish = NOTHING) -> None:
     with transaction.atomic(using=BATCH):
         batch = Batch.objects.select_for_update(no_key=True).get(pk=batch_id)
         batch_moves.must_move(batch_id, BatchMove.RESUME, pause=None, failures=_forgiven(batch), **_goes_on(now), **_caps(batch, wish))
+        _forgive(batch)
         close_window(batch, now=now)
+
+
+def _forgive(batch: Batch) -> None:
+    """Let shards that broke begin at once, and hold nothing against them."""
+    batch_moves.in_order(batch.shards.filter(failures__gt=0)).update(failures=0, due_at=None)
 
 
 def _caps(batch: Batch, wish: Wish) -> Mapping[str, Any]:
@@ -103,9 +114,11 @@ def retry_failed(batch_id: UUID, *, now: datetime) -> int:
             "gathered_at": None,
             "publication": Publication.UNDECIDED,
             "scores": None,
+            **batch_moves.TRIED_NEVER,
         }
         forgiven = _forgiven(batch)
         batch_moves.must_move(batch_id, BatchMove.RETRY, by=TIDY, round=F("round") + 1, failures=forgiven, **anew, **_goes_on(now))
+        _forgive(batch)
         failed = batch_moves.in_order(batch.shards.exclude(errors={}))
         failed.update(round=batch.round + 1)
         batch_moves.take_up_again(failed)
@@ -121,6 +134,15 @@ def pause_if_failing(batch_id: UUID, *, now: datetime) -> bool:
     causes: Counter[str] = sum((Counter(found) for found in batch.shards.values_list("errors", flat=True)), Counter())
     told = ", ".join(f"{count} with {code}" for code, count in causes.most_common(3))
     return batch_moves.move(batch, BatchMove.PAUSE, pause=_why(Pause.FAILURE_THRESHOLD, f"{too_much}: {told}.", now=now))
+
+
+def pause_broken(batch: Batch, *, broke: str, now: datetime) -> bool:
+    """Pause a batch of which a shard breaks again and again, and say whether it was. Joins the caller's transaction.
+
+    `broke` is what went wrong, in words for operators alone.
+    """
+    why = {**_why(Pause.SHARD_BROKE, SHARD_BROKE, now=now), "broke": broke}
+    return batch_moves.move(batch, BatchMove.PAUSE, pause=why)
 
 
 def pause_if_spent(batch: Batch, *, now: datetime) -> bool:

@@ -1,20 +1,18 @@
-"""Batches: writing one down, sending its waves, gathering it, cancelling or failing it."""
+"""Batches: writing one down, sending its waves, cancelling or failing it; what becomes of its dataset is in gathering.py."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.db import connections, transaction
-from django.db.models import F, Q
+from django.db.models import DateTimeField, F, Func, Q
 
 from agents.domain.errors import Cause
 from invocation.domain.batches import (
-    BATCH_ENDED,
     SHARD_EDGES,
     BatchMove,
     BatchState,
@@ -24,16 +22,15 @@ from invocation.domain.batches import (
 )
 from invocation.domain.errors import StaleMove
 from invocation.domain.jobs import Fault
+from invocation.domain.losses import is_of_its_shard, wait
 from invocation.domain.manifests import Planned
 from invocation.gateways.database import BATCH
-from invocation.models import Batch, BatchOutbox, Process, Shard
-from invocation.selectors import waves as seen
-from invocation.services import batch_moves, publishing, registering
+from invocation.models import Batch, Process, Shard
+from invocation.services import batch_moves
 from quota.domain.classes import PriorityClass
 from quota.selectors import terms_of
 
 COMPLETED_TOPIC = "batch.completed"
-SHARD_BROKE = "A shard broke three times in a row. It is not the rows' fault."
 TELL = "Tell whoever runs this the batch's id; open the batch again once that is mended."
 SHARDS_OF_A_TENANT = 0x54A2
 """The class of the advisory locks under which a tenant's shards are counted."""
@@ -121,74 +118,11 @@ def room_of_plan(tenant_id: UUID) -> int | None:
     return max(0, cap - Shard.objects.filter(batch__tenant_id=tenant_id, owner__isnull=False).count())
 
 
-def gather(batch_id: UUID, *, now: datetime) -> None:
-    """Finish a batch all of whose shards are done, by one process at a time. Again after a crash it writes the same files."""
-    with _alone(batch_id) as is_alone:
-        batch = _gathering(batch_id) if is_alone else None
-        if batch:
-            _gather(batch, now=now)
-
-
-def _gathering(batch_id: UUID) -> Batch | None:
-    """Begin to gather a batch, or go on with it; None for one that has shards to run. Looked at under its lock: it may run again by now."""
-    with transaction.atomic(using=BATCH):
-        batch = Batch.objects.select_for_update(no_key=True).get(pk=batch_id)
-        is_begun = batch.state == BatchState.GATHERING or (seen.is_done(batch_id) and batch_moves.move(batch, BatchMove.GATHER))
-    return batch if is_begun else None
-
-
-@contextmanager
-def _alone(batch_id: UUID) -> Iterator[bool]:
-    """Hold the batch's session advisory lock, if nobody else does: publishing takes longer than a transaction may."""
-    number = batch_id.int >> 65
-    with connections[BATCH].cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [number])
-        is_ours = bool(cursor.fetchone()[0])
-    try:
-        yield is_ours
-    finally:
-        if is_ours:
-            with connections[BATCH].cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(%s)", [number])
-
-
-def _gather(batch: Batch, *, now: datetime) -> None:
-    publishing.publish(batch)
-    with transaction.atomic(using=BATCH):
-        if batch_moves.move(batch, BatchMove.COMPLETE, finished_at=now):
-            named = {"agent": batch.agent, "mode": batch.mode, "endpoint": batch.endpoint}
-            told = {"batch_id": str(batch.id), "round": batch.round, **named}
-            BatchOutbox.objects.create(topic=COMPLETED_TOPIC, run_id=batch.id, data=told, at=now)
-            registering.ask(batch, now=now)
-    _tidy(batch, now=now)
-    registering.register(batch.pk, now=now)
-
-
-def _tidy(batch: Batch, *, now: datetime) -> None:
-    """Drop the staging of a batch that has ended, and then put on record that it is gathered: killed in between, the sweep comes back."""
-    publishing.drop_staging(batch)
-    Batch.objects.filter(pk=batch.pk, state__in=BATCH_ENDED, gathered_at=None).update(gathered_at=now)
-
-
-def gather_rest(batch_id: UUID, *, now: datetime) -> None:
-    """Do what is left of an ended batch's gathering. Again after a crash it writes the same files.
-
-    What a batch had finished when it was cancelled or failed is published, marked as a part; a completed one has its staging left.
-    """
-    with _alone(batch_id) as is_alone:
-        batch = Batch.objects.get(pk=batch_id)
-        if not is_alone or batch.gathered_at or batch.state not in BATCH_ENDED:
-            return
-        if batch.state != BatchState.COMPLETED:
-            publishing.publish_part(batch)
-        _tidy(batch, now=now)
-
-
 def cancel(batch_id: UUID, *, now: datetime) -> None:
     """End a batch: shards stop within a second or two, and what is finished is published as a part. Raises StaleMove if it has ended."""
     with transaction.atomic(using=BATCH):
         batch = Batch.objects.select_for_update(no_key=True).get(pk=batch_id)
-        if not batch_moves.move(batch, BatchMove.CANCEL, pause=None, finished_at=now):
+        if not batch_moves.move(batch, BatchMove.CANCEL, pause=None, finished_at=now, **batch_moves.TRIED_NEVER):
             raise StaleMove(f"Batch {batch_id} is {batch.state} and cannot be cancelled.")
         _cancel_shards(batch, now=now)
 
@@ -202,19 +136,19 @@ def publish(batch_id: UUID, publication: Publication, *, round: int, scores: Map
     return bool(judged.update(publication=publication, scores=dict(scores)))
 
 
-def fail(batch_id: UUID, *, broke: str, now: datetime) -> None:
-    """End a batch that cannot go on; finished rows stay in staging. Joins the caller's transaction, which holds the batch already.
-
-    `broke` is what went wrong, in words for operators alone.
-    """
-    batch = Batch.objects.get(pk=batch_id)
-    fault = Fault(code="shard_broke", sentence=SHARD_BROKE, cause=Cause.BAD_CODE, remedy=TELL, broke=broke).as_json()
-    if batch_moves.move(batch, BatchMove.FAIL, fault=fault, pause=None, finished_at=now):
+def fail(batch: Batch, fault: Fault, *, now: datetime) -> None:
+    """End a batch that cannot go on; finished rows stay in staging. Joins the caller's transaction, which holds the batch already."""
+    if batch_moves.move(batch, BatchMove.FAIL, fault=fault.as_json(), pause=None, finished_at=now):
         _cancel_shards(batch, now=now)
 
 
 def rescue_shards(*, now: datetime) -> int:
-    """Queue again, from their checkpoint, the shards of processes whose lease has ended."""
+    """Queue again, from their checkpoint, the shards of processes whose lease has ended; return how many.
+
+    Each counts a loss, unless the database was away as the lease ended, and waits the longer the more there were since it last
+    finished a row. Where workers vanish though
+    the first row was left out, its batch fails.
+    """
     edge = SHARD_EDGES[ShardMove.RESCUE]
     held = Shard.objects.filter(owner__isnull=False, state__in=edge.sources)
     owners = {owner for owner in held.values_list("owner", flat=True) if owner}
@@ -222,8 +156,28 @@ def rescue_shards(*, now: datetime) -> int:
     dead = owners - set(Process.objects.filter(pk__in=owners, lease_until__gt=now).values_list("id", flat=True))
     if not dead:
         return 0
+    excused = set(Process.objects.filter(pk__in=dead, lease_until__lte=_UP_SINCE).values_list("id", flat=True))
     with transaction.atomic(using=BATCH):
-        return batch_moves.in_order(held.filter(owner__in=dead)).update(state=edge.target, owner=None, sent_at=None)
+        found = list(batch_moves.in_order(held.filter(owner__in=dead)))
+        lost = [shard for shard in found if shard.owner not in excused]
+        Shard.objects.filter(pk__in=[shard.pk for shard in found]).update(state=edge.target, owner=None, sent_at=None)
+        for shard in lost:
+            Shard.objects.filter(pk=shard.pk).update(losses=shard.losses + 1, due_at=now + wait(shard.losses + 1))
+    for shard in lost:
+        if is_of_its_shard(shard.losses + 1):
+            _fail_lost(shard, now=now)
+    return len(found)
+
+
+_UP_SINCE = Func(function="pg_postmaster_start_time", output_field=DateTimeField())
+"""Of the database of processes: a lease that ended before could not be renewed, and nobody died for that."""
+
+
+@transaction.atomic(using=BATCH)
+def _fail_lost(shard: Shard, *, now: datetime) -> None:
+    batch = Batch.objects.select_for_update(no_key=True).get(pk=shard.batch_id)
+    sentence = f"{shard.losses + 1} workers vanished in a row while they ran shard {shard.index}."
+    fail(batch, Fault(code="lost_worker", sentence=sentence, cause=Cause.LOST_WORKER, remedy=TELL), now=now)
 
 
 def _cancel_shards(batch: Batch, *, now: datetime) -> None:

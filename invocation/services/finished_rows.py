@@ -12,14 +12,16 @@ from uuid import UUID
 
 import orjson
 
-from agents.domain.errors import RunError
+from agents.domain.errors import RunError, WorkersVanished
 from invocation.domain import traces
 from invocation.domain.batches import Row
+from invocation.domain.ids import new_id
 from invocation.domain.jobs import Fault
+from invocation.domain.losses import LOSSES_OF_A_ROW
 from invocation.domain.outcomes import outcome_of
 from invocation.models import Batch, BatchRow, Shard
 from invocation.services.bills import Bill
-from invocation.services.runs import Carried
+from invocation.services.runs import Carried, Clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,12 @@ class FinishedRow:
     @property
     def error(self) -> RunError | None:
         return self.carried.error
+
+
+def lost(place: int, row: Row) -> FinishedRow:
+    """Return the end of a row under which workers vanished. It is not run for that."""
+    vanished, bill = WorkersVanished(f"{LOSSES_OF_A_ROW} workers vanished while they ran this row."), Bill()
+    return FinishedRow(place, row, new_id(), Carried(None, vanished, bill, Clock()), bill, LOSSES_OF_A_ROW, 0)
 
 
 def columns(batch: Batch, done: Sequence[FinishedRow], *, now: datetime) -> Mapping[str, Sequence[Any]]:

@@ -78,14 +78,16 @@ def publish_pieces(batch: Batch, pieces: Sequence[Piece], *, mark: str = parquet
     In a later round of the batch (rows that failed were run again) the files of the round before are read with the new parts
     and written under new names; they go once the manifest no longer names them.
     """
-    work = _Work.of(batch, pieces, sizes)
-    if work.before and work.before["round"] == batch.round:
-        facts = work.before
-    else:
-        parquet.reopen(work.store)
-        facts = _facts(batch, work, [_publish(work, piece) for piece in work.pieces])
-    parquet.finish(work.store, facts, mark=mark)
+    store = datasets.store_of(batch)
+    before = _before(store)
+    facts = before if before and before["round"] == batch.round else _written(batch, _Work.of(batch, pieces, sizes, before=before))
+    parquet.finish(store, facts, mark=mark)
     return facts
+
+
+def _written(batch: Batch, work: _Work) -> Mapping[str, Any]:
+    parquet.reopen(work.store)
+    return _facts(batch, work, [_publish(work, piece) for piece in work.pieces])
 
 
 def drop_staging(batch: Batch) -> None:
@@ -105,9 +107,8 @@ class _Work:
     before: Mapping[str, Any] | None
 
     @classmethod
-    def of(cls, batch: Batch, pieces: Sequence[Piece], sizes: Sizes) -> _Work:
+    def of(cls, batch: Batch, pieces: Sequence[Piece], sizes: Sizes, *, before: Mapping[str, Any] | None) -> _Work:
         store, columns = datasets.store_of(batch), datasets.columns_of(batch)
-        before = _before(store)
         asked = partitions.chosen(datasets.partition_by(batch), columns)
         work = cls(store=store, round=batch.round, pieces=pieces, layout=Layout(columns=columns, sizes=sizes), given_up="", before=before)
         if not asked:
@@ -127,9 +128,8 @@ class _Work:
         return [file["file"] for file in files if file["shard"] == piece.shard]
 
     def parts(self, piece: Piece) -> list[str]:
-        """Return the piece's parts in staging. Those that an earlier round published are gone; the count of rows tells if others are."""
-        paths = [f"{parquet.STAGING}/{part}" for part in piece.parts]
-        return [path for path in paths if self.store.exists(path)] if self.before else paths
+        """Return the piece's parts in staging, all of this round: a round that was published leaves none on record."""
+        return [f"{parquet.STAGING}/{part}" for part in piece.parts]
 
 
 def _before(store: Store) -> Mapping[str, Any] | None:

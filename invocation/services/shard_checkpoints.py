@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from invocation.domain.batches import part_name
 from invocation.domain.budgets import Allowance
 from invocation.domain.places import Places
-from invocation.gateways.database import patiently
+from invocation.gateways.database import patiently, patiently_stored
 from invocation.services import batch_pauses, datasets, shards
 from invocation.services.finished_rows import FinishedRow, columns, record
 from invocation.services.shards import Checkpoint, ShardClaimed
@@ -39,8 +39,8 @@ class Keeper:
     async def keep(self, done: Sequence[FinishedRow]) -> bool:
         """Make what is finished count, and what was called for; say whether the batch was paused because too much fails.
 
-        While the database is away this waits, and the rows go on: what they have paid for is not thrown away for that.
-        Raises StaleMove if the shard was taken from us, and what a full disk raises; the lines are to be booked late then.
+        While the database or the store is away this waits, and the rows go on: what they have paid for is not thrown away for that.
+        Raises StaleMove if the shard was taken from us, and what a disk raises that stays full; the lines are to be booked late then.
         """
         lines = self._lines.copy()
         if not done and not lines:
@@ -49,7 +49,7 @@ class Keeper:
             block = self._block(done, lines)
             del self._lines[: len(lines)]
             try:
-                await patiently(self._commit, done, block)
+                await patiently_stored(self._commit, done, block)
             except BaseException:
                 self._lines[:0] = lines
                 raise

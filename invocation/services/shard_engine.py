@@ -13,15 +13,16 @@ from django.db import DatabaseError
 
 from invocation.domain.batches import Stop
 from invocation.domain.errors import ManifestChanged, StaleMove
+from invocation.domain.losses import most_beside
 from invocation.gateways.database import off_loop
 from invocation.services import shards
 from invocation.services.rows_in_flight import RowsInFlight
 from invocation.services.shard_runs import ShardRun
-from invocation.services.shards import ShardClaimed
 
 log = structlog.get_logger()
 WAIT_WHILE_AWAY = timedelta(seconds=10)
 WAIT_WHILE_SPENT = timedelta(seconds=2)
+WAIT_WHILE_BESIDE = timedelta(seconds=1)
 
 
 class ShardEngine:
@@ -53,7 +54,7 @@ class ShardEngine:
     async def run(self, shard_id: int) -> str:
         """Run a shard to its end, or to a checkpoint where it makes way; never raises, so that the chord's body runs.
 
-        A shard that breaks, as when the disk is full, is tried again; the third time its batch fails.
+        A shard that breaks, as when the disk is full, is tried again; the third time its batch is paused.
         """
         key = str(shard_id)
         if key in self._running:
@@ -82,7 +83,7 @@ class ShardEngine:
         return "failed"
 
     async def drain(self, grace: timedelta) -> None:
-        """Stop each shard at a checkpoint behind the rows that run."""
+        """Stop each shard at a checkpoint behind the rows that run; one that cannot is given back all the same: no worker vanished."""
         self._draining = True
         for work in self._running.values():
             if work:
@@ -93,29 +94,46 @@ class ShardEngine:
                     await self._idle.wait()
         except TimeoutError:
             log.warning("drain_cut_short", shards=self.in_flight)
+            await off_loop(_return_all, self._owner)
 
     async def _run(self, shard_id: int) -> str:
-        claimed = await off_loop(shards.claim, shard_id, owner=self._owner)
-        if claimed is None:
+        work = await self._claimed(shard_id)
+        if work is None:
             return "taken"
-        work = ShardRun(claimed, self._rows)
-        self._running[str(shard_id)] = work
         if self._draining:
             work.stop(Stop.HANDED_BACK)
         try:
-            return await self._left(claimed, work, await work.to_its_end())
+            return await self._left(work, await work.to_its_end())
         except ManifestChanged as changed:
-            await off_loop(shards.hand_back_changed, claimed.shard, sentence=changed.detail)
+            await off_loop(shards.hand_back_changed, work.shard, sentence=changed.detail)
             return changed.code
 
-    async def _left(self, claimed: ShardClaimed, work: ShardRun, stop: Stop | None) -> str:
+    async def _claimed(self, shard_id: int) -> ShardRun | None:
+        """Claim a shard, unless its losses are too many for what runs here; what was claimed meanwhile is looked at as well."""
+        claimed = await off_loop(shards.claim, shard_id, owner=self._owner, most_losses=self._most_losses())
+        if claimed is None:
+            return None
+        if claimed.shard.losses > self._most_losses():
+            await off_loop(shards.hand_back, claimed.shard, wait=WAIT_WHILE_BESIDE)
+            return None
+        work = self._running[str(shard_id)] = ShardRun(claimed, self._rows)
+        return work
+
+    def _most_losses(self) -> int:
+        return most_beside(work.losses for work in self._running.values() if work)
+
+    async def _left(self, work: ShardRun, stop: Stop | None) -> str:
         """Say in the database how the run of the shard ended."""
         if stop is None:
-            await off_loop(shards.complete, claimed.shard)
+            await off_loop(shards.complete, work.shard)
             return "completed"
         if stop is Stop.SPENT:
-            await off_loop(shards.hand_back_spent, claimed.shard, wait=WAIT_WHILE_SPENT)
+            await off_loop(shards.hand_back_spent, work.shard, wait=WAIT_WHILE_SPENT)
         else:
             wait = WAIT_WHILE_AWAY if stop is Stop.AWAY else None
-            await off_loop(shards.hand_back, claimed.shard, short=work.short, wait=wait)
+            await off_loop(shards.hand_back, work.shard, short=work.short, wait=wait)
         return str(stop)
+
+
+def _return_all(owner: UUID) -> None:
+    shards.return_broken_off(shards.held_by(owner))

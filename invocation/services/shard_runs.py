@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from itertools import islice
 
 import structlog
 from django.db import DatabaseError
@@ -19,13 +17,15 @@ from invocation.domain.budgets import Allowance
 from invocation.domain.errors import StaleMove
 from invocation.domain.places import Places
 from invocation.gateways import declared
-from invocation.gateways.database import off_loop, patiently
+from invocation.gateways.database import off_loop, patiently, patiently_stored
 from invocation.models import Batch
-from invocation.services import batch_pauses, manifests, shards, waves
+from invocation.services import batch_pauses, shards, waves
+from invocation.services.caution import Caution
 from invocation.services.finished_rows import FinishedRow
 from invocation.services.row_runs import RowRuns
 from invocation.services.rows_in_flight import RowsInFlight
 from invocation.services.shard_checkpoints import Keeper
+from invocation.services.shard_rows import ShardRows
 from invocation.services.shards import ShardClaimed
 from invocation.services.time_slices import TimeSlice
 from quota.domain.budgets import NONE, Spending
@@ -51,6 +51,7 @@ class ShardRun:
         self.short = NONE
         self._rows = rows
         self._model = _model_of(self.batch.agent)
+        self._caution = Caution(self.shard.losses)
         self._why: Stop | None = None
         self._stopping = asyncio.Event()
         self._slice = TimeSlice()
@@ -64,7 +65,12 @@ class ShardRun:
         self._room = asyncio.Event()
         self._places = Places(self.shard.position, self.shard.ahead)
         self._redo: dict[int, str] = {}
-        self._source: Iterator[tuple[int, Row]] = iter(())
+        self._source = ShardRows(claimed, ())
+
+    @property
+    def losses(self) -> int:
+        """Return how many workers the shard has lost, while its rows run with care for that."""
+        return self._caution.losses
 
     def stop(self, why: Stop, *, short: Spending = NONE) -> None:
         """Let no row begin any more; those that run come to their end. The first reason counts."""
@@ -83,7 +89,7 @@ class ShardRun:
         lines: list[LedgerLine] = []
         try:
             self._redo = {redo.place: redo.code for redo in await patiently(shards.to_redo, self.shard)}
-            self._source = _rows_of(self._claimed, self._redo)
+            self._source = ShardRows(self._claimed, self._redo)
             allowance = Allowance(await patiently(shards.reserve, self.shard))
             keeper = Keeper(self._claimed, places=self._places, redo=self._redo, allowance=allowance, lines=lines)
             work = RowRuns(
@@ -117,13 +123,14 @@ class ShardRun:
                 self._room.set()
                 if await keeper.keep(done):
                     self.stop(Stop.HELD)
+                self._caution.kept(len(done))
             await keeper.keep([])
             for task in beside:
                 task.cancel()
 
     async def _due(self) -> None:
         """Wait for the next checkpoint: enough rows, or enough time, or the end."""
-        while self._lanes and len(self._done) < CHECKPOINT_ROWS:
+        while self._lanes and len(self._done) < self._enough:
             try:
                 async with asyncio.timeout(CHECKPOINT_S):
                     await self._bell.wait()
@@ -132,9 +139,17 @@ class ShardRun:
                     return
             self._bell.clear()
 
+    @property
+    def _enough(self) -> int:
+        return 1 if self._caution.is_on else CHECKPOINT_ROWS
+
+    @property
+    def _share(self) -> int:
+        return 1 if self._caution.is_on else self._rows.share(self._model)
+
     def _staff(self, group: asyncio.TaskGroup, work: RowRuns) -> None:
         """Open lanes up to the shard's share."""
-        while self._why is None and not (self._is_read and not self._queue) and len(self._lanes) < self._rows.share(self._model):
+        while self._why is None and not (self._is_read and not self._queue) and len(self._lanes) < self._share:
             lane = group.create_task(self._lane(group, work))
             self._lanes.add(lane)
             lane.add_done_callback(self._ended)
@@ -151,22 +166,25 @@ class ShardRun:
             if taken is None:
                 return
             self._slice.begin()
-            finished = await work.run(*taken)
+            finished = self._caution.blamed(*taken) or await work.run(*taken)
             if finished:
                 self._has_progress.set()
                 self._done.append(finished)
-                if len(self._done) >= CHECKPOINT_ROWS:
-                    await self._made_room()
+                await self._made_room()
             self._staff(group, work)
 
     def _has_room(self) -> bool:
         """Say whether the lane that asks may go on. One that may not counts no longer, at once: of lanes that ask together some stay."""
-        if len(self._lanes) <= self._rows.share(self._model):
+        if len(self._lanes) <= self._share:
             return True
         self._lanes -= {lane for lane in self._lanes if lane is asyncio.current_task()}
         return False
 
     async def _made_room(self) -> None:
+        if self._caution.is_on:
+            await self._caution.until_kept(self._bell)
+        if len(self._done) < CHECKPOINT_ROWS:
+            return
         self._bell.set()
         while len(self._done) >= MOST_FINISHED:
             self._room.clear()
@@ -177,7 +195,7 @@ class ShardRun:
         async with self._reading:
             while not self._queue and not self._is_read and self._why is None:
                 await self._wait_for_the_first()
-                block = await off_loop(lambda: list(islice(self._source, ROWS_READ_AT_ONCE)))
+                block = await patiently_stored(self._source.read, ROWS_READ_AT_ONCE)
                 self._is_read = not block
                 self._queue.extend(each for each in block if each[0] in self._redo or each[0] not in self._places)
             return self._queue.popleft() if self._queue and self._why is None else None
@@ -204,16 +222,6 @@ class ShardRun:
             await self._has_progress.wait()
         for lane in self._lanes:
             lane.cancel()
-
-
-def _rows_of(claimed: ShardClaimed, redo: dict[int, str]) -> Iterator[tuple[int, Row]]:
-    """Yield the rows that failed before, and then those from the position on, each with its place."""
-    batch, position = claimed.batch, claimed.shard.position
-    if redo:
-        again = enumerate(manifests.read(batch, claimed.slice, skip=0))
-        yield from ((place, row) for place, row in again if place in redo)
-    rest = enumerate(manifests.read(batch, claimed.slice, skip=position), position)
-    yield from ((place, row) for place, row in rest if place not in redo)
 
 
 def _model_of(agent: str) -> str:

@@ -17,6 +17,7 @@ from invocation.domain import paces
 from invocation.domain.batches import BATCH_OPEN, SHARD_EDGES, BatchState, Pause, ShardMove, ShardState, Slice
 from invocation.domain.budgets import part_of
 from invocation.domain.errors import StaleMove
+from invocation.domain.losses import ANY
 from invocation.domain.places import Ranges
 from invocation.domain.states import Edge
 from invocation.domain.tiers import Downshift
@@ -32,6 +33,8 @@ MOST_AT_ONCE = 64
 FAILURES_OF_A_BATCH = 3
 """Failures in a row of one shard, not of its rows: a disk that is full, a manifest that is gone."""
 WAIT_OF_A_BROKEN_SHARD = timedelta(seconds=1)
+"""It doubles with each failure in a row."""
+MOST_DOUBLINGS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +85,14 @@ class Redo:
     code: str
 
 
-def claim(shard_id: int, *, owner: UUID) -> ShardClaimed | None:
-    """Take a shard for a process; None if it is taken, done, cancelled or held, or if its tenant's plan has no more at work at once."""
+def claim(shard_id: int, *, owner: UUID, most_losses: int = ANY) -> ShardClaimed | None:
+    """Take a shard for a process; None if it is taken, done, cancelled or held, or if its tenant's plan has no more at work at once.
+
+    None as well if more workers vanished under it than what runs in the process beside it allows.
+    """
     edge = SHARD_EDGES[ShardMove.CLAIM]
     now = datetime.now(UTC)
-    free = Shard.objects.filter(pk=shard_id, state__in=edge.sources)
+    free = Shard.objects.filter(pk=shard_id, state__in=edge.sources, losses__lte=most_losses)
     batch = Batch.objects.filter(shards=shard_id, state__in=BATCH_OPEN).first()
     if batch is None or batch_pauses.is_held(batch):
         return None
@@ -140,8 +146,7 @@ def _count(shard: Shard, block: Checkpoint, pace: paces.Pace) -> None:
         reserved_usd=Greatest(F("reserved_usd") - usd, Decimal(0)),
         reserved_tokens=Greatest(F("reserved_tokens") - (tokens_in + tokens_out), 0),
         reserved_calls=Greatest(F("reserved_calls") - len(lines), 0),
-        failures=0,
-        **({"parts": _Joined(F("parts"), Value([block.part], models.JSONField()))} if block.part else {}),
+        **({"parts": _Joined(F("parts"), Value([block.part], models.JSONField())), **_PROGRESS} if block.part else {}),
     )
     BatchRow.objects.bulk_create(block.failed)
     _redo(shard, block.redone)
@@ -155,6 +160,10 @@ def _counted_parts(shard: Shard) -> Sequence[str]:
     if parts is None:
         raise _lost(shard)
     return parts
+
+
+_PROGRESS: Mapping[str, int] = MappingProxyType({"failures": 0, "losses": 0})
+"""What a shard is not held against any more once rows of it are finished."""
 
 
 class _Joined(Func):
@@ -275,17 +284,23 @@ _GONE: Mapping[str, Coalesce] = MappingProxyType(
 
 
 def charge(shard_id: int, *, owner: UUID, sentence: str) -> None:
-    """Count a failure of the shard itself and queue it again from its checkpoint; the third fails its batch."""
+    """Count a failure of the shard itself and queue it again from its checkpoint, later each time; the third in a row pauses its batch.
+
+    `sentence` is for operators alone.
+    """
     edge = SHARD_EDGES[ShardMove.HAND_BACK]
     held = Shard.objects.filter(pk=shard_id, owner=owner, state__in=edge.sources)
     with transaction.atomic(using=BATCH):
         # The batch before its shards, as whoever cancels it takes them.
-        Batch.objects.select_for_update(no_key=True).get(shards=shard_id)
-        anew = {"owner": None, "sent_at": None, "due_at": datetime.now(UTC) + WAIT_OF_A_BROKEN_SHARD}
-        if held.update(state=edge.target, failures=F("failures") + 1, **anew, **_RESERVES_NOTHING):
-            shard = Shard.objects.get(pk=shard_id)
-            if shard.failures >= FAILURES_OF_A_BATCH:
-                batches.fail(shard.batch_id, broke=sentence, now=datetime.now(UTC))
+        batch = Batch.objects.select_for_update(no_key=True).get(shards=shard_id)
+        shard = held.select_for_update(no_key=True).first()
+        if shard is None:
+            return
+        now = datetime.now(UTC)
+        anew = {"owner": None, "sent_at": None, "due_at": now + WAIT_OF_A_BROKEN_SHARD * 2 ** min(shard.failures, MOST_DOUBLINGS)}
+        held.update(state=edge.target, failures=shard.failures + 1, **anew, **_RESERVES_NOTHING)
+        if shard.failures + 1 >= FAILURES_OF_A_BATCH:
+            batch_pauses.pause_broken(batch, broke=sentence, now=now)
 
 
 def _hold(shard: Shard, move: ShardMove, **facts: object) -> None:

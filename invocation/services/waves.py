@@ -19,7 +19,7 @@ from invocation.models import Batch, Shard
 from invocation.models.admission import HoldScope
 from invocation.selectors import waves as seen
 from invocation.selectors.admission import live_slots, open_holds
-from invocation.services import batch_pauses, batches
+from invocation.services import batch_pauses, batches, gathering
 from quota.domain.budgets import NONE
 from quota.domain.callers import PlanTerms
 from quota.domain.classes import PriorityClass
@@ -121,9 +121,9 @@ def after_wave(batch_id: UUID) -> None:
     """The chord's body: gather the batch if nothing of it is left, or publish what it has if it ended early; then admit the next of all."""
     now = datetime.now(UTC)
     if seen.is_done(batch_id):
-        batches.gather(batch_id, now=now)
+        gathering.gather(batch_id, now=now)
     elif seen.is_ungathered(batch_id):
-        batches.gather_rest(batch_id, now=now)
+        gathering.gather_rest(batch_id, now=now)
     admit(now=now)
 
 
@@ -141,7 +141,7 @@ def sweep(*, now: datetime) -> int:
     batches.rescue_shards(now=now)
     for batch in seen.in_windows():
         _ = batch_pauses.close_window(batch, now=now) or batch_pauses.open_window(batch, now=now)
-    for batch in seen.left_behind(since=now - TRUSTED):
+    for batch in seen.left_behind(since=now - TRUSTED, now=now):
         _send_end(batch, now=now)
     return admit(now=now)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -11,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from invocation.gateways import s3
-from invocation.gateways.stores import BadLocation, BadPath, Store, store_at
+from invocation.gateways.stores import BadLocation, BadPath, LocalStore, Store, store_at
 
 LARGE = s3.PART_BYTES * 2 + 17
 """More than two parts of an upload."""
@@ -121,6 +123,45 @@ def test_what_is_removed_is_gone_and_stays_gone(store: Store) -> None:
     store.remove_tree("b")
     store.remove_tree("b")
     assert list(store.list()) == []
+
+
+def test_what_of_a_folder_could_not_be_removed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = LocalStore(tmp_path)
+    store.write_whole("b/1", b"x")
+
+    def refuse(path: str, **_: Any) -> None:
+        raise PermissionError(path)
+
+    with monkeypatch.context() as refused:
+        refused.setattr(os, "unlink", refuse)
+        with pytest.raises(OSError, match="1"):
+            store.remove_tree("b")
+    store.remove_tree("b")
+    assert list(store.list()) == []
+
+
+def test_what_s3_says_that_it_did_not_remove_is_told() -> None:
+    answered = Answers([{"Key": "in/b/1", "Code": "NoSuchKey"}, {"Key": "in/b/2", "Code": "SlowDown"}])
+
+    with pytest.raises(OSError, match="in/b/2: SlowDown; 1 objects"):
+        s3.S3Store("bucket", "in", answered).remove_tree("b")  # type: ignore[arg-type]
+
+
+class Answers:
+    """A connection to an S3 that answers every removal so; its list has one object."""
+
+    def __init__(self, errors: list[dict[str, str]]) -> None:
+        self.client = self
+        self._errors = errors
+
+    def get_paginator(self, _: str) -> Answers:
+        return self
+
+    def paginate(self, **_: str) -> list[dict[str, Any]]:
+        return [{"Contents": [{"Key": "in/b/2", "Size": 1}]}]
+
+    def delete_objects(self, **_: Any) -> dict[str, Any]:
+        return {"Errors": self._errors}
 
 
 @pytest.mark.parametrize("path", ["../out", "a/../../out", "/etc/passwd", "", "..", "a/..", "a\0b"])

@@ -190,6 +190,7 @@ class BatchShape(serializers.Serializer[Any]):
     started_at = serializers.DateTimeField(allow_null=True)
     finished_at = serializers.DateTimeField(allow_null=True)
     fault = Told()
+    gathering = Told(help_text="What went wrong when its dataset was last written, until that is done; tried again by itself.")
     round = serializers.IntegerField(help_text="How often its failed rows were asked to run again.")
     pause = PauseShape(allow_null=True, help_text="Why it waits, while it is paused.")
     window = WindowShape(allow_null=True)

@@ -11,7 +11,7 @@ import pytest
 
 from agents.domain.steps import Step, StepKey
 from invocation.domain.jobs import JobState
-from invocation.gateways import parquet
+from invocation.gateways import database, parquet
 from invocation.gateways.database import off_loop
 from invocation.models import BatchRow, Job, Shard, Turn
 from invocation.services import attempts, batches, cancelling, journals, shard_runs, shards, turns, waves
@@ -57,6 +57,7 @@ def test_the_calls_of_a_block_that_could_not_be_kept_are_booked(on_loop: OnLoop[
         raise OSError("the disk is full")
 
     monkeypatch.setattr(parquet, "write_part", full)
+    monkeypatch.setattr(database, "AWAY_TRIES", 0)
     assert workers.run(batch.shards.get().pk) == ["failed"]
     assert BatchLedgerEntry.objects.count() == 3
     monkeypatch.undo()

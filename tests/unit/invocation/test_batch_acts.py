@@ -16,7 +16,7 @@ from invocation.domain.batch_acts import possible
         ("paused", "asked", 0, ["resume", "cancel"]),
         ("paused", "failure_threshold", 3, ["resume", "retry-failed", "cancel"]),
         ("paused", "window", 0, ["pause", "cancel"]),
-        ("gathering", "", 0, []),
+        ("gathering", "", 0, ["cancel"]),
         ("completed", "", 0, []),
         ("completed", "", 3, ["retry-failed"]),
         ("failed", "", 3, []),

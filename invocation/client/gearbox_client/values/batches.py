@@ -102,6 +102,7 @@ class Batch:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     fault: Mapping[str, Any] | None = None
+    gathering: Mapping[str, Any] | None = None
     pause: Pause | None = None
     window: Window | None = None
     finish_by: datetime | None = None

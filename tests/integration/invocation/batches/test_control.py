@@ -152,8 +152,8 @@ def test_what_a_cancelled_batch_had_finished_is_published_as_a_part(workers: Wor
 def test_a_cancelled_batch_whose_message_was_lost_is_swept_up(workers: Workers) -> None:
     batch = opened(shards=1)
     batches.cancel(batch.pk, now=NOW)
-    found = seen.left_behind(since=NOW)
+    found = seen.left_behind(since=NOW, now=datetime.now(UTC))
 
     assert [each.pk for each in found] == [batch.pk]
     waves.after_wave(batch.pk)
-    assert seen.left_behind(since=NOW) == []
+    assert seen.left_behind(since=NOW, now=datetime.now(UTC)) == []

@@ -284,7 +284,7 @@ def test_a_later_round_takes_over_what_the_round_before_published(location: str,
     batch.round = 1
     again = {row["row_id"] for row in first if row["error_code"]}
     second = staged(batch, [a_row(number, text="again") for number in range(0, 60, 7)], prefix="again")
-    pieces = [Piece(shard=0, parts=[*one.parts, *second], rows=60, superseded=again)]
+    pieces = [Piece(shard=0, parts=second, rows=60, superseded=again)]
     facts = publishing.publish_pieces(batch, pieces)
     store = store_at(location)
 

@@ -5,22 +5,23 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from invocation.api.shapes.batches import BatchShape
 from invocation.domain.budgets import Wish
-from invocation.domain.errors import NoResult
 from invocation.domain.jobs import BROKE
-from invocation.gateways import declared, parquet
+from invocation.gateways import database, declared, parquet
 from invocation.gateways.database import off_loop
 from invocation.models import Batch, BatchOutbox, BatchRow
-from invocation.selectors import batches as seen
-from invocation.services import batch_pauses, batches, datasets, row_runs, shard_runs, shards, waves
+from invocation.services import batch_pauses, batches, datasets, manifests, row_runs, shard_runs, shards, waves
 from invocation.services.shard_engine import ShardEngine
 from quota.models import BatchLedgerEntry
 from tests.integration.invocation.batches.planned import LINES, Workers, errors, failed_rows, manifest, opened, results
@@ -175,24 +176,72 @@ def test_shards_that_run_at_once_spend_no_more_than_the_ceiling_and_nearly_all_o
     assert spent == sum(BatchLedgerEntry.objects.values_list("cost_usd", flat=True), Decimal(0))
 
 
-def test_a_shard_that_breaks_is_tried_again_and_the_third_time_its_batch_fails(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is away is not waited for."""
+    monkeypatch.setattr(database, "AWAY_EVERY_S", 0.01)
+    monkeypatch.setattr(database, "AWAY_TRIES", 3)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_shard_that_breaks_is_tried_again_later_each_time_and_the_third_time_its_batch_is_paused(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
     batch = opened(shards=2)
     shard = batch.shards.get(index=0)
-    monkeypatch.setattr(parquet, "write_part", _full_disk)
-    states = []
-    for _ in range(shards.FAILURES_OF_A_BATCH):
-        assert workers.run(shard.pk) == ["failed"]
-        shard.refresh_from_db()
-        batch.refresh_from_db()
-        states.append((shard.state, batch.state))
+    states, waits = [], []
+    with monkeypatch.context() as full:
+        full.setattr(parquet, "write_part", _full_disk)
+        for _ in range(shards.FAILURES_OF_A_BATCH):
+            began = datetime.now(UTC)
+            assert workers.run(shard.pk) == ["failed"]
+            shard.refresh_from_db()
+            batch.refresh_from_db()
+            states.append((shard.state, batch.state))
+            assert shard.due_at
+            waits.append((shard.due_at - began).total_seconds())
 
-    assert states == [("queued", "planned"), ("queued", "planned"), ("cancelled", "failed")]
-    assert batch.fault is not None
-    assert "No space left" in batch.fault["broke"]
-    with pytest.raises(NoResult) as refused:
-        seen.must_have_results(batch)
-    assert "No space left" not in str(refused.value.facts)
+    assert states == [("queued", "planned"), ("queued", "planned"), ("queued", "paused")]
+    assert waits[0] < 2 <= waits[1] < 4 <= waits[2]
+    assert (batch.pause or {})["code"] == "shard_broke"
+    assert "No space left" in (batch.pause or {})["broke"]
+    assert "No space left" not in str(BatchShape(batch).data)
     assert waves.go_on(batch.pk, now=NOW) == 0
+
+    batch_pauses.resume(batch.pk, now=NOW)
+    shard.refresh_from_db()
+    assert (shard.failures, shard.due_at) == (0, None)
+    assert results(workers.finish(batch)) == Counter(line["row_id"] for line in LINES)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_store_that_is_away_for_a_while_is_waited_for_and_no_row_runs_twice(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch, write, tries = opened(shards=1), parquet.write_part, iter(range(2))
+
+    def away(*given: Any) -> str:
+        if next(tries, None) is not None:
+            raise OSError("the bucket does not answer")
+        return write(*given)
+
+    monkeypatch.setattr(parquet, "write_part", away)
+    assert workers.run(batch.shards.get().pk) == ["completed"]
+    assert (DONE["runs"], batch.shards.get().failures) == (len(LINES), 0)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_manifest_that_cannot_be_read_for_a_while_is_read_on_where_it_was(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch, read, dies = opened(shards=1), manifests.read, iter([40, 5])
+
+    def away(*given: Any, **terms: Any) -> Iterator[Any]:
+        yield from islice(read(*given, **terms), end := next(dies, None))
+        if end is not None:
+            raise OSError("the bucket does not answer")
+
+    monkeypatch.setattr(manifests, "read", away)
+    monkeypatch.setattr(shard_runs, "ROWS_READ_AT_ONCE", 30)
+    assert workers.run(batch.shards.get().pk) == ["completed"]
+    assert results(workers.finish(batch)) == Counter(line["row_id"] for line in LINES)
+    assert DONE["runs"] == len(LINES)
 
 
 def _full_disk(*_: Any) -> str:

@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 from kombu import Queue
 
-from invocation.domain.batches import BATCH_STOPPABLE, BatchState, Pause
+from invocation.domain.batches import BATCH_ENDED, BatchState, Pause
 from invocation.domain.errors import StaleMove
 from invocation.gateways import objects
 from invocation.gateways.database import BATCH, off_loop
@@ -21,7 +21,7 @@ from invocation.gateways.presence import own_connection
 from invocation.models import Batch, BatchRow, Process, Shard
 from invocation.models.admission import HoldScope
 from invocation.selectors import waves as seen
-from invocation.services import batch_pauses, batches, datasets, holds, shard_runs, shards, waves
+from invocation.services import batch_pauses, batches, datasets, gathering, holds, shard_runs, shards, waves
 from invocation.services.shard_engine import ShardEngine
 from tests.integration.invocation.batches.planned import LINES, TENANT, Open, Workers, is_stopping, opened, results, waiting
 from tests.integration.invocation.conftest import OnLoop, until
@@ -202,16 +202,16 @@ def test_gathering_twice_writes_the_same(workers: Workers) -> None:
     workers.run(*batch.shards.values_list("pk", flat=True))
     folder = Path(batch.output)
     kept = {part: part.read_bytes() for part in folder.glob("_staging/*/*.parquet")}
-    batches.gather(batch.pk, now=NOW)
+    gathering.gather(batch.pk, now=NOW)
     first = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
     Batch.objects.filter(pk=batch.pk).update(state=BatchState.GATHERING, finished_at=None)
     for part, content in kept.items():
         objects.write_whole(part, content)
-    batches.gather(batch.pk, now=NOW)
+    gathering.gather(batch.pk, now=NOW)
 
     assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == first
     assert not list(folder.rglob(".*"))
-    batches.gather(batch.pk, now=NOW + timedelta(hours=1))
+    gathering.gather(batch.pk, now=NOW + timedelta(hours=1))
     batch.refresh_from_db()
     assert batch.finished_at == NOW
 
@@ -223,13 +223,13 @@ def test_a_dataset_is_not_read_before_it_is_whole(workers: Workers) -> None:
 
 
 @pytest.mark.parametrize("state", BatchState)
-def test_a_batch_is_cancelled_before_it_is_gathered_only(state: BatchState) -> None:
+def test_a_batch_is_cancelled_before_its_end_only(state: BatchState) -> None:
     batch = opened(shards=2)
-    ended = state in {BatchState.COMPLETED, BatchState.FAILED, BatchState.CANCELLED}
+    ended = state in BATCH_ENDED
     Batch.objects.filter(pk=batch.pk).update(
         state=state, finished_at=NOW if ended else None, pause={"code": "asked"} if state == BatchState.PAUSED else None
     )
-    if state not in BATCH_STOPPABLE:
+    if ended:
         with pytest.raises(StaleMove):
             batches.cancel(batch.pk, now=NOW)
         return
@@ -276,12 +276,12 @@ def test_a_batch_is_gathered_by_one_process_at_a_time(workers: Workers) -> None:
     workers.run(*batch.shards.values_list("pk", flat=True))
     with own_connection(using=BATCH) as other:
         other.execute("SELECT pg_advisory_lock(%s)", [batch.pk.int >> 65])
-        batches.gather(batch.pk, now=NOW)
+        gathering.gather(batch.pk, now=NOW)
         batch.refresh_from_db()
         assert batch.state == "running"
         other.execute("SELECT pg_advisory_unlock(%s)", [batch.pk.int >> 65])
 
-    batches.gather(batch.pk, now=NOW)
+    gathering.gather(batch.pk, now=NOW)
     batch.refresh_from_db()
     assert batch.state == "completed"
 

@@ -1,0 +1,19 @@
+"""How often a batch's dataset is tried to be written, and how long after a try that failed the next one waits."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+MOST_TRIES = 20
+"""Two to three hours, with the waits in between."""
+FIRST_WAIT = timedelta(seconds=10)
+LONGEST_WAIT = timedelta(minutes=10)
+
+
+def wait(tries: int) -> timedelta:
+    """Return how long after so many tries the next one waits: it doubles."""
+    return min(LONGEST_WAIT, FIRST_WAIT * (1 << min(tries - 1, MOST_TRIES)))
+
+
+def is_enough(tries: int) -> bool:
+    return tries >= MOST_TRIES
