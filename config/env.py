@@ -83,6 +83,7 @@ class Env:
     alert_webhook_url: str
     alert_webhook_secret: str
     manifest_max_bytes: int
+    manifests_max_bytes: int
     result_inline_bytes: int
     result_max_bytes: int
     retain_results_days: int
@@ -94,6 +95,9 @@ class Env:
             raise BadSetting("BATCH_DATABASE_URL", "…", "this is the database of DATABASE_URL: name another, or leave it empty for one")
         if self.lease_s < 2 * self.heartbeat_s:
             raise BadSetting("LEASE_S", str(self.lease_s), f"the lease must outlast two heartbeats of {self.heartbeat_s} s")
+        if self.manifests_max_bytes < self.manifest_max_bytes:
+            told = f"one manifest may have {self.manifest_max_bytes} bytes: allow at least as many"
+            raise BadSetting("MANIFESTS_MAX_BYTES", str(self.manifests_max_bytes), told)
         if self.result_max_bytes < self.result_inline_bytes:
             told = f"a result in the row may have {self.result_inline_bytes} bytes: allow at least as many"
             raise BadSetting("RESULT_MAX_BYTES", str(self.result_max_bytes), told)
@@ -156,6 +160,7 @@ def read(given: Mapping[str, str]) -> Env:
         alert_webhook_url=_address(given, "ALERT_WEBHOOK_URL"),
         alert_webhook_secret=_signing_secret(given, "ALERT_WEBHOOK_SECRET"),
         manifest_max_bytes=_bytes(given, "MANIFEST_MAX_BYTES", 2 * 1024**3, most=MOST_MANIFEST_BYTES),
+        manifests_max_bytes=_bytes(given, "MANIFESTS_MAX_BYTES", 20 * 1024**3, most=MOST_MANIFEST_BYTES),
         result_inline_bytes=_bytes(given, "RESULT_INLINE_BYTES", 64 * 1024),
         result_max_bytes=_bytes(given, "RESULT_MAX_BYTES", 16 * 1024 * 1024),
         retain_results_days=_count(given, "RETAIN_RESULTS_DAYS", 30),

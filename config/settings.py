@@ -143,6 +143,7 @@ WEBHOOK_ALLOW_PRIVATE = env.webhook_allow_private
 ALERT_WEBHOOK_URL = env.alert_webhook_url
 ALERT_WEBHOOK_SECRET = env.alert_webhook_secret
 MANIFEST_MAX_BYTES = env.manifest_max_bytes
+MANIFESTS_MAX_BYTES = env.manifests_max_bytes
 RESULT_INLINE_BYTES = env.result_inline_bytes
 RESULT_MAX_BYTES = env.result_max_bytes
 RETAIN_RESULTS_DAYS = env.retain_results_days

@@ -22,7 +22,7 @@ from invocation.domain.batch_acts import MOST_REASON, Act
 from invocation.domain.batches import BATCH_ENDED, BatchState
 from invocation.domain.masking import masked_text
 from invocation.models import Batch, BatchRow
-from invocation.selectors import batches
+from invocation.selectors import batches, failures
 
 SUMS = ("done", "failed_rows", "cost_usd")
 MOST_ERRORS = 50
@@ -103,13 +103,12 @@ class BatchAdmin(ApartRecord):
 
     def facts(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         shown = batching.drawn(row, now=timezone.now())
-        failed = BatchRow.objects.filter(batch=row).exclude(error_code="").order_by("-pk")[:MOST_ERRORS]
         return {
             **shown,
             "live_address": reverse("admin:invocation_batch_live", args=[row.pk]),
             "forms": batching.acts_of(row, shown["acts"], self.act_address) if row.may_act else [],
             "most_reason": MOST_REASON,
-            "errors": [_failed_row(each) for each in failed] if shown["causes"] else [],
+            "errors": [_failed_row(each) for each in failures.newest(row, most=MOST_ERRORS)],
             "on_record": _on_record(row),
         }
 

@@ -71,6 +71,8 @@ RULES: Mapping[type[Exception], Rule] = MappingProxyType(
         invocation.ManifestChanged: Rule(409, "Put the file back as it was and resume the batch, or open another over it."),
         invocation.ManifestInUse: Rule(409, "Give this manifest another name, or cancel the batch."),
         invocation.ManifestTooLarge: Rule(413, "Send less, pack it, or put it in the object store and name its path."),
+        invocation.ManifestsFull: Rule(413, "Delete uploads; rows that came with a batch go by themselves, days after it ended."),
+        invocation.StoreUnavailable: Rule(503, WAIT),
         invocation.UrlRefused: Rule(422, "Give an https URL of a host on the public internet."),
         invocation.TooManyWebhooks: Rule(409, "Delete a webhook that is not needed any more."),
         invocation.DeadLetterDiscarded: Rule(409, "Submit a new job: a discarded dead letter is closed for good."),

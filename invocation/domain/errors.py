@@ -270,6 +270,21 @@ class ManifestTooLarge(InvocationError):
     title = "The manifest is too large"
 
 
+class ManifestsFull(InvocationError):
+    """The tenant keeps as many manifests as it may: `used` of `limit`, in `unit` (bytes or files). Nothing of this one was kept."""
+
+    code = "manifests_full"
+    title = "No room for another manifest"
+
+
+class StoreUnavailable(InvocationError):
+    """The store of what `field` names is out of reach, or refuses us. Nothing was started."""
+
+    code = "store_unavailable"
+    title = "The store does not answer"
+    retryable = True
+
+
 class OutputRefused(InvocationError):
     """The dataset cannot be written there, or not parted so; `field` and the sentence say why. Nothing was started."""
 

@@ -126,6 +126,10 @@ class S3Store:
             return self.size(path) >= 0
         return False
 
+    def can_hold(self, path: str) -> bool:
+        """It always may: a key and a prefix of one name lie beside each other."""
+        return bool(self._key(path))
+
     def list(self, prefix: str = "") -> Sequence[tuple[str, int]]:
         own = len(self.prefix) + 1 if self.prefix else 0
         return sorted((found["Key"][own:], found["Size"]) for found in self._objects(prefix) if not found["Key"].endswith("/"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -12,12 +13,18 @@ from stat import S_ISREG
 from typing import Any, BinaryIO, NamedTuple, Protocol
 from uuid import uuid4
 
+from invocation.domain.errors import StoreUnavailable
+
 S3_SCHEME = "s3://"
 FILE_SCHEME = "file://"
+MOST_NAME_BYTES = 255
+"""Of one step of a path: no file system here takes more."""
+NO_FILE = frozenset({errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG})
+"""What the system says, beside ENOENT, of a path at which no file is or can be."""
 
 
 class BadPath(ValueError):
-    """A path leads out of its store."""
+    """A path leads out of its store, or has a name that no file can have."""
 
 
 class BadLocation(ValueError):
@@ -32,7 +39,7 @@ class Stamp(NamedTuple):
 
 
 class Store(Protocol):
-    """A folder of files, by paths relative to it with `/` between. Every method raises BadPath for a path that leads out."""
+    """A folder of files, by paths relative to it with `/` between. Every method raises BadPath, and OSError where nobody answers."""
 
     @property
     def location(self) -> str:
@@ -67,6 +74,9 @@ class Store(Protocol):
 
     def exists(self, path: str) -> bool:
         """Say whether there is a whole file at this path."""
+
+    def can_hold(self, path: str) -> bool:
+        """Say whether files may be written below this path: not where one stands in the way."""
 
     def list(self, prefix: str = "") -> Sequence[tuple[str, int]]:
         """Return each whole file in the folder `prefix` or in one below it, and its length in bytes, in order of paths."""
@@ -106,7 +116,20 @@ def relative(path: str) -> str:
     parts = PurePosixPath(path).parts
     if not parts or path.startswith("/") or ".." in parts or "\0" in path:
         raise BadPath(f"{path!r} leads out of the folder: give a relative path below it.")
+    if any(len(os.fsencode(part)) > MOST_NAME_BYTES for part in parts):
+        raise BadPath(f"{path!r} has a name of more than {MOST_NAME_BYTES} bytes.")
     return "/".join(parts)
+
+
+@contextmanager
+def answering(field: str) -> Iterator[None]:
+    """Turn what a store does not do into a refusal of what `field` named. Raises StoreUnavailable; FileNotFoundError is an answer."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as away:
+        raise StoreUnavailable(f"{field}: the store does not answer.", field=field) from away
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +149,8 @@ class LocalStore:
         return str(self._inside(path))
 
     def open_input(self, path: str) -> BinaryIO:
-        return self._inside(path).open("rb")
+        with _looking_for(path):
+            return self._inside(path).open("rb")
 
     def open_whole(self, path: str) -> AbstractContextManager[BinaryIO]:
         return _whole(self._inside(path))
@@ -136,29 +160,38 @@ class LocalStore:
             file.write(content)
 
     def read(self, path: str) -> bytes:
-        return self._inside(path).read_bytes()
+        with _looking_for(path):
+            return self._inside(path).read_bytes()
 
     def size(self, path: str) -> int:
-        return self._inside(path).stat().st_size
+        return self.stamp(path).size
 
     def stamp(self, path: str) -> Stamp:
-        found = self._inside(path).stat()
+        with _looking_for(path):
+            found = self._inside(path).stat()
         if not S_ISREG(found.st_mode):
             raise FileNotFoundError(f"{path} is no file.")
         return Stamp(found.st_size, str(found.st_mtime_ns))
 
     def exists(self, path: str) -> bool:
-        return self._inside(path).is_file()
+        with suppress(FileNotFoundError):
+            return self.size(path) >= 0
+        return False
+
+    def can_hold(self, path: str) -> bool:
+        place = self._inside(path)
+        return next(each for each in (place, *place.parents) if each.exists()).is_dir()
 
     def list(self, prefix: str = "") -> Sequence[tuple[str, int]]:
-        base = self._folder_of(prefix)
-        found = (path for path in base.rglob("*") if path.is_file() and not _is_beside(path.name))
-        return sorted((path.relative_to(self.folder.resolve()).as_posix(), path.stat().st_size) for path in found)
+        root = self.folder.resolve()
+        found = ((path, _length(path)) for path in _whole_files(self._folder_of(prefix)))
+        return sorted((path.relative_to(root).as_posix(), length) for path, length in found if length is not None)
 
     def remove(self, path: str) -> None:
         """Remove a file, and its folder if nothing else is in it."""
         file = self._inside(path)
-        file.unlink(missing_ok=True)
+        with suppress(FileNotFoundError), _looking_for(path):
+            file.unlink()
         with suppress(OSError):
             file.parent.rmdir()
 
@@ -205,11 +238,37 @@ def _is_beside(name: str) -> bool:
     return name.startswith(".") and BESIDE in name
 
 
+def _whole_files(folder: Path) -> Iterator[Path]:
+    """What goes while it is looked at is passed over: whoever removes a file takes its empty folder along."""
+    for place, _, names in os.walk(folder):
+        yield from (Path(place, name) for name in names if not _is_beside(name))
+
+
+def _length(path: Path) -> int | None:
+    """Return a file's length; None of what is no file, or went meanwhile."""
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_size if S_ISREG(found.st_mode) else None
+
+
 def _changed(path: Path) -> float:
     try:
         return path.stat().st_mtime
     except FileNotFoundError:
         return float("inf")  # it was finished meanwhile
+
+
+@contextmanager
+def _looking_for(path: str) -> Iterator[None]:
+    """Say as S3 does that there is no such file: also where a step on the way is none, or the path is a folder or too long."""
+    try:
+        yield
+    except OSError as found:
+        if found.errno not in NO_FILE:
+            raise
+        raise FileNotFoundError(f"{path}: there is no such file.") from found
 
 
 @contextmanager

@@ -10,7 +10,8 @@ import structlog
 from invocation.domain.batches import Pause
 from invocation.domain.budgets import NOTHING, Wish
 from invocation.gateways import dispatch
-from invocation.services import batch_pauses, batches
+from invocation.models import Batch
+from invocation.services import batch_pauses, batches, manifests
 
 log = structlog.get_logger()
 ASKED = "Somebody asked for it."
@@ -28,7 +29,11 @@ def resume(batch_id: UUID, *, now: datetime, wish: Wish = NOTHING) -> None:
 
 
 def retry_failed(batch_id: UUID, *, now: datetime) -> int:
-    """Run the failed rows of a completed or paused batch once more; return how many. Raises NothingFailed or StaleMove."""
+    """Run the failed rows of a completed or paused batch once more; return how many.
+
+    Raises ManifestChanged if its manifest is gone, StoreUnavailable, NothingFailed or StaleMove.
+    """
+    manifests.must_be_there(Batch.objects.get(pk=batch_id))
     count = batch_pauses.retry_failed(batch_id, now=now)
     _ask_on(batch_id)
     return count

@@ -14,6 +14,7 @@ from invocation.domain.endpoints import Endpoint
 from invocation.domain.failing import Tolerance
 from invocation.domain.ids import new_id
 from invocation.domain.windows import Window
+from invocation.gateways.stores import answering
 from invocation.models import Batch
 from invocation.selectors import canaries
 from invocation.services import batches, outputs
@@ -41,13 +42,15 @@ class BatchOpening:
 
 
 def open_batch(opening: BatchOpening, *, now: datetime) -> Batch:
-    """Accept a batch durably, its shards planned. Raises ManifestInvalid, naming the line, or TooManyItems; then nothing was started."""
+    """Accept a batch durably, its shards planned. Raises ManifestInvalid, naming the line, TooManyItems or StoreUnavailable."""
     terms = Terms(endpoint=opening.endpoint, day=plans.day_limits_now(opening.tenant_id), shards=min(opening.shards, MOST_SHARDS))
-    return batches.accept_planned(_columns(opening), cut(opening.manifest, terms), now=now)
+    with answering("manifest"):
+        planned = cut(opening.manifest, terms)
+    return batches.accept_planned(_columns(opening), planned, now=now)
 
 
 def open_unread(opening: BatchOpening, *, now: datetime) -> Batch:
-    """Accept a batch durably whose manifest a worker is to read. Raises ManifestInvalid if there is no such file."""
+    """Accept a batch durably whose manifest a worker is to read. Raises ManifestInvalid if there is no such file, and StoreUnavailable."""
     return batches.accept({**_columns(opening), "manifest_bytes": opening.manifest.length}, now=now)
 
 

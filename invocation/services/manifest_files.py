@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 from uuid import UUID
@@ -16,14 +16,17 @@ from django.conf import settings
 from invocation.domain.batches import BATCH_ENDED
 from invocation.domain.errors import InputInvalid, ManifestInUse, ManifestInvalid, ManifestTooLarge, NotFound
 from invocation.domain.ids import new_id
+from invocation.domain.locations import plain
 from invocation.domain.manifests import Form, Format, form_of
 from invocation.gateways import objects
-from invocation.gateways.stores import S3_SCHEME, BadPath, store_at
+from invocation.gateways.stores import S3_SCHEME, BadPath, answering, relative, store_at
 from invocation.models import Batch
 from invocation.selectors import grants
+from invocation.services.manifest_room import FOLDER, room_of
 from invocation.services.manifests import Manifest
 
-FOLDER = "manifests"
+STAGED = f"{FOLDER}/staged"
+"""No upload has a name in there."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 PIECE = 1 << 18
 
@@ -43,78 +46,91 @@ def located(tenant_id: UUID, path: str, *, form: str = "", row_id: str | None = 
 
     Whether there is such a file is not looked for. Raises ManifestInvalid for another place.
     """
-    location = _granted(tenant_id, path) if path.startswith(S3_SCHEME) else _own(tenant_id, path)
-    return Manifest(location=location, form=form_of(path, form), row_id=row_id)
-
-
-def _own(tenant_id: UUID, path: str) -> str:
+    locate = _granted if path.startswith(S3_SCHEME) else _own
     try:
-        return objects.store_of(tenant_id).at(path)
+        return Manifest(location=locate(tenant_id, path), form=form_of(path.rstrip("/"), form), row_id=row_id)
     except BadPath as bad:
         raise ManifestInvalid(f"manifest: {bad}", field="manifest", found=path) from None
 
 
+def _own(tenant_id: UUID, path: str) -> str:
+    return objects.store_of(tenant_id).at(path)
+
+
 def _granted(tenant_id: UUID, uri: str) -> str:
-    if not grants.granted(tenant_id, uri):
+    """Return the URI in its plain form, which is the one that was granted."""
+    place = plain(uri)
+    if place is None or not grants.granted(tenant_id, place):
         raise ManifestInvalid(f"manifest: {uri} was not granted to you: ask an administrator for it.", field="manifest", found=uri)
-    return uri
+    bucket, _, key = place.removeprefix(S3_SCHEME).partition("/")
+    if not key:
+        raise ManifestInvalid(f"manifest: {uri} names no file.", field="manifest", found=uri)
+    return f"{S3_SCHEME}{bucket}/{relative(key)}"
 
 
 def stage(tenant_id: UUID, rows: Iterable[Mapping[str, Any]], *, row_id: str | None = None) -> Manifest:
-    """Store rows that came with a request as a manifest of the tenant's."""
-    path, store = f"{FOLDER}/{new_id()}.jsonl", objects.store_of(tenant_id)
-    store.write_whole(path, b"".join(orjson.dumps(row) + b"\n" for row in rows))
+    """Store rows that came with a request as a manifest of the tenant's. Raises ManifestsFull and StoreUnavailable."""
+    content = b"".join(orjson.dumps(row) + b"\n" for row in rows)
+    room_of(tenant_id).must_hold(len(content))
+    path, store = f"{STAGED}/{new_id()}.jsonl", objects.store_of(tenant_id)
+    with answering("manifest"):
+        store.write_whole(path, content)
     return Manifest(location=store.at(path), form=Form(Format.JSONL), row_id=row_id)
 
 
 @contextmanager
 def copying(tenant_id: UUID, form: Form, *, row_id: str | None = None) -> Iterator[tuple[Manifest, BinaryIO]]:
-    """Let somebody write a manifest of the tenant's; it is there, whole, once the block has ended."""
+    """Let an operator write a manifest of the tenant's, however full that is; it is there, whole, once the block has ended."""
     ending = ".".join(["", *filter(None, (form.format, form.packing))])
-    path, store = f"{FOLDER}/{new_id()}{ending}", objects.store_of(tenant_id)
+    path, store = f"{STAGED}/{new_id()}{ending}", objects.store_of(tenant_id)
     with store.open_whole(path) as file:
         yield Manifest(location=store.at(path), form=form, row_id=row_id), file
 
 
 def drop(manifest: Manifest) -> None:
-    """Take a staged manifest away."""
+    """Take a staged manifest away. Where the store does not answer, the sweep does it."""
     folder, _, name = manifest.location.rpartition("/")
-    store_at(folder).remove(name)
+    with suppress(OSError):
+        store_at(folder).remove(name)
 
 
-def put(tenant_id: UUID, name: str, content: BinaryIO, *, most: int | None = None) -> Kept:
+def put(tenant_id: UUID, name: str, content: BinaryIO) -> Kept:
     """Keep an upload, piece by piece; it appears whole, in the place of an earlier one.
 
-    Raises InputInvalid for a name that says no format, ManifestInUse while a batch reads the earlier one, and ManifestTooLarge.
+    Raises InputInvalid for a name that says no format, ManifestInUse while a batch reads the earlier one, ManifestTooLarge,
+    ManifestsFull and StoreUnavailable.
     """
-    path, most = _path(name), settings.MANIFEST_MAX_BYTES if most is None else most
-    store = objects.store_of(tenant_id)
+    path, store, most = _path(name), objects.store_of(tenant_id), settings.MANIFEST_MAX_BYTES
     _must_be_free(store.at(path), name)
+    room = room_of(tenant_id, replacing=path)
     digest, length = hashlib.sha256(), 0
-    with store.open_whole(path) as file:
+    with answering("manifest"), store.open_whole(path) as file:
         while piece := content.read(PIECE):
             length += len(piece)
             if length > most:
                 raise ManifestTooLarge(f"The manifest has more than {most} bytes.", limit=most)
+            room.must_hold(length)
             digest.update(piece)
             file.write(piece)
     return Kept(name, path, length, digest.hexdigest())
 
 
 def kept(tenant_id: UUID, name: str) -> Kept:
-    """Return an upload. Raises NotFound."""
+    """Return an upload. Raises NotFound and StoreUnavailable."""
     path = _path(name)
     try:
-        return Kept(name, path, objects.store_of(tenant_id).stamp(path).size)
+        with answering("manifest"):
+            return Kept(name, path, objects.store_of(tenant_id).stamp(path).size)
     except FileNotFoundError:
         raise NotFound(f"There is no manifest {name!r}.", field="name", found=name) from None
 
 
 def remove(tenant_id: UUID, name: str) -> None:
-    """Take an upload away. Raises NotFound, and ManifestInUse while a batch reads it."""
+    """Take an upload away. Raises NotFound, StoreUnavailable, and ManifestInUse while a batch reads it."""
     found, store = kept(tenant_id, name), objects.store_of(tenant_id)
     _must_be_free(store.at(found.path), name)
-    store.remove(found.path)
+    with answering("manifest"):
+        store.remove(found.path)
 
 
 def _must_be_free(location: str, name: str) -> None:

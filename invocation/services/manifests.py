@@ -20,6 +20,7 @@ from invocation.gateways import declared
 from invocation.gateways.manifests import sources
 from invocation.gateways.manifests.opening import Opened, Ways, opened
 from invocation.gateways.manifests.tap import Tap
+from invocation.gateways.stores import answering
 from invocation.models import Batch
 
 canonical = partial(orjson.dumps, option=orjson.OPT_SORT_KEYS)
@@ -46,9 +47,10 @@ class Manifest:
 
     @property
     def length(self) -> int:
-        """Its bytes. Raises ManifestInvalid if there is no such file."""
+        """Its bytes. Raises ManifestInvalid if there is no such file, and StoreUnavailable."""
         try:
-            return sources.stamp(self.location).size
+            with answering("manifest"):
+                return sources.stamp(self.location).size
         except FileNotFoundError:
             name = self.location.rpartition("/")[2]
             raise ManifestInvalid(f"manifest: there is no file {name!r}.", field="manifest", found=name) from None
@@ -58,6 +60,15 @@ def of_batch(batch: Batch) -> Manifest:
     """Return the manifest of a batch."""
     form = Form(Format(batch.manifest_format), Packing(batch.manifest_packing))
     return Manifest(location=batch.manifest, form=form, row_id=batch.names_rows or None)
+
+
+def must_be_there(batch: Batch) -> None:
+    """Raise ManifestChanged if a batch's manifest is gone, and StoreUnavailable if nobody can say."""
+    try:
+        with answering("manifest"):
+            sources.stamp(batch.manifest)
+    except FileNotFoundError:
+        raise ManifestChanged(f"The manifest of batch {batch.pk} is gone.", field="manifest") from None
 
 
 def read(batch: Batch, part: Slice, *, skip: int) -> Iterator[Row]:

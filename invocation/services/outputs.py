@@ -13,7 +13,7 @@ from invocation.domain.errors import OutputRefused
 from invocation.domain.locations import plain
 from invocation.domain.partitions import BadPartition
 from invocation.gateways import objects
-from invocation.gateways.stores import S3_SCHEME, BadPath
+from invocation.gateways.stores import S3_SCHEME, BadPath, answering, relative
 from invocation.selectors import grants
 
 USUAL_FOLDER = "batches"
@@ -28,7 +28,7 @@ class OutputWish:
 
 
 def columns_for(tenant_id: UUID, endpoint: Endpoint, wish: OutputWish, *, batch_id: UUID) -> dict[str, Any]:
-    """Return what the batch's row keeps of it. Raises OutputRefused."""
+    """Return what the batch's row keeps of it. Raises OutputRefused and StoreUnavailable."""
     try:
         partitions.chosen(wish.partition_by, columns_of(endpoint.output_schema))
     except BadPartition as bad:
@@ -40,11 +40,22 @@ def columns_for(tenant_id: UUID, endpoint: Endpoint, wish: OutputWish, *, batch_
 
 
 def _location(tenant_id: UUID, uri: str, batch_id: UUID) -> str:
-    if not uri.startswith(S3_SCHEME):
-        try:
-            return objects.store_of(tenant_id).at(f"{uri or USUAL_FOLDER}/{batch_id}")
-        except BadPath as bad:
-            raise OutputRefused(f"output: {bad}", field="uri", found=uri) from None
+    locate = _granted if uri.startswith(S3_SCHEME) else _own
+    try:
+        return locate(tenant_id, uri, batch_id)
+    except BadPath as bad:
+        raise OutputRefused(f"output: {bad}", field="uri", found=uri) from None
+
+
+def _own(tenant_id: UUID, uri: str, batch_id: UUID) -> str:
+    store, path = objects.store_of(tenant_id), f"{uri or USUAL_FOLDER}/{batch_id}"
+    with answering("uri"):
+        if not store.can_hold(path):
+            raise OutputRefused(f"output: a file lies where {uri!r} is to be a folder.", field="uri", found=uri)
+    return store.at(path)
+
+
+def _granted(tenant_id: UUID, uri: str, batch_id: UUID) -> str:
     place = plain(uri)
     if place is None or not grants.granted(tenant_id, place, writes=True):
         raise OutputRefused(
@@ -52,4 +63,4 @@ def _location(tenant_id: UUID, uri: str, batch_id: UUID) -> str:
             field="uri",
             found=uri,
         )
-    return f"{place}/{batch_id}"
+    return f"{S3_SCHEME}{relative(place.removeprefix(S3_SCHEME))}/{batch_id}"

@@ -27,6 +27,7 @@ from invocation.services import (
     retention,
     schedules,
     slo,
+    staged,
     waves,
     webhooks,
 )
@@ -81,6 +82,7 @@ def register_datasets() -> None:
 @shared_task(name=CLEAN_STORES, send_events=False)
 def clean_stores() -> None:
     cleaning.sweep(now=datetime.now(UTC))
+    staged.sweep(now=datetime.now(UTC))
 
 
 @shared_task(name=LET_GO, send_events=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,46 @@ def test_a_folder_is_no_file(store: Store) -> None:
     with pytest.raises(FileNotFoundError):
         store.stamp("a")
     assert store.exists("a/b.txt")
+
+
+def test_below_a_file_and_at_a_folder_there_is_no_file(store: Store) -> None:
+    store.write_whole("a/b.txt", b"one")
+
+    for path in ("a/b.txt/c", "a"):
+        assert not store.exists(path)
+        for ask in (store.read, store.size, store.stamp, store.open_input):
+            with pytest.raises(FileNotFoundError):
+                ask(path)
+        store.remove(path)
+    assert store.read("a/b.txt") == b"one"
+
+
+def test_a_folder_can_lie_where_no_file_stands(store: Store) -> None:
+    store.write_whole("a/b.txt", b"one")
+
+    assert all(store.can_hold(path) for path in ("a", "a/c/d", "new"))
+
+
+def test_in_a_folder_no_file_has_another_below_it(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    store.write_whole("a/b.txt", b"one")
+
+    assert not any(store.can_hold(path) for path in ("a/b.txt", "a/b.txt/c/d"))
+
+
+def test_what_goes_while_a_folder_is_listed_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = store_at(tmp_path)
+    for path in ("a/1", "b/2"):
+        store.write_whole(path, b"x")
+    walk = os.walk
+
+    def late(folder: Path) -> Iterator[Any]:
+        for found in list(walk(folder)):
+            store.remove("a/1")
+            yield found
+
+    monkeypatch.setattr(os, "walk", late)
+    assert list(store.list()) == [("b/2", 1)]
 
 
 def test_an_input_is_read_by_lines_and_seeks(store: Store) -> None:
@@ -164,7 +205,7 @@ class Answers:
         return {"Errors": self._errors}
 
 
-@pytest.mark.parametrize("path", ["../out", "a/../../out", "/etc/passwd", "", "..", "a/..", "a\0b"])
+@pytest.mark.parametrize("path", ["../out", "a/../../out", "/etc/passwd", "", "..", "a/..", "a\0b", "a/" + "b" * 256, "é" * 128])
 def test_no_path_leads_out(store: Store, path: str) -> None:
     for act in (store.read, store.size, store.exists, store.remove, store.remove_tree, store.below, store.at, store.open_input):
         with pytest.raises(BadPath):

@@ -8,7 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from invocation.api.bodies import Shape
-from invocation.api.shapes.fields import LABEL, Budget, JsonObject, Moment, PageQuery, Text, Told, Whole
+from invocation.api.shapes.fields import LABEL, Budget, JsonObject, Moment, Number, PageQuery, Text, Told, Whole
 from invocation.domain.batches import BatchState, Pause, Publication, ShardState
 from invocation.domain.forecasts import Misfit
 from invocation.domain.manifests import Format
@@ -17,17 +17,21 @@ from invocation.domain.windows import Window, WindowInvalid, window_of
 
 STATES = [str(state) for state in BatchState]
 FORMATS = [str(form) for form in Format]
-NAMES_ROWS = {"type": "string", "maxLength": 200, "description": "The field that names each row, instead of row_id."}
+MOST_PATH = 1_000
+MOST_NAME = 200
+PLACE = "A path below the tenant's folder in the object store, or an s3://bucket/key granted to the tenant"
+NAMES_ROWS = {"type": "string", "minLength": 1, "maxLength": MOST_NAME, "description": "The field that names each row, instead of row_id."}
+ROWS = {"type": "array", "minItems": 1, "items": {"type": "object", "additionalProperties": True}}
 
 
 @extend_schema_field(
     {
         "oneOf": [
-            {"type": "string", "description": "A path below the tenant's folder in the object store; its extension says the format."},
+            {"type": "string", "minLength": 1, "maxLength": MOST_PATH, "description": f"{PLACE}; its extension says the format."},
             {
                 "type": "object",
                 "properties": {
-                    "path": {"type": "string", "description": "The same, of which more is said."},
+                    "path": {"type": "string", "minLength": 1, "maxLength": MOST_PATH, "description": f"{PLACE}."},
                     "format": {"type": "string", "enum": FORMATS, "description": "Where the extension does not say it."},
                     "row_id": NAMES_ROWS,
                 },
@@ -36,7 +40,7 @@ NAMES_ROWS = {"type": "string", "maxLength": 200, "description": "The field that
             },
             {
                 "type": "object",
-                "properties": {"rows": {"type": "array", "items": {"type": "object", "additionalProperties": True}}, "row_id": NAMES_ROWS},
+                "properties": {"rows": ROWS, "row_id": NAMES_ROWS},
                 "required": ["rows"],
                 "additionalProperties": False,
             },
@@ -62,7 +66,7 @@ class Manifest(serializers.JSONField):
 
 def _is_file(told: dict[str, Any]) -> bool:
     path = told.get("path")
-    return {"path"} <= set(told) <= {"path", "format", "row_id"} and isinstance(path, str) and 0 < len(path) <= 1_000
+    return {"path"} <= set(told) <= {"path", "format", "row_id"} and isinstance(path, str) and 0 < len(path) <= MOST_PATH
 
 
 def _is_rows(told: dict[str, Any]) -> bool:
@@ -71,7 +75,7 @@ def _is_rows(told: dict[str, Any]) -> bool:
 
 
 def _is_name(name: Any) -> bool:
-    return isinstance(name, str) and 0 < len(name) <= 200 and name.isprintable()
+    return isinstance(name, str) and 0 < len(name) <= MOST_NAME and name.isprintable()
 
 
 class WindowBody(Shape):
@@ -91,7 +95,7 @@ class WindowBody(Shape):
 class Failures(Shape):
     """From how many failed rows on a batch is paused, once `least` rows have ended."""
 
-    share = serializers.FloatField(required=False, min_value=0, max_value=1, allow_null=True, help_text="0.2 if not given; null never.")
+    share = Number(required=False, min_value=0, max_value=1, allow_null=True, help_text="0.2 if not given; null never.")
     count = Whole(required=False, min_value=1)
     least = Whole(required=False, min_value=1, help_text="100 if not given.")
 

@@ -8,7 +8,7 @@ from rest_framework import serializers
 
 from agents.domain.errors import Cause
 from invocation.api.bodies import Shape
-from invocation.api.shapes.fields import LABEL, AgentChosen, JsonObject, MaybeJsonObject, Moment, PageQuery, Text
+from invocation.api.shapes.fields import LABEL, AgentChosen, JsonObject, MaybeJsonObject, Moment, Number, PageQuery, Text
 from invocation.domain.redrives import LEAST_RATE, MOST_IDS, MOST_RATE, MOST_REASON, USUAL_RATE, AgentChoice, RedriveState
 from invocation.selectors.dead_letters import DISCARDED, OPEN, REDRIVEN
 
@@ -30,15 +30,6 @@ class DeadLetterQuery(PageQuery, DeadLetterFilter):
     standing = serializers.ChoiceField(required=False, choices=STANDINGS, default=OPEN)
 
 
-class Rate(serializers.FloatField):
-    """A number; DRF's own field also takes strings, which the contract does not."""
-
-    def to_internal_value(self, data: Any) -> float:
-        if isinstance(data, bool) or not isinstance(data, int | float):
-            raise serializers.ValidationError(f"A number is wanted, not a {type(data).__name__}.")
-        return super().to_internal_value(data)
-
-
 class Ids(serializers.ListField):
     """Ids of dead letters, each once."""
 
@@ -50,7 +41,7 @@ class RedriveManyBody(Shape):
 
     ids = Ids(required=False, min_length=1, max_length=MOST_IDS)
     filter = DeadLetterFilter(required=False)
-    rate = Rate(required=False, min_value=LEAST_RATE, max_value=MOST_RATE, default=USUAL_RATE, help_text="Jobs a second.")
+    rate = Number(required=False, min_value=LEAST_RATE, max_value=MOST_RATE, default=USUAL_RATE, help_text="Jobs a second.")
     input_patch = JsonObject(required=False, help_text="A JSON merge patch (RFC 7396) of every input.")
     agent = AgentChosen(required=False, default=str(AgentChoice.ORIGINAL))
     reason = Text(max_length=MOST_REASON)

@@ -66,6 +66,15 @@ class Whole(serializers.IntegerField):
         return super().to_internal_value(data)
 
 
+class Number(serializers.FloatField):
+    """A number; DRF's own field also takes strings and booleans, which the contract does not."""
+
+    def to_internal_value(self, data: Any) -> float:
+        if isinstance(data, bool) or not isinstance(data, int | float):
+            raise serializers.ValidationError(f"A number is wanted, not a {type(data).__name__}.")
+        return super().to_internal_value(data)
+
+
 class Metadata(serializers.DictField):
     """At most 16 short strings by name."""
 

@@ -144,7 +144,7 @@ def test_failed_rows_are_run_again(admin_client: Client) -> None:
     batch = a_batch(shards=2)
     failed_row(batch)
     batch.shards.update(state="completed", position=10, done=10, finished_at=NOW)
-    Batch.objects.filter(pk=batch.pk).update(state="completed", finished_at=NOW, gathered_at=NOW)
+    Batch.objects.filter(pk=batch.pk).update(state="completed", finished_at=NOW, gathered_at=NOW, manifest=__file__)
 
     assert "1 failed rows run again" in do(admin_client, batch, "retry-failed")
     batch.refresh_from_db()

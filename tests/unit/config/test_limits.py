@@ -14,6 +14,7 @@ from config.env import BadSetting, read
         ("RESULT_MAX_BYTES", {"RESULT_MAX_BYTES": "a lot"}),
         ("RESULT_MAX_BYTES", {"RESULT_MAX_BYTES": str(2**30)}),
         ("RESULT_MAX_BYTES", {"RESULT_INLINE_BYTES": "1001", "RESULT_MAX_BYTES": "1000"}),
+        ("MANIFESTS_MAX_BYTES", {"MANIFESTS_MAX_BYTES": "1000"}),
         ("RETAIN_RESULTS_DAYS", {"RETAIN_RESULTS_DAYS": "0"}),
         ("RETAIN_JOBS_DAYS", {"RETAIN_JOBS_DAYS": "29"}),
         ("RETAIN_JOBS_DAYS", {"RETAIN_JOURNAL_DAYS": "91"}),

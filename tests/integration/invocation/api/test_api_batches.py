@@ -271,6 +271,13 @@ def test_a_batch_keeps_how_many_failed_rows_it_bears(account: Account) -> None:
     assert Batch.objects.get(pk=open_batch(account)["id"]).failures == {"share": 0.2, "count": None, "least": 100}
 
 
+@pytest.mark.parametrize("share", ["0.5", True, 1.5, []])
+def test_a_share_of_failed_rows_is_a_number(account: Account, share: Any) -> None:
+    body = {"endpoint": "enrich@1", "manifest": {"rows": ROWS}, "failures": {"share": share}}
+
+    assert refusal(post(account, "/v1/batches", body), status=422, code="input_invalid")["field"] == "/failures/share"
+
+
 @pytest.mark.parametrize("name", ["pause", "resume", "retry-failed", "cancel"])
 def test_nobody_acts_on_anothers_batch(account: Account, stranger: Account, name: str) -> None:
     batch = open_batch(account)["id"]

@@ -66,6 +66,16 @@ def test_no_call_waits_for_a_result(openapi: dict[str, Any]) -> None:
     assert {"202"} == {status for status in openapi["paths"]["/v1/jobs"]["post"]["responses"] if status.startswith("2")}
 
 
+def test_the_document_says_of_a_manifest_what_is_taken(openapi: dict[str, Any]) -> None:
+    path, file, rows = openapi["components"]["schemas"]["BatchBody"]["properties"]["manifest"]["oneOf"]
+
+    for told in (path, file["properties"]["path"]):
+        assert (told["minLength"], told["maxLength"]) == (1, 1_000)
+        assert "s3://" in told["description"]
+    assert rows["properties"]["rows"]["minItems"] == 1
+    assert file["properties"]["row_id"]["minLength"] == rows["properties"]["row_id"]["minLength"] == 1
+
+
 def test_the_document_is_served_without_a_key(db: None) -> None:
     answer = Client().get("/v1/openapi.json")
 

@@ -9,7 +9,7 @@ import pytest
 from pytest_django import Settings
 
 from invocation.models import Batch
-from invocation.services import planning
+from invocation.services import manifest_room, planning
 from quota.domain.callers import Scope
 from tests.integration.invocation.api.calling import Account, open_account, post, refusal
 
@@ -88,3 +88,32 @@ def test_a_reading_key_uploads_nothing(db: None) -> None:
     reader = open_account(scopes=[Scope.READ])
 
     refusal(upload(reader, "week.jsonl", LINES), status=403, code="scope_missing")
+
+
+def test_a_tenants_manifests_together_are_bounded(account: Account, stranger: Account, store: Path, settings: Settings) -> None:
+    settings.MANIFESTS_MAX_BYTES = 2 * len(LINES) + 10
+    rows = {"endpoint": "enrich@1", "manifest": {"rows": [{"title": "monster"}]}}
+    for name in ("one.jsonl", "two.jsonl"):
+        assert upload(account, name, LINES).status_code == 200
+
+    for answer in (upload(account, "three.jsonl", LINES), post(account, "/v1/batches", rows)):
+        told = refusal(answer, status=413, code="manifests_full")
+        assert (told["limit"], told["used"], told["unit"]) == (2 * len(LINES) + 10, 2 * len(LINES), "bytes")
+        assert "Delete uploads" in told["remedy"]
+    assert sorted(path.name for path in store.rglob("*") if path.is_file()) == ["one.jsonl", "two.jsonl"]
+    assert upload(account, "two.jsonl", LINES).status_code == 200
+    assert upload(stranger, "three.jsonl", LINES).status_code == 200
+
+    account.api.delete("/v1/manifests/one.jsonl")
+    assert post(account, "/v1/batches", rows).status_code == 202
+    refusal(upload(account, "three.jsonl", LINES), status=413, code="manifests_full")
+
+
+def test_a_tenant_keeps_a_bounded_number_of_manifests(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manifest_room, "MOST_FILES", 2)
+    upload(account, "one.jsonl", b"{}")
+    post(account, "/v1/batches", {"endpoint": "enrich@1", "manifest": {"rows": [{"title": "monster"}]}})
+
+    told = refusal(upload(account, "three.jsonl", b"{}"), status=413, code="manifests_full")
+    assert (told["limit"], told["used"], told["unit"]) == (2, 2, "files")
+    assert upload(account, "one.jsonl", b"{}").status_code == 200

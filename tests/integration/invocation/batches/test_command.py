@@ -99,7 +99,7 @@ def test_failed_rows_are_run_again() -> None:
     batch = a_batch(shards=2)
     batch.shards.filter(index=0).update(errors={"unknown_title": 1})
     batch.shards.update(state="completed", position=10, done=10, finished_at=NOW)
-    Batch.objects.filter(pk=batch.pk).update(state=BatchState.COMPLETED, finished_at=NOW, gathered_at=NOW)
+    Batch.objects.filter(pk=batch.pk).update(state=BatchState.COMPLETED, finished_at=NOW, gathered_at=NOW, manifest=__file__)
 
     assert "error unknown_title: 1 rows" in said("status", batch.pk)
     assert said("retry-failed", batch.pk) == "1 failed rows run again\n"
