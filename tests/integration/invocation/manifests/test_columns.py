@@ -171,10 +171,20 @@ def test_a_value_that_a_dictionary_repeats_is_not_repeated_in_memory(tmp_path: P
     assert refused(path).facts["line"] == 1
 
 
-@pytest.mark.parametrize("form", [{"use_dictionary": False}, {"use_dictionary": False, "column_encoding": "DELTA_BYTE_ARRAY"}])
-def test_long_rows_are_read_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: dict[str, Any]) -> None:
+def test_long_rows_are_read_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(columns, "LIGHT", 1 << 20)
-    path = written(tmp_path / "rows.parquet", pa.table({"text": [f"{number}" * 50_000 for number in range(100, 130)]}), **form)
+    path = written(
+        tmp_path / "rows.parquet", pa.table({"text": [f"{number}" * 50_000 for number in range(100, 130)]}), use_dictionary=False
+    )
+
+    assert max(batch.nbytes for batch in batches(path)) <= 1 << 20
+    assert len(values(path)) == 30
+
+
+def test_a_value_that_says_only_how_it_differs_is_not_repeated_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(columns, "MOST_HELD", 1 << 20)
+    rows = pa.table({"text": ["x" * 150_000] * 30})
+    path = written(tmp_path / "rows.parquet", rows, use_dictionary=False, column_encoding="DELTA_BYTE_ARRAY")
 
     assert max(batch.nbytes for batch in batches(path)) <= 1 << 20
     assert len(values(path)) == 30
@@ -201,11 +211,19 @@ def test_a_row_that_is_too_long_is_named(tmp_path: Path) -> None:
     assert refused(written(tmp_path / "rows.parquet", pa.table({"text": rows}))).facts["line"] == 51
 
 
-def test_a_row_is_weighed_before_it_is_said(tmp_path: Path) -> None:
+def test_a_row_is_weighed_before_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two million numbers are 16 MB for Arrow, and many times that for Python."""
+    said: list[int] = []
+
+    def say(value: dict[str, Any], row: int) -> bytes:
+        said.append(row)
+        return b"{}"
+
+    monkeypatch.setattr(columns, "_said", say)
     tags = pa.array([[1], list(range(columns.MOST_OF_A_ROW // 8 + 1))])
 
     assert "Row 2 has more than" in refused(written(tmp_path / "rows.parquet", pa.table({"tags": tags}))).detail
+    assert said == [1]
 
 
 def test_pages_that_cannot_be_held_are_refused_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
