@@ -12,7 +12,7 @@ LONGEST_WAIT = timedelta(minutes=10)
 
 def wait(tries: int) -> timedelta:
     """Return how long after so many tries the next one waits: it doubles."""
-    return min(LONGEST_WAIT, FIRST_WAIT * (1 << min(tries - 1, MOST_TRIES)))
+    return min(LONGEST_WAIT, FIRST_WAIT * (1 << min(max(tries - 1, 0), MOST_TRIES)))
 
 
 def is_enough(tries: int) -> bool:
