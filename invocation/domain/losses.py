@@ -16,7 +16,7 @@ ANY = 32_767
 
 def wait(losses: int) -> timedelta:
     """Return how long a shard waits after so many losses in a row: it doubles."""
-    return FIRST_WAIT * (1 << min(losses - 1, LOSSES_OF_A_ROW))
+    return FIRST_WAIT * (1 << min(max(losses - 1, 0), LOSSES_OF_A_ROW))
 
 
 def is_of_its_row(losses: int) -> bool:
