@@ -124,10 +124,6 @@ class Gatherings:
             return Intake(self._longest, self._uploads, of=key)
         return Intake(MOST_BYTES, self._calls)
 
-    @property
-    def held(self) -> int:
-        return self._uploads.held + self._calls.held
-
 
 def refusal(intake: Intake, method: bytes, path: bytes) -> bytes:
     """Return the whole answer to a call whose body is not taken, as RFC 9112 has it on the wire; the connection ends with it."""
