@@ -109,10 +109,10 @@ def test_openings_of_many_processes_at_once_pass_no_slot(on_loop: OnLoop[Any]) -
 
 def test_whoever_cannot_be_counted_in_time_is_refused_and_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
     a_process("p0", slots=5, now=datetime.now(UTC))
-    monkeypatch.setattr(turn_rows, "LOCK_MS", 50)
     from invocation.gateways.presence import own_connection
 
-    with own_connection() as other:
+    with own_connection() as other, monkeypatch.context() as hasty:
+        hasty.setattr(turn_rows, "LOCK_MS", 50)
         other.execute("SELECT pg_advisory_lock(32330, 0)")
         [refusal] = opened(opening())
 
