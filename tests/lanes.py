@@ -16,14 +16,13 @@ from types import MappingProxyType
 ROOT = Path(__file__).resolve().parent.parent
 LANES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "processes": ("tests/acceptance",),
+        "processes": ("tests/acceptance", "tests/integration/client"),
         "invocation": ("tests/integration/invocation",),
         "others": (
             "tests/architecture",
             "tests/browser",
             "tests/conformance",
             "tests/integration/agents",
-            "tests/integration/client",
             "tests/integration/config",
             "tests/integration/evals",
             "tests/integration/quota",
