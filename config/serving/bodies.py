@@ -42,6 +42,8 @@ class Refused(Enum):
     """Why a body is not taken."""
 
     TOO_LONG = auto()
+    NO_KEY = auto()
+    """It would do for an upload, of who shows a key."""
     NO_ROOM = auto()
 
 
@@ -71,17 +73,19 @@ class Spool:
 class Intake:
     """The body of one request while it comes in."""
 
-    def __init__(self, most: int, spool: Spool, *, of: bytes = b"") -> None:
+    def __init__(self, most: int, spool: Spool, *, of: bytes = b"", beyond: Refused = Refused.TOO_LONG) -> None:
+        """What has more than `most` bytes is refused as `beyond` says."""
         self.most = most
         self.length = 0
         self.refused: Refused | None = None
         self._spool = spool
         self._of = of
+        self._beyond = beyond
 
     def announce(self, length: int) -> None:
         """Take note of the length that the head tells, 0 where it tells none: who cannot be served need not send."""
         if length > self.most:
-            self.refused = Refused.TOO_LONG
+            self.refused = self._beyond
         elif not self._spool.has_room(length, of=self._of):
             self.refused = Refused.NO_ROOM
 
@@ -102,7 +106,7 @@ class Intake:
 
     def _look(self, count: int) -> None:
         if self.length + count > self.most:
-            self.refused = Refused.TOO_LONG
+            self.refused = self._beyond
         elif not self._spool.has_room(count, of=self._of):
             self.refused = Refused.NO_ROOM
 
@@ -120,15 +124,16 @@ class Gatherings:
         key = (headers.getRawHeaders(b"Authorization") or [b""])[0]
         if b"websocket" in (each.lower() for each in headers.getRawHeaders(b"Upgrade") or ()):
             return Intake(0, self._calls)
-        if is_upload(method, path) and key:
-            return Intake(self._longest, self._uploads, of=key)
-        return Intake(MOST_BYTES, self._calls)
+        if not is_upload(method, path):
+            return Intake(MOST_BYTES, self._calls)
+        return Intake(self._longest, self._uploads, of=key) if key else Intake(MOST_BYTES, self._calls, beyond=Refused.NO_KEY)
 
 
 def refusal(intake: Intake, method: bytes, path: bytes) -> bytes:
     """Return the whole answer to a call whose body is not taken, as RFC 9112 has it on the wire; the connection ends with it."""
     # Loaded when first refused: the API's problems need Django, and this module must not.
     import orjson  # noqa: PLC0415
+    from rest_framework.exceptions import NotAuthenticated  # noqa: PLC0415
 
     from invocation.api.problems import CONTENT_TYPE, problem_of  # noqa: PLC0415
     from invocation.domain.errors import BodyTooLarge, ManifestTooLarge, Saturated  # noqa: PLC0415
@@ -137,6 +142,8 @@ def refusal(intake: Intake, method: bytes, path: bytes) -> bytes:
     if intake.refused is Refused.TOO_LONG:
         kind = ManifestTooLarge if is_upload(method, path) else BodyTooLarge
         error = kind(f"The body has more than {intake.most} bytes.", limit=intake.most)
+    if intake.refused is Refused.NO_KEY:
+        error = NotAuthenticated()
     problem = problem_of(error)
     body = orjson.dumps(problem.body(path.partition(b"?")[0].decode("latin-1")), default=str)
     told = {**problem.all_headers(), "Content-Type": CONTENT_TYPE, "Content-Length": str(len(body)), "Connection": "close"}
@@ -162,8 +169,9 @@ class Reading:
         if not self._is_read:
             await asyncio.sleep(0)  # whoever reads a long body to its end leaves others their turns
             return self._piece()
-        while (message := await self._receive())["type"] == "http.request":
-            """What daphne took for the body."""
+        message = await self._receive()
+        while message["type"] == "http.request":  # what daphne took for the body
+            message = await self._receive()
         return message
 
     def _piece(self) -> Message:

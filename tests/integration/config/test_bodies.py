@@ -68,7 +68,7 @@ def test_a_body_that_does_not_say_its_length_is_refused_where_it_grows_too_long(
 def test_who_shows_no_key_uploads_nothing_long(served: Served) -> None:
     with served.connected() as connection:
         connection.send(head(MOST_BYTES + 1))
-        must_refuse(connection, 413, "manifest_too_large")
+        must_refuse(connection, 401, "bad_key")
 
 
 @pytest.mark.parametrize("length", [LARGE_BYTES, LARGE_BYTES + 1, MOST_UPLOAD])
