@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
@@ -56,6 +56,15 @@ def is_ready(settings: dict[str, str]) -> bool:
         return False
 
 
+@contextmanager
+def in_the_foreground(home: Path, settings: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    with (home / "out").open("w") as out, subprocess.Popen(UP, cwd=ROOT, env=settings, stdout=out, stderr=out) as foreground:
+        try:
+            yield foreground
+        finally:
+            foreground.kill()
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path
@@ -65,7 +74,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
 
 def test_an_interrupt_stops_everything_and_what_was_done_is_there_after_a_restart(home: Path) -> None:
     settings = environment(home)
-    with (home / "out").open("w") as out, subprocess.Popen(UP, cwd=ROOT, env=settings, stdout=out, stderr=out) as foreground:
+    with in_the_foreground(home, settings) as foreground:
         roster = until(lambda: running(home), lambda names: "flower" in names, within=60)
         until(lambda: is_ready(settings), bool, within=60)
         consumer = Consumer(of(home, settings))
