@@ -168,6 +168,10 @@ class _ProviderModels:
         request = ModelRequest(model=self._model(ask.tiers[0]), messages=ask.messages, max_tokens=ask.max_tokens)
         return self._provider.stream(request)
 
+    async def whole(self, ask: ModelAsk) -> Reply:
+        parts = [part async for part in self.stream(ask)]
+        return next(part for part in parts if isinstance(part, Reply))
+
     def remaining_usd(self) -> float:
         return self._terms.cost_cap_usd
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from agents.domain.contract import AgentSpec, Skill
 from agents.domain.errors import SkillCalledWhileStreaming, SkillNotDeclared
-from agents.domain.steps import Journal, Steps
+from agents.domain.steps import Journal, Place, Steps
 from agents.domain.values import Json, Message, Piece, Progress, Reply, Terms, Tier, Usage
 from agents.domain.waiting import Waiting
 from agents.domain.waits import Waits
@@ -25,9 +25,13 @@ class ModelAsk:
 
 
 class Models(Protocol):
-    """The way to a model: through quota, budget and ledger. Ends with one Reply."""
+    """The way to a model: through quota, budget and ledger."""
 
-    def stream(self, ask: ModelAsk) -> AsyncGenerator[Piece | Reply, None]: ...
+    def stream(self, ask: ModelAsk) -> AsyncGenerator[Piece | Reply, None]:
+        """Ask for an answer as it comes; it ends with one Reply."""
+
+    async def whole(self, ask: ModelAsk) -> Reply:
+        """Ask for an answer that nobody reads before its end."""
 
     def remaining_usd(self) -> float: ...
 
@@ -130,22 +134,34 @@ class Run(Waiting):
         """Tell whoever watches how far the run is."""
         await self._watcher.progress(Progress(done=done, of=of, note=note))
 
-    async def _ask_model(self, name: str, ask: ModelAsk, replies: list[Reply]) -> AsyncGenerator[str, None]:
-        """Yield the text as it streams, and leave the Reply behind."""
-        place = self._steps.enter(name, {"messages": [[m.role, m.text] for m in ask.messages], "max_tokens": ask.max_tokens})
+    async def _hear_model(self, name: str, ask: ModelAsk) -> AsyncGenerator[str, None]:
+        """Yield the text as it streams."""
+        place = self._enter_model(name, ask)
         if place.found:
-            replies.append(_reply(place.found.result))
-            yield replies[0].text
+            yield _reply(place.found.result).text
             return
         async with aclosing(self._models.stream(ask)) as parts:
             async for part in parts:
                 if isinstance(part, Reply):
-                    self.usage += part.usage
-                    self.models_used.append(part.model)
-                    await self._steps.keep_plain(place, part.as_json())
-                    replies.append(part)
+                    await self._keep_reply(place, part)
                 else:
                     yield part.text
+
+    async def _ask_model(self, name: str, ask: ModelAsk) -> Reply:
+        place = self._enter_model(name, ask)
+        if place.found:
+            return _reply(place.found.result)
+        reply = await self._models.whole(ask)
+        await self._keep_reply(place, reply)
+        return reply
+
+    def _enter_model(self, name: str, ask: ModelAsk) -> Place:
+        return self._steps.enter(name, {"messages": [[m.role, m.text] for m in ask.messages], "max_tokens": ask.max_tokens})
+
+    async def _keep_reply(self, place: Place, reply: Reply) -> None:
+        self.usage += reply.usage
+        self.models_used.append(reply.model)
+        await self._steps.keep_plain(place, reply.as_json())
 
 
 class ModelStep:
@@ -157,22 +173,10 @@ class ModelStep:
         self._ask = ask
 
     def __await__(self) -> Generator[Any, None, Reply]:
-        return self._whole().__await__()
+        return self._run._ask_model(self._name, self._ask).__await__()  # noqa: SLF001  (one object in two halves)
 
     def __aiter__(self) -> AsyncGenerator[str, None]:  # noqa: PYI058  (whoever stops early may close it)
-        return self._said([])
-
-    def _said(self, replies: list[Reply]) -> AsyncGenerator[str, None]:
-        return self._run._ask_model(self._name, self._ask, replies)  # noqa: SLF001  (one object in two halves)
-
-    async def _whole(self) -> Reply:
-        replies: list[Reply] = []
-        async with aclosing(self._said(replies)) as said:
-            async for _ in said:
-                pass
-        if not replies:
-            raise AssertionError("a model stream ends with its Reply")
-        return replies[0]
+        return self._run._hear_model(self._name, self._ask)  # noqa: SLF001
 
 
 def _reply(stored: Mapping[str, Json]) -> Reply:

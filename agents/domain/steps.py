@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from agents.domain.errors import ReplayDiverged
 from agents.domain.values import Json
 
 
-@dataclass(frozen=True, slots=True)
-class StepKey:
+class StepKey(NamedTuple):
     """A step's place in the journal: its name and which time the name occurs."""
 
     name: str
     occurrence: int
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """A finished step: its result as JSON, and a fingerprint of what it was called with."""
 
     result: Json
@@ -37,8 +33,7 @@ class Journal(Protocol):
     async def record(self, key: StepKey, step: Step) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where the execution stands: a step's key, what it is called with now, and the step if an earlier attempt finished it."""
 
     key: StepKey
@@ -51,16 +46,16 @@ class Steps:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._seen: Counter[str] = Counter()
+        self._seen: dict[str, int] = {}
 
     def enter(self, name: str, arguments: Mapping[str, Json]) -> Place:
         """Return the next place of this name. Raises ReplayDiverged if the journal holds other arguments there."""
-        self._seen[name] += 1
-        key = StepKey(name, self._seen[name])
+        occurrence = self._seen[name] = self._seen.get(name, 0) + 1
+        key = StepKey(name, occurrence)
         fingerprint = _fingerprint(arguments)
         found = self._journal.lookup(key)
         if found and found.fingerprint != fingerprint:
-            raise ReplayDiverged(f"Step {name} (occurrence {key.occurrence}) was called with other arguments than before.")
+            raise ReplayDiverged(f"Step {name} (occurrence {occurrence}) was called with other arguments than before.")
         return Place(key, fingerprint, found)
 
     async def keep(self, place: Place, result: Json) -> Any:
@@ -94,4 +89,8 @@ def _as_json(value: Json) -> Json:
 
 
 def _fingerprint(arguments: Mapping[str, Json]) -> str:
-    return hashlib.sha256(json.dumps(arguments, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(_written(arguments).encode()).hexdigest()[:16]
+
+
+_written = json.JSONEncoder(sort_keys=True).encode
+"""As json.dumps writes it, which would make such an encoder for every step."""

@@ -137,6 +137,18 @@ class Reply:
     downshift: str = ""
     """Why a cheaper tier answered than the best that was asked for; empty where the best did."""
 
+    def answered_by(self, tier: str, *, downshift: str = "") -> Reply:
+        """Return the answer of a tier, and why it was not a better one."""
+        return Reply(
+            text=self.text,
+            model=self.model,
+            usage=self.usage,
+            finish=self.finish,
+            estimated=self.estimated,
+            tier=tier,
+            downshift=downshift,
+        )
+
     def as_json(self) -> dict[str, Json]:
         """Return what a journal keeps of it, field by field: copied as any dataclass it would cost several times that."""
         usage = {"input": self.usage.input, "output": self.usage.output, "cached": self.usage.cached}

@@ -90,6 +90,7 @@ class Allowance(Budget):
     def widen(self, limit: Spending) -> None:
         """Take note of what is set aside now."""
         if limit != self.limit:
+            self.remaining += limit - self.limit
             self.limit = limit
             self.widenings += 1
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 from quota.domain.budgets import Spending
 from quota.domain.resources import Resource
@@ -19,8 +20,7 @@ class Why(StrEnum):
     QUOTA = "quota"
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(NamedTuple):
     """A tier that may answer: the most that its call can take, and how long it usually takes."""
 
     tier: str
@@ -29,8 +29,7 @@ class Option:
     takes: timedelta
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """The tier that answers, and why it is not the best that was asked for, if it is not."""
 
     option: Option
@@ -63,15 +62,18 @@ def choose(options: Sequence[Option], *, left: Spending, time: timedelta) -> Cho
     Time alone refuses nothing: where no option fits it, the quickest that can be paid answers, and
     the run's own deadline decides what becomes of it.
     """
+    best = options[0]
+    if best.takes <= time and best.most.fits(left):
+        return Choice(best)
     payable = [option for option in options if option.most.fits(left)]
     if not payable:
         cheapest = min(options, key=lambda option: option.most.usd)
         return TooDear(cheapest, cheapest.most.lacking(left) or Resource.MONEY)
     in_time = [option for option in payable if option.takes <= time]
     chosen = in_time[0] if in_time else min(payable, key=lambda option: option.takes)
-    if chosen is options[0]:
+    if chosen is best:
         return Choice(chosen)
-    return Choice(chosen, Why.LATENCY if options[0] in payable or chosen is not payable[0] else Why.COST)
+    return Choice(chosen, Why.LATENCY if best in payable or chosen is not payable[0] else Why.COST)
 
 
 def below(options: Sequence[Option], option: Option) -> Sequence[Option]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import NamedTuple
 from uuid import UUID
 
 from agents.domain.values import Usage
@@ -14,8 +15,7 @@ from quota.domain.classes import PriorityClass
 from quota.domain.ledger import LedgerLine, ParentKind
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Payer:
+class Payer(NamedTuple):
     """Who pays for a run's calls, and under what name each is booked."""
 
     tenant_id: UUID

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass, replace
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from functools import reduce
 from types import MappingProxyType
 
@@ -17,28 +15,23 @@ from agents.domain.errors import (
     LargerThanDay,
     PlatformError,
     ProviderRateLimited,
-    ProviderRefused,
-    ProviderUnavailable,
 )
 from agents.domain.providers import Provider
 from agents.domain.run import ModelAsk
-from agents.domain.values import ModelRequest, Piece, Reply, Tier, Usage
-from agents.services.providers import count_messages, count_tokens
-from invocation.domain.ids import new_id
+from agents.domain.values import ModelRequest, Piece, Reply, Tier
+from agents.services.providers import count_messages
 from invocation.domain.tiers import Downshift, Option, TooDear, Why, below, choose, patience
 from invocation.selectors import outstanding
 from invocation.services import accounts, paces
 from invocation.services.accounts import Account
 from invocation.services.bills import Bill, Payer
-from invocation.services.paces import Watch
-from invocation.services.provider_words import told
+from invocation.services.paid_calls import Held, PaidCall, Paying, SetAside, release
 from quota.domain import errors
 from quota.domain.asks import Ask, Grant
-from quota.domain.budgets import NONE, Budget, Hold, Spending
+from quota.domain.budgets import Budget, Hold, Spending
 from quota.domain.days import DayHold
 from quota.domain.errors import BudgetSpent, DaySpent, ModelUnavailable, QuotaError, UnknownPrice
-from quota.domain.ledger import LedgerLine
-from quota.domain.prices import Price, cost, estimate
+from quota.domain.prices import Price, estimate
 from quota.domain.resources import Resource
 from quota.services import admission, days, prices
 
@@ -62,26 +55,10 @@ class CannotPay(PlatformError):
     code = "quota_refused"
 
 
-_Held = list[tuple[Budget, Hold]]
 DAY_KINDS: Mapping[Resource, type[DayExceeded]] = MappingProxyType({Resource.MONEY: DayExceeded, Resource.TOKENS: DayTokensExceeded})
 STEPS_DOWN = (QuotaRefused, ModelOut, CannotPay, DayExceeded, LargerThanDay)
 """What lets the next tier be tried: the call was not made."""
 OF_MONEY = (DayExceeded, LargerThanDay)
-REFUSALS = (ProviderRateLimited, ProviderUnavailable, ProviderRefused)
-"""The provider did no work: nothing is billed."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Reserved:
-    """What was set aside for one call, and which tier answers it."""
-
-    request: ModelRequest
-    price: Price
-    input_tokens: int
-    option: Option
-    held: _Held
-    grant: Grant
-    day: DayHold | None
 
 
 class PaidModels:
@@ -104,6 +81,7 @@ class PaidModels:
         self._payer = payer
         self._budgets = budgets
         self._account = account
+        self._paying = Paying(provider, payer, bill, account)
         self._deadline = time.monotonic() + patience.total_seconds()
 
     def remaining_usd(self) -> float:
@@ -119,62 +97,41 @@ class PaidModels:
         """Stream one paid call of the best tier that budget, time and quota allow.
 
         Raises BudgetExceeded, LargerThanDay, DayExceeded or QuotaRefused before it, the provider's errors during it.
-        What a cancelled, stalled or cut call had used by then is estimated and billed; one
-        that the provider refused costs a request of the quota and no money.
         """
-        reserved, why = await self._reserve(ask)
-        watch = Watch(reserved.request.model, Tier(reserved.option.tier))
-        shown: list[str] = []
-        reply: Reply | None = None
-        is_refused = False
-        try:
-            with told(reserved.grant):
-                async with aclosing(self._provider.stream(reserved.request)) as parts:
-                    async for part in parts:
-                        if not shown:
-                            self._hear_first(part, reserved.grant, watch)
-                        if isinstance(part, Reply):
-                            reply = part
-                            watch.whole(part)
-                        else:
-                            shown.append(part.text)
-                            yield part
-        except REFUSALS:
-            is_refused = True
-            raise
-        finally:
-            settled = await self._settle(reserved, reply or _cut_short(reserved, "".join(shown), is_refused=is_refused))
-        yield self._noted(settled, ask, reserved.option, why)
+        call = await self._begun(ask)
+        async with call, aclosing(call.parts()) as parts:
+            async for part in parts:
+                call.hear(part)
+                if isinstance(part, Piece):
+                    yield part
+        yield call.answer()
 
-    def _hear_first(self, part: Piece | Reply, grant: Grant, watch: Watch) -> None:
-        """Tell the quota that the provider is there, and note how long the model was waited for, if it speaks."""
-        admission.answered(grant)
-        if isinstance(part, Piece):
-            self.bill.waited_for_model(watch.first_piece())
+    async def whole(self, ask: ModelAsk) -> Reply:
+        """Make the same call for one who reads nothing before the end. Raises as `stream` does."""
+        call = await self._begun(ask)
+        async with call, aclosing(call.parts()) as parts:
+            async for part in parts:
+                call.hear(part)
+        return call.answer()
 
-    def _noted(self, reply: Reply, ask: ModelAsk, option: Option, why: Why | None) -> Reply:
-        """Say which tier answered, on the reply that is journaled and, if it was stepped down, on the run's record."""
-        if why is not None:
-            self.bill.downshifts.append(Downshift(wanted=str(ask.tiers[0]), used=option.tier, why=str(why)))
-        return replace(reply, tier=option.tier, downshift=str(why or ""))
-
-    async def _reserve(self, ask: ModelAsk) -> tuple[_Reserved, Why | None]:
+    async def _begun(self, ask: ModelAsk) -> PaidCall:
         """Set a call aside with the first tier that can be had: one whose quota has no room gives way to the next."""
         options: Sequence[Option] = await self._options(ask)
         refused: Why | None = None
         while True:
-            choice = choose(options, left=self._remaining(), time=self._time())
+            left = self._remaining()
+            choice = choose(options, left=left, time=self._time())
             if isinstance(choice, TooDear):
-                raise accounts.exceeded(_too_dear(choice, self._remaining()))
+                raise accounts.exceeded(_too_dear(choice, left))
             rest = below(options, choice.option)
             try:
-                reserved = await self._set_aside(ask, choice.option, is_last=not rest)
+                aside = await self._set_aside(ask, choice.option, is_last=not rest)
             except STEPS_DOWN as refusal:
                 if not rest:
                     raise
                 options, refused = rest, Why.COST if isinstance(refusal, OF_MONEY) else Why.QUOTA
             else:
-                return reserved, refused or choice.why
+                return PaidCall(aside, _downshift(ask, choice.option, refused or choice.why), self._paying)
 
     async def _options(self, ask: ModelAsk) -> Sequence[Option]:
         """Return the tiers that may answer, best first; one without a price is none, because no budget could bound it. Raises CannotPay."""
@@ -194,34 +151,34 @@ class PaidModels:
         spending = Spending(estimate(price, input=tokens, max_output=most), tokens + most, 1)
         return Option(str(tier), model, spending, paces.estimate(model, tier, most_tokens=most))
 
-    async def _set_aside(self, ask: ModelAsk, option: Option, *, is_last: bool) -> _Reserved:
+    async def _set_aside(self, ask: ModelAsk, option: Option, *, is_last: bool) -> SetAside:
         """Reserve the call's most on the run's budgets, the model's quota, the tenant's day and the job's row: on all or on none."""
-        async with AsyncExitStack() as undo:
-            held = self._hold(option.most)
-            undo.callback(_release, held)
-            wait = patience(option, time=self._time(), is_last=is_last)
+        held, wait = self._hold(option.most), patience(option, time=self._time(), is_last=is_last)
+        grant: Grant | None = None
+        day: DayHold | None = None
+        try:
             grant = await self._grant(option, wait)
-            undo.push_async_callback(admission.release, grant)
             day = await self._take_of_day(option.most, wait)
-            undo.push_async_callback(days.release, day)
             price = await self._price(option.model)
             await self._hold_elsewhere(option.most)
-            undo.pop_all()
+        except BaseException:
+            await _give_back(held, grant, day)
+            raise
         request = ModelRequest(model=option.model, messages=ask.messages, max_tokens=ask.max_tokens)
-        return _Reserved(request, price, option.most.tokens - ask.max_tokens, option, held, grant, day)
+        return SetAside(request, price, option, held, grant, day)
 
     async def _price(self, model: str) -> Price:
         """Return what the model costs now. Raises UnknownPrice."""
         return await prices.price_of(self._provider.name, model, at=datetime.now(UTC))
 
-    def _hold(self, most: Spending) -> _Held:
+    def _hold(self, most: Spending) -> Held:
         """Reserve the call's most on every budget, or on none. Does not await: on one loop it is atomic."""
-        held: _Held = []
+        held: list[tuple[Budget, Hold]] = []
         try:
             for budget in self._budgets:
-                held.append((budget, budget.reserve(most)))
+                held.append((budget, budget.reserve(most)))  # noqa: PERF401  (where the next refuses, those before are given back)
         except BudgetSpent as spent:
-            _release(held)
+            release(held)
             raise accounts.exceeded(spent) from spent
         return held
 
@@ -266,54 +223,17 @@ class PaidModels:
     def _time(self) -> timedelta:
         return timedelta(seconds=self._deadline - time.monotonic())
 
-    async def _settle(self, reserved: _Reserved, reply: Reply) -> Reply:
-        used = reply.usage
-        paid = cost(reserved.price, input=used.input, output=used.output, cached=used.cached)
-        spent = Spending(paid, used.total, 1) if used.total else NONE
-        for budget, hold in reserved.held:
-            budget.settle(hold, spent)
-        if used.total:
-            self.bill.add(self._line(reply, reserved, paid))
-        await admission.settle(reserved.grant, used_tokens=used.total)
-        try:
-            await days.settle(reserved.day, spent)
-        finally:
-            if not used.total:
-                await self._account.release(reserved.option.most)
-        return reply
 
-    def _line(self, reply: Reply, reserved: _Reserved, paid: Decimal) -> LedgerLine:
-        payer = self._payer
-        return LedgerLine(
-            call_id=new_id(),
-            tenant_id=payer.tenant_id,
-            endpoint=payer.endpoint,
-            mode=payer.mode,
-            priority_class=payer.priority_class,
-            run_id=payer.run_id,
-            parent_kind=payer.parent_kind,
-            parent_id=payer.parent_id,
-            provider=self._provider.name,
-            model=reply.model,
-            input_tokens=reply.usage.input,
-            output_tokens=reply.usage.output,
-            cached_tokens=reply.usage.cached,
-            price=reserved.price,
-            cost_usd=paid,
-            estimated=reply.estimated,
-            at=datetime.now(UTC),
-            held=reserved.option.most if self._account.is_durable else NONE,
-        )
+def _downshift(ask: ModelAsk, option: Option, why: Why | None) -> Downshift | None:
+    return None if why is None else Downshift(wanted=str(ask.tiers[0]), used=option.tier, why=str(why))
 
 
-def _release(held: _Held) -> None:
-    for budget, hold in held:
-        budget.release(hold)
-
-
-def _cut_short(reserved: _Reserved, shown: str, *, is_refused: bool) -> Reply:
-    used = Usage() if is_refused and not shown else Usage(reserved.input_tokens, count_tokens(shown))
-    return Reply(text=shown, model=reserved.request.model, usage=used, finish="cut", estimated=True)
+async def _give_back(held: Held, grant: Grant | None, day: DayHold | None) -> None:
+    """Undo what was set aside for a call that is not made; the day last, which may have to be awaited."""
+    release(held)
+    if grant:
+        await admission.release(grant)
+    await days.release(day)
 
 
 def _too_dear(refusal: TooDear, left: Spending) -> BudgetSpent:

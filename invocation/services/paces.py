@@ -12,7 +12,7 @@ from invocation.domain.speeds import BEST, NEXT, Speed
 _seen: dict[str, Speed] = {}
 
 
-def estimate(model: str, tier: Tier, *, most_tokens: int) -> timedelta:
+def estimate(model: str, tier: str, *, most_tokens: int) -> timedelta:
     """Return how long a call usually takes."""
     return _speed(model, tier).estimate(most_tokens=most_tokens)
 
@@ -27,7 +27,7 @@ class Watch:
     """Measures one answer as it streams."""
 
     model: str
-    tier: Tier
+    tier: str
     _asked: float = field(default_factory=time.monotonic)
     _first: float | None = None
 
@@ -44,5 +44,5 @@ class Watch:
         _seen[self.model] = known.learned(first_s=first - self._asked, rest_s=now - first, tokens=reply.usage.output)
 
 
-def _speed(model: str, tier: Tier) -> Speed:
-    return _seen.get(model) or (BEST if tier is Tier.STANDARD else NEXT)
+def _speed(model: str, tier: str) -> Speed:
+    return _seen.get(model) or (BEST if tier == Tier.STANDARD else NEXT)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Protocol
@@ -13,18 +12,13 @@ from quota.domain.asks import Grant
 from quota.services import admission
 
 
-@contextmanager
-def told(grant: Grant) -> Iterator[None]:
-    """Tell the quota when a call's provider slows us down or fails; that it answers is told by whoever hears it.
+def tell(grant: Grant, error: ProviderError) -> None:
+    """Tell the quota that a call's provider slows us down or fails; that it answers is told by whoever hears it.
 
-    An error says whether its call was a probe, of which many may fail before the provider is back.
+    The error says from then on whether its call was a probe, of which many may fail before the provider is back.
     """
-    try:
-        yield
-    except ProviderError as error:
-        _tell_of(error)(grant, retry_after=error.retry_after)
-        error.is_of_probe = grant.is_probe
-        raise
+    _tell_of(error)(grant, retry_after=error.retry_after)
+    error.is_of_probe = grant.is_probe
 
 
 def _tell_of(error: ProviderError) -> _Tell:

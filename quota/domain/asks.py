@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 from uuid import UUID
 
 from quota.domain.classes import PriorityClass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class Ask(NamedTuple):
     """One model call to come; `tokens` is the most that it can use, question and answer together."""
 
     provider: str
@@ -28,8 +27,7 @@ class Source(StrEnum):
     LOCAL = "local"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grant:
+class Grant(NamedTuple):
     """Leave to make one model call; settle it with the real usage, or release it if no call was made.
 
     A probe is the only call that goes while the model is out: what becomes of it decides for all.

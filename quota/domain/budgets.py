@@ -5,8 +5,8 @@ Its methods do not await: on one event loop each is atomic.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 from quota.domain.errors import BudgetSpent
 from quota.domain.resources import Resource
@@ -14,15 +14,14 @@ from quota.domain.resources import Resource
 BOUNDLESS = 10**15
 
 
-@dataclass(frozen=True, slots=True)
-class Spending:
+class Spending(NamedTuple):
     """An amount of money (US dollars), of tokens, and of model calls."""
 
     usd: Decimal = Decimal(0)
     tokens: int = 0
     calls: int = 0
 
-    def __add__(self, other: Spending) -> Spending:
+    def __add__(self, other: Spending) -> Spending:  # type: ignore[override]  # amounts add up, they are not joined
         return Spending(self.usd + other.usd, self.tokens + other.tokens, self.calls + other.calls)
 
     def __sub__(self, other: Spending) -> Spending:
@@ -65,8 +64,7 @@ def must_fit(amount: Spending, room: Spending, *, whose: str = "budget") -> None
         raise BudgetSpent(f"The call could take {amount}; the {whose} still holds {room}.", what=lacking)
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(NamedTuple):
     """What one call has set aside."""
 
     number: int
@@ -76,33 +74,29 @@ class Hold:
 class Budget:
     """Never spends more than its limit, as long as no call uses more than it reserved."""
 
-    def __init__(self, limit: Spending, *, spent: Spending | None = None) -> None:
+    def __init__(self, limit: Spending, *, spent: Spending = NONE) -> None:
         self.limit = limit
-        self.spent = spent or Spending()
-        self._held = Spending()
+        self.spent = spent
+        self.remaining = limit - spent
+        """What is neither spent nor held."""
         self._open: set[int] = set()
         self._count = 0
-
-    @property
-    def remaining(self) -> Spending:
-        """Return what is neither spent nor held."""
-        return self.limit - self.spent - self._held
 
     def reserve(self, amount: Spending) -> Hold:
         """Set the most that a call can cost aside, before the call. Raises BudgetSpent."""
         must_fit(amount, self.remaining)
         self._count += 1
         self._open.add(self._count)
-        self._held += amount
+        self.remaining -= amount
         return Hold(self._count, amount)
 
     def settle(self, hold: Hold, used: Spending) -> None:
         """Charge what was used in place of what was held. A second settle or release changes nothing."""
         if hold.number in self._open:
             self._open.remove(hold.number)
-            self._held -= hold.amount
+            self.remaining += hold.amount - used
             self.spent += used
 
     def release(self, hold: Hold) -> None:
         """Give the hold back: the call was not made, or failed unbilled."""
-        self.settle(hold, Spending())
+        self.settle(hold, NONE)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import NamedTuple
 from uuid import UUID
 
 from quota.domain.budgets import NONE, Spending
@@ -22,8 +22,7 @@ class ParentKind(StrEnum):
     FIRING = "firing"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LedgerLine:
+class LedgerLine(NamedTuple):
     """`estimated` usage was counted by us, because the provider reported none; `price` is what was applied.
 
     `call_id` names the call, so that a line that is booked twice lands once.

@@ -31,8 +31,9 @@ def source_of(model: str) -> PriceSource:
 
 def price_of(model: str, *, provider: str, at: datetime) -> Price:
     """Return the model's price per million tokens at a moment, without a network call. Raises UnknownPrice."""
-    step = at.replace(minute=at.minute - at.minute % STEP_MINUTES, second=0, microsecond=0)
-    return OFFLINE[model] if model in OFFLINE else _published(provider, model, step)
+    if model in OFFLINE:
+        return OFFLINE[model]
+    return _published(provider, model, at.replace(minute=at.minute - at.minute % STEP_MINUTES, second=0, microsecond=0))
 
 
 @lru_cache(maxsize=1024)

@@ -83,7 +83,11 @@ async def rest() -> None:
 
 
 def _room(provider: str, model: str) -> Room:
-    rooms = _rooms.setdefault(asyncio.get_running_loop(), {})
-    if (provider, model) not in rooms:
-        rooms[provider, model] = Room((provider, model))
-    return rooms[provider, model]
+    loop, key = asyncio.get_running_loop(), (provider, model)
+    rooms = _rooms.get(loop)
+    if rooms is None:
+        rooms = _rooms[loop] = {}
+    room = rooms.get(key)
+    if room is None:
+        room = rooms[key] = Room(key)
+    return room

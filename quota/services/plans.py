@@ -2,36 +2,47 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
+from functools import partial
 from uuid import UUID
 
 from django import db
 
 from quota import selectors
 from quota.domain.days import UNLIMITED, DayLimits
+from quota.services.shared_reads import SharedReads
 
 FRESH_S = 4.0  # and up to a second to read
 MOST_KNOWN = 10_000
 
 _known: dict[UUID, tuple[float, DayLimits]] = {}
+_reads: SharedReads[DayLimits] = SharedReads()
 
 
 async def day_limits(tenant_id: UUID) -> DayLimits:
     """Return the limits of the tenant's day, on an event loop."""
-    at, limits = _known.get(tenant_id, (float("-inf"), UNLIMITED))
-    return limits if time.monotonic() - at < FRESH_S else await asyncio.to_thread(_read_apart, tenant_id)
+    limits = _fresh(tenant_id)
+    return limits if limits is not None else await _reads.of(tenant_id, partial(_read_apart, tenant_id))
 
 
 def day_limits_now(tenant_id: UUID) -> DayLimits:
     """Do the same in a thread that has a connection to the database."""
-    at, limits = _known.get(tenant_id, (float("-inf"), UNLIMITED))
-    return limits if time.monotonic() - at < FRESH_S else _read(tenant_id)
+    limits = _fresh(tenant_id)
+    return limits if limits is not None else _read(tenant_id)
 
 
 def forget() -> None:
     """Make the next question read the plans again."""
     _known.clear()
+
+
+def _fresh(tenant_id: UUID) -> DayLimits | None:
+    """Return what is known well enough, or nothing."""
+    at, limits = _known.get(tenant_id, _NEVER)
+    return limits if time.monotonic() - at < FRESH_S else None
+
+
+_NEVER = (float("-inf"), UNLIMITED)
 
 
 def _read_apart(tenant_id: UUID) -> DayLimits:

@@ -34,16 +34,21 @@ async def price_of(provider: str, model: str, *, at: datetime) -> Price:
     What an operator said holds in every process within 5 s, and a price that was said ahead of
     time from its very moment on.
     """
-    return effective(provider, model, at=at, said=await _said.fresh()).price
+    last = _last_said(await _said.fresh(), provider, model, at)
+    return last.price if last and last.price else price_table.price_of(model, provider=provider, at=at)
 
 
 def effective(provider: str, model: str, *, at: datetime, said: Overrides | None = None) -> Effective:
     """Return which price holds at a moment, and why; reads what operators said unless it is given. Raises UnknownPrice."""
-    known = overrides() if said is None else said
-    last = holding(known.get((provider, model), ()), at)
-    if last is not None and last.price is not None:
+    last = _last_said(overrides() if said is None else said, provider, model, at)
+    if last and last.price:
         return Effective(last.price, PriceSource.OVERRIDE, last)
     return Effective(price_table.price_of(model, provider=provider, at=at), price_table.source_of(model), last)
+
+
+def _last_said(said: Overrides, provider: str, model: str, at: datetime) -> Dated | None:
+    dated = said.get((provider, model))
+    return holding(dated, at) if dated else None
 
 
 def set_price(row: ModelPrice, *, by: str, now: datetime) -> ModelPrice:

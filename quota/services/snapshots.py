@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from django import db
+
+from quota.services.shared_reads import SharedReads
 
 T = TypeVar("T")
 FRESH_S = 4.0  # and up to a second to read
@@ -21,6 +22,7 @@ class Snapshot(Generic[T]):
         self._read = read
         self._nothing = nothing
         self._lock = threading.Lock()
+        self._reads: SharedReads[None] = SharedReads()
         self.forget()
 
     def forget(self) -> None:
@@ -30,7 +32,7 @@ class Snapshot(Generic[T]):
     async def fresh(self) -> T:
         """Return the rows, read anew if they are older than the others may see; the loop does not wait for the database."""
         if self._is_stale():
-            await asyncio.to_thread(self._refresh)
+            await self._reads.of(self, self._refresh)
         return self._rows
 
     def known(self) -> T:

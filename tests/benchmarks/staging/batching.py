@@ -23,12 +23,12 @@ django.setup()
 
 import uvloop
 
-from agents.domain.errors import ProviderRateLimited, RunError
+from agents.domain.errors import ProviderError, ProviderRateLimited
 from agents.domain.values import Message, ModelRequest, Reply, Role
 from agents.gateways.providers import choice
 from agents.gateways.providers.openai_compatible import OpenAICompatible
 from agents.services.providers import count_messages
-from invocation.services.provider_words import told
+from invocation.services.provider_words import tell
 from quota.domain.asks import Ask
 from quota.domain.classes import PriorityClass
 from quota.gateways import connection
@@ -97,15 +97,13 @@ async def _call(speaker: OpenAICompatible, request: ModelRequest, ask: Ask, foun
     grant = await admission.reserve(ask, patience=PATIENCE)
     used = 0
     try:
-        with told(grant):
-            async with aclosing(speaker.stream(request)) as parts:
-                async for part in parts:
-                    admission.answered(grant)
-                    used = part.usage.total if isinstance(part, Reply) else used
-    except ProviderRateLimited:
-        found["rate_limited"] += 1
-    except RunError:
-        found["failed"] += 1
+        async with aclosing(speaker.stream(request)) as parts:
+            async for part in parts:
+                admission.answered(grant)
+                used = part.usage.total if isinstance(part, Reply) else used
+    except ProviderError as error:
+        tell(grant, error)
+        found["rate_limited" if isinstance(error, ProviderRateLimited) else "failed"] += 1
     finally:
         await admission.settle(grant, used_tokens=used)
     found["tokens"] += used

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
@@ -36,4 +35,4 @@ LINE = LedgerLine(
 
 
 def a_line(**facts: Any) -> LedgerLine:
-    return replace(LINE, **{"call_id": uuid4(), **facts})
+    return LINE._replace(**{"call_id": uuid4(), **facts})

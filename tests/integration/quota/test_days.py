@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID, uuid4
@@ -212,7 +211,7 @@ async def test_what_is_told_to_be_settled_twice_counts_once() -> None:
     await days.settle(hold, CALL)
     await days.settle(hold, CALL)
 
-    assert await sync_to_async(counted)(tenant) == replace(CALL, calls=0)
+    assert await sync_to_async(counted)(tenant) == CALL._replace(calls=0)
 
 
 async def test_what_was_settled_but_not_booked_at_a_wipe_counts_once_it_is_booked() -> None:
@@ -221,7 +220,7 @@ async def test_what_was_settled_but_not_booked_at_a_wipe_counts_once_it_is_booke
     with redis.Redis.from_url(configured.REDIS_URL) as store:
         store.flushdb()
     await take(tenant)
-    assert await sync_to_async(counted)(tenant) == replace(CALL, calls=0)
+    assert await sync_to_async(counted)(tenant) == CALL._replace(calls=0)
 
     await sync_to_async(book)(tenant, "0.02")
     await sync_to_async(days.raise_to_ledger)(now=datetime.now(UTC))
@@ -276,7 +275,7 @@ async def test_what_was_set_aside_for_a_caller_that_was_cancelled_before_it_hear
     await days.release(await take(tenant))
     way.delay(0.4)
     taking = asyncio.create_task(take(tenant))
-    while await sync_to_async(counted)(tenant) != replace(CALL, calls=0):  # noqa: ASYNC110  (the store does it)
+    while await sync_to_async(counted)(tenant) != CALL._replace(calls=0):  # noqa: ASYNC110  (the store does it)
         await asyncio.sleep(0.02)
     taking.cancel()
     await asyncio.wait([taking])

@@ -45,6 +45,10 @@ class SpokenModels:
         finally:
             self.closed.set()
 
+    async def whole(self, ask: Any) -> Reply:
+        parts = [part async for part in self.stream(ask)]
+        return next(part for part in parts if isinstance(part, Reply))
+
     def remaining_usd(self) -> float:
         return TERMS.cost_cap_usd
 
