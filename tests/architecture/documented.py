@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -93,6 +94,8 @@ def _shown(value: Any) -> str:
         return f"{value.total_seconds():g} s"
     if isinstance(value, frozenset):
         return ", ".join(sorted(str(each) for each in value)) or "nothing"
+    if is_dataclass(value):
+        return ", ".join(f"{each.name} {_shown(getattr(value, each.name))}" for each in fields(value))
     return str(value)
 
 
