@@ -80,7 +80,8 @@ DATA: Mapping[str, str] = MappingProxyType(
         "gap": "`turn`, `text`",
         "progress": "`done`, `of`, `note`",
         "offer.accepted": "`turn`, `job`, `endpoint`; over WebSocket",
-        "turn.completed": "`turn`, `text`, `output`, `usage`, `cost_usd`, `model`, `downshifts`, `first_delta_ms`, `duration_ms`",
+        "turn.completed": "`turn`, `text`, `output`, `usage`, `cost_usd`, `model`, `downshifts`,"
+        " `first_delta_ms`, `model_first_ms`, `duration_ms`",
         "turn.failed": "`turn`, `code`, `sentence`, `remedy`, `truncated`, `escape`; if it ran, the figures of `turn.completed` as well",
         "input.requested": "`questions`, `until`",
         "reconnect": "`retry_ms`",
