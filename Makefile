@@ -35,7 +35,6 @@ test: $(VENV)/.test ## Everything that CI checks: lint, types, import contracts,
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/mypy
 	$(BIN)/python -m tests.lanes
 
 bench: $(VENV)/.test ## The benchmarks: a table and a JSON line each (NAME=cold_start: that one).

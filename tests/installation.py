@@ -47,11 +47,22 @@ def free_port() -> int:
 
 
 def start(home: Path, **settings: str) -> Installation:
+    """Start one in the background, and make a key."""
     web, flower = free_port(), free_port()
     kept = {name: value for name, value in os.environ.items() if name not in SERVERS_OF_OTHERS}
     environment = {**kept, **PATIENT, "GEARBOX_HOME": str(home), "WEB_PORT": str(web), "FLOWER_PORT": str(flower), **settings}
-    bare = Installation(home, f"http://127.0.0.1:{web}", f"http://127.0.0.1:{flower}", environment, "")
-    bare.manage("up", "--detach")
+    _at(home, environment).manage("up", "--detach")
+    return of(home, environment)
+
+
+def of(home: Path, environment: dict[str, str]) -> Installation:
+    """Return the one that runs in this environment, with a key made for it."""
+    bare = _at(home, environment)
     found = KEY.search(bare.manage("keys", "create", "--tenant", "acceptance", "--plan", "house"))
     assert found
     return Installation(home, bare.base_url, bare.flower_url, environment, found.group())
+
+
+def _at(home: Path, environment: dict[str, str]) -> Installation:
+    web, flower = (f"http://127.0.0.1:{environment[name]}" for name in ("WEB_PORT", "FLOWER_PORT"))
+    return Installation(home, web, flower, environment, "")

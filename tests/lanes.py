@@ -1,4 +1,4 @@
-"""Runs all tests in lanes side by side, each a pytest of its own with servers of its own: they wait more than they compute."""
+"""Runs all tests in lanes side by side, each a pytest of its own with servers of its own, and the types beside them: they wait often."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,12 +30,13 @@ LANES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
     }
 )
+TYPES = "types"
 _printing = threading.Lock()
 
 
 @dataclass(slots=True)
 class Lane:
-    """One pytest under way: its progress is printed as it comes, what it has to say at the end is kept until all have ended."""
+    """One of them under way: its progress is printed as it comes, what it has to say at the end is kept until all have ended."""
 
     name: str
     process: subprocess.Popen[str]
@@ -62,7 +63,8 @@ class Lane:
 @contextmanager
 def started(arguments: list[str]) -> Iterator[list[Lane]]:
     """Start every lane; none outlives this process's interest in it."""
-    lanes = [_start(name, paths, arguments) for name, paths in LANES.items()]
+    tests = [_start(name, _pytest(name, paths, arguments)) for name, paths in LANES.items()]
+    lanes = [_start(TYPES, [sys.executable, "-m", "mypy"]), *tests]
     try:
         yield lanes
     finally:
@@ -72,15 +74,18 @@ def started(arguments: list[str]) -> Iterator[list[Lane]]:
                 lane.process.wait()
 
 
-def _start(name: str, paths: tuple[str, ...], arguments: list[str]) -> Lane:
-    words = [sys.executable, "-m", "pytest", "--durations=10", "-o", f"cache_dir=.pytest_cache/{name}", *arguments, *paths]
+def _pytest(name: str, paths: Sequence[str], arguments: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", "pytest", "--durations=25", "-o", f"cache_dir=.pytest_cache/{name}", *arguments, *paths]
+
+
+def _start(name: str, words: Sequence[str]) -> Lane:
     around = {**os.environ, "GEARBOX_TEST_HOME": str(ROOT / ".local" / f"test-{name}"), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(words, cwd=ROOT, env=around, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     return Lane(name, process)
 
 
 def main(arguments: list[str]) -> int:
-    """Run all lanes; return 0 if every test of every lane passed."""
+    """Run all lanes; return 0 if every test of every lane passed and the types hold."""
     with started(arguments) as lanes:
         threads = [threading.Thread(target=lane.follow, daemon=True) for lane in lanes]
         for thread in threads:

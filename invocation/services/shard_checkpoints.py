@@ -12,6 +12,7 @@ from invocation.domain.budgets import Allowance
 from invocation.domain.places import Places
 from invocation.gateways.database import patiently, patiently_stored
 from invocation.services import batch_pauses, datasets, shards
+from invocation.services.caution import Caution
 from invocation.services.finished_rows import FinishedRow, columns, record
 from invocation.services.shards import Checkpoint, ShardClaimed
 from quota.domain.budgets import NONE
@@ -25,9 +26,17 @@ class Keeper:
     """Lives on the loop; one checkpoint or widening at a time."""
 
     def __init__(
-        self, claimed: ShardClaimed, *, places: Places, redo: Mapping[int, str], allowance: Allowance, lines: list[LedgerLine]
+        self,
+        claimed: ShardClaimed,
+        *,
+        places: Places,
+        redo: Mapping[int, str],
+        allowance: Allowance,
+        lines: list[LedgerLine],
+        caution: Caution,
     ) -> None:
         shard = claimed.shard
+        self._caution = caution
         self._shard, self._batch, self._places, self._redo = shard, claimed.batch, places, redo
         self._allowance, self._lines = allowance, lines
         self._part = allowance.limit
@@ -55,6 +64,7 @@ class Keeper:
                 raise
             self._allowance.commit(sum((line.spending for line in lines), NONE))
             self._count += bool(done)
+            self._caution.kept([each.place for each in done])
             self._widened = 0
             if self._allowance.is_low(of=self._part):
                 await self._reserve(among=shards.MOST_AT_ONCE)
@@ -92,6 +102,7 @@ class Keeper:
             redone=[record(self._batch, self._shard, each, now=now) for each in redone],
             lines=lines,
             downshifts=[shift for each in done for shift in each.bill.downshifts],
+            losses=self._caution.losses_behind([each.place for each in done]),
         )
 
     def _commit(self, done: Sequence[FinishedRow], block: Checkpoint) -> None:

@@ -91,7 +91,7 @@ class ShardRun:
             self._redo = {redo.place: redo.code for redo in await patiently(shards.to_redo, self.shard)}
             self._source = ShardRows(self._claimed, self._redo)
             allowance = Allowance(await patiently(shards.reserve, self.shard))
-            keeper = Keeper(self._claimed, places=self._places, redo=self._redo, allowance=allowance, lines=lines)
+            keeper = Keeper(self._claimed, places=self._places, redo=self._redo, allowance=allowance, lines=lines, caution=self._caution)
             work = RowRuns(
                 self.batch,
                 allowance=allowance,
@@ -123,7 +123,7 @@ class ShardRun:
                 self._room.set()
                 if await keeper.keep(done):
                     self.stop(Stop.HELD)
-                self._caution.kept(len(done))
+                self._staff(group, work)
             await keeper.keep([])
             for task in beside:
                 task.cancel()
@@ -141,11 +141,12 @@ class ShardRun:
 
     @property
     def _enough(self) -> int:
-        return 1 if self._caution.is_on else CHECKPOINT_ROWS
+        return self._caution.at_once or CHECKPOINT_ROWS
 
     @property
     def _share(self) -> int:
-        return 1 if self._caution.is_on else self._rows.share(self._model)
+        share = self._rows.share(self._model)
+        return min(self._caution.at_once or share, share)
 
     def _staff(self, group: asyncio.TaskGroup, work: RowRuns) -> None:
         """Open lanes up to the shard's share."""
@@ -166,7 +167,7 @@ class ShardRun:
             if taken is None:
                 return
             self._slice.begin()
-            finished = self._caution.blamed(*taken) or await work.run(*taken)
+            finished = self._caution.begin(*taken) or await work.run(*taken)
             if finished:
                 self._has_progress.set()
                 self._done.append(finished)
@@ -181,8 +182,7 @@ class ShardRun:
         return False
 
     async def _made_room(self) -> None:
-        if self._caution.is_on:
-            await self._caution.until_kept(self._bell)
+        await self._caution.finished(self._bell)
         if len(self._done) < CHECKPOINT_ROWS:
             return
         self._bell.set()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from types import MappingProxyType
+from typing import Any
 from uuid import UUID
 
 from django.db import models, transaction
@@ -70,6 +71,8 @@ class Checkpoint:
     """Rows that had failed in an earlier round: how they ended now."""
     lines: Sequence[LedgerLine] = ()
     downshifts: Sequence[Downshift] = ()
+    losses: int = 0
+    """What is still held against the shard once these rows are finished: nothing, unless its rows run with care."""
 
     @property
     def ended_badly(self) -> int:
@@ -146,7 +149,7 @@ def _count(shard: Shard, block: Checkpoint, pace: paces.Pace) -> None:
         reserved_usd=Greatest(F("reserved_usd") - usd, Decimal(0)),
         reserved_tokens=Greatest(F("reserved_tokens") - (tokens_in + tokens_out), 0),
         reserved_calls=Greatest(F("reserved_calls") - len(lines), 0),
-        **({"parts": _Joined(F("parts"), Value([block.part], models.JSONField())), **_PROGRESS} if block.part else {}),
+        **(_progress(block) if block.part else {}),
     )
     BatchRow.objects.bulk_create(block.failed)
     _redo(shard, block.redone)
@@ -162,8 +165,9 @@ def _counted_parts(shard: Shard) -> Sequence[str]:
     return parts
 
 
-_PROGRESS: Mapping[str, int] = MappingProxyType({"failures": 0, "losses": 0})
-"""What a shard is not held against any more once rows of it are finished."""
+def _progress(block: Checkpoint) -> Mapping[str, Any]:
+    """Join the block's part; rows of the shard are finished, and what went wrong before is not held against it any more."""
+    return {"parts": _Joined(F("parts"), Value([block.part], models.JSONField())), "failures": 0, "losses": block.losses}
 
 
 class _Joined(Func):
@@ -212,7 +216,7 @@ def complete(shard: Shard) -> None:
     """End a shard whose last row is committed; one with rows left, or to run again meanwhile, is handed back. Raises StaleMove."""
     edge = SHARD_EDGES[ShardMove.COMPLETE]
     ended = _held(shard, edge).filter(round=shard.round, position=F("rows"))
-    if not ended.update(state=edge.target, owner=None, finished_at=datetime.now(UTC), **_RESERVES_NOTHING):
+    if not ended.update(state=edge.target, owner=None, losses=0, finished_at=datetime.now(UTC), **_RESERVES_NOTHING):
         hand_back(shard)
 
 

@@ -14,6 +14,8 @@ from tests.installation import Installation
 
 ENDED = frozenset({"completed", "failed", "cancelled"})
 LAST = frozenset({"turn.completed", "turn.failed"})
+BATCH_S = 240.0
+"""The workers of p2 and p3 give way to all else on the machine, also while they start."""
 
 
 class Consumer:

@@ -10,16 +10,13 @@ from pathlib import Path
 import pytest
 
 from config.alive import CHECKS
-from tests.acceptance.speaking import until
+from tests.acceptance.speaking import BATCH_S, until
 from tests.installation import ROOT, Installation
-
-STARTS_WITHIN = 120.0
-"""Seconds. The workers of p2 and p3 give way to all else on the machine, also while they start."""
 
 
 @pytest.mark.parametrize("name", CHECKS)
 def test_a_program_that_runs_is_alive(name: str, up: Installation) -> None:
-    told = until(lambda: asked(name, up.environment), lambda done: done.returncode == 0, within=STARTS_WITHIN)
+    told = until(lambda: asked(name, up.environment), lambda done: done.returncode == 0, within=BATCH_S)
 
     assert told.stdout == f"{name} is alive\n"
 

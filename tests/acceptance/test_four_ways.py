@@ -13,7 +13,7 @@ import duckdb
 import httpx
 import pytest
 
-from tests.acceptance.speaking import ENDED, Consumer, heard, text, until
+from tests.acceptance.speaking import BATCH_S, ENDED, Consumer, heard, text, until
 from tests.installation import Installation
 
 ASKED = {"text": "What is this one about?", "title": "monster", "reader": "r-003"}
@@ -30,7 +30,7 @@ def batch_of(consumer: Consumer, rows: list[dict[str, Any]]) -> dict[str, Any]:
     answer = consumer.http.post("/v1/batches", json={"endpoint": "enrich@1", "manifest": {"rows": rows}, "shards": 4})
     assert answer.status_code == httpx.codes.ACCEPTED, answer.text
     path = f"/v1/batches/{answer.json()['id']}"
-    batch = until(lambda: consumer.get(path), lambda found: found["state"] in ENDED, within=90)
+    batch = until(lambda: consumer.get(path), lambda found: found["state"] in ENDED, within=BATCH_S)
     assert isinstance(batch, dict)
     return batch
 

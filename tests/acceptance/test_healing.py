@@ -13,7 +13,7 @@ import psutil
 import pytest
 import redis
 
-from tests.acceptance.speaking import ENDED, LAST, Consumer, heard, until
+from tests.acceptance.speaking import BATCH_S, ENDED, LAST, Consumer, heard, until
 from tests.installation import Installation, start
 
 LETTERS = [f"r-{number:03d}" for number in range(1, 9)]
@@ -76,7 +76,7 @@ def test_a_killed_process_is_healed_and_no_run_is_lost(victim: Installation, con
     until(lambda: is_healed(victim, program, old), bool, within=30)
     until(lambda: ready(victim), bool, within=60)
     assert [consumer.job(job, within=90)["state"] for job in jobs] == ["completed"] * len(jobs)
-    ended = until(lambda: consumer.get(f"/v1/batches/{batch}"), lambda found: found["state"] in ENDED, within=90)
+    ended = until(lambda: consumer.get(f"/v1/batches/{batch}"), lambda found: found["state"] in ENDED, within=BATCH_S)
     assert ended["state"] == "completed"
     answer = until(
         lambda: consumer.chat({"text": "Recommend a finished seinen thriller"})[-1], lambda last: last["type"] in LAST, within=60

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.acceptance.speaking import ENDED, Consumer, until
+from tests.acceptance.speaking import BATCH_S, ENDED, Consumer, until
 from tests.installation import ROOT, Installation, free_port, start
 
 KEY = "sk-for-the-simulator-only"
@@ -54,7 +54,7 @@ def begun(consumer: Consumer) -> str:
     return f"/v1/batches/{answer.json()['id']}"
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(480)
 def test_an_outage_costs_a_job_none_of_its_tries_and_a_batch_none_of_its_rows(alone: Installation, port: int) -> None:
     with closing(Consumer(alone)) as consumer:
         out_until = time.monotonic() + OUT_FOR_S
@@ -65,7 +65,7 @@ def test_an_outage_costs_a_job_none_of_its_tries_and_a_batch_none_of_its_rows(al
         time.sleep(max(0.0, out_until - time.monotonic()))
         with served(port):
             ended = consumer.job(job["id"], within=120)
-            done = until(lambda: consumer.get(batch), lambda found: found["state"] in ENDED, within=120)
+            done = until(lambda: consumer.get(batch), lambda found: found["state"] in ENDED, within=BATCH_S)
 
     assert (last["type"], last["data"]["code"]) in {("turn.failed", "provider_down"), ("turn.failed", "model_unavailable")}
     assert last["data"]["escape"]["offer"] == "personalize@1"

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from tests.acceptance.speaking import Consumer, until
-from tests.installation import ROOT, SERVERS_OF_OTHERS, free_port, start
+from tests.installation import ROOT, SERVERS_OF_OTHERS, free_port, of
 
 UP = (sys.executable, "manage.py", "up")
 
@@ -56,6 +56,15 @@ def is_ready(settings: dict[str, str]) -> bool:
         return False
 
 
+@contextmanager
+def in_the_foreground(home: Path, settings: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    with (home / "out").open("w") as out, subprocess.Popen(UP, cwd=ROOT, env=settings, stdout=out, stderr=out) as foreground:
+        try:
+            yield foreground
+        finally:
+            foreground.kill()
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path
@@ -63,11 +72,14 @@ def home(tmp_path: Path) -> Iterator[Path]:
         process.kill()
 
 
-def test_an_interrupt_stops_everything_and_leaves_no_process_behind(home: Path) -> None:
+def test_an_interrupt_stops_everything_and_what_was_done_is_there_after_a_restart(home: Path) -> None:
     settings = environment(home)
-    with (home / "out").open("w") as out, subprocess.Popen(UP, cwd=ROOT, env=settings, stdout=out, stderr=out) as foreground:
+    with in_the_foreground(home, settings) as foreground:
         roster = until(lambda: running(home), lambda names: "flower" in names, within=60)
         until(lambda: is_ready(settings), bool, within=60)
+        consumer = Consumer(of(home, settings))
+        job = consumer.submit("personalize@1", {"reader": "r-001"})["id"]
+        consumer.job(job)
         foreground.send_signal(signal.SIGINT)
         ended = foreground.wait(timeout=15)
 
@@ -76,18 +88,11 @@ def test_an_interrupt_stops_everything_and_leaves_no_process_behind(home: Path) 
     assert processes_of(home) == []
     assert "worker-p0" in (home / "out").read_text()
 
-
-def test_what_was_done_is_still_there_after_a_restart(home: Path) -> None:
-    first = start(home)
-    with closing(Consumer(first)) as consumer:
-        job = consumer.submit("personalize@1", {"reader": "r-001"})["id"]
-        consumer.job(job)
-    first.manage("down")
-    first.manage("up", "--detach")
-
-    with closing(Consumer(first)) as consumer:
-        assert consumer.job(job)["state"] == "completed"
-    first.manage("down")
+    assert manage(settings, "up", "--detach", "--only", "web").returncode == 0
+    assert running(home) == {"web"}
+    with closing(consumer):
+        assert consumer.get(f"/v1/jobs/{job}")["state"] == "completed"
+    assert manage(settings, "down").returncode == 0
     assert processes_of(home) == []
 
 

@@ -10,9 +10,11 @@ from uuid import uuid4
 
 import pytest
 
+from invocation.domain.batches import Row
 from invocation.domain.losses import ANY, LOSSES_OF_A_ROW
 from invocation.models import Batch, Process, Shard
 from invocation.services import batches, shard_rows, shards
+from invocation.services.caution import Caution
 from invocation.services.shard_engine import ShardEngine
 from invocation.services.shards import Checkpoint
 from tests.integration.invocation import trial
@@ -22,6 +24,7 @@ from tests.integration.invocation.rows import NOW, a_process
 from tests.integration.invocation.trial import DONE, GATES
 
 pytestmark = [pytest.mark.usefixtures("tried"), pytest.mark.django_db(transaction=True)]
+ROW = Row(id="row-000", input={}, line=1)
 MANY = 12
 """More deaths than it may take."""
 
@@ -64,7 +67,7 @@ def test_a_row_that_ends_its_process_is_an_error_and_the_others_run(
     assert results(batch) == Counter(line["row_id"] for place, line in enumerate(LINES[:40]) if place != at)
 
 
-def test_each_loss_waits_longer_and_four_without_a_row_end_the_batch() -> None:
+def test_each_loss_waits_longer_and_one_more_than_a_row_may_have_ends_the_batch() -> None:
     batch = opened(shards=2)
     shard, moment = batch.shards.get(index=0), NOW
     found = []
@@ -95,7 +98,7 @@ def test_a_process_that_dies_as_it_reads_is_not_claimed_for_ever(workers: Worker
     assert batch.state == "failed"
 
 
-def test_whoever_gives_a_shard_back_loses_nothing_and_a_finished_row_makes_good_what_was_lost() -> None:
+def test_whoever_gives_a_shard_back_loses_nothing_and_finished_rows_make_good_what_was_lost() -> None:
     shard = opened(shards=1).shards.get()
     Shard.objects.filter(pk=shard.pk).update(losses=2)
     for give_back in (shards.hand_back, lambda held: shards.return_broken_off([held])):
@@ -111,10 +114,68 @@ def test_whoever_gives_a_shard_back_loses_nothing_and_a_finished_row_makes_good_
     assert Shard.objects.get(pk=shard.pk).losses == 0
 
 
-def test_behind_a_loss_one_row_is_in_flight_and_each_is_kept(on_loop: OnLoop[Any]) -> None:
+@pytest.mark.parametrize(
+    ("losses", "kept", "left"), [(0, 1, 0), (1, 63, 1), (1, 64, 0), (2, 15, 2), (2, 16, 0), (3, 0, 3), (3, 1, 2), (4, 1, 2), (4, 16, 0)]
+)
+def test_losses_are_held_against_a_shard_until_enough_rows_are_kept(losses: int, kept: int, left: int) -> None:
+    caution = Caution(losses)
+    for place in range(kept + 1):
+        caution.begin(place, ROW)
+    told = caution.losses_behind(range(kept)) if kept else losses
+    caution.kept(range(kept))
+
+    assert (told, caution.losses) == (left, left)
+    assert (caution.at_once is None) == (left == 0)
+
+
+def test_care_lasts_as_long_as_a_row_that_began_with_it() -> None:
+    caution = Caution(1)
+    for place in range(200):
+        caution.begin(place, ROW)
+    caution.kept(range(1, 200))
+
+    assert caution.losses == 1
+    caution.kept([0])
+    assert caution.losses == 0
+
+
+def test_what_is_kept_of_a_careful_shard_says_that_care_goes_on(on_loop: OnLoop[Any]) -> None:
+    batch = opened([{**line, "wait": "last"} if place == 10 else line for place, line in enumerate(LINES[:11])], shards=1)
+    batch.shards.update(losses=3)
+
+    async def story() -> tuple[int, int]:
+        running = asyncio.create_task(ShardEngine(owner=uuid4()).run((await batch.shards.aget()).pk))
+        await until(lambda: DONE["runs"] == 11)
+        found = await batch.shards.aget()
+        GATES["last"].set()
+        await running
+        return found.position, found.losses
+
+    assert on_loop(story()) == (10, 2)
+
+
+def test_behind_a_first_loss_eight_rows_are_in_flight_until_care_is_over(on_loop: OnLoop[Any]) -> None:
+    batch = opened([{**line, "wait": "first" if place < 64 else "rest"} for place, line in enumerate(LINES)], shards=1)
+    batch.shards.update(losses=1)
+
+    async def story() -> list[int]:
+        running, found = asyncio.create_task(ShardEngine(owner=uuid4()).run((await batch.shards.aget()).pk)), []
+        await until(lambda: DONE["runs"] >= 8)
+        await asyncio.sleep(0.2)
+        found.append(DONE["runs"])
+        GATES["first"].set()
+        await until(lambda: DONE["runs"] > 64 + 8)
+        GATES["rest"].set()
+        await running
+        return found
+
+    assert on_loop(story()) == [8]
+
+
+def test_behind_a_second_loss_one_row_is_in_flight_and_each_is_kept(on_loop: OnLoop[Any]) -> None:
     names = [f"gate-{number}" for number in range(6)]
     batch = opened([{**line, "wait": name} for line, name in zip(LINES, names, strict=False)], shards=1)
-    batch.shards.update(losses=1)
+    batch.shards.update(losses=2)
 
     async def story() -> list[tuple[int, int]]:
         running, found = asyncio.create_task(ShardEngine(owner=uuid4()).run((await batch.shards.aget()).pk)), []
