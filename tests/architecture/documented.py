@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -60,11 +61,38 @@ def problems() -> str:
 
 
 def events() -> str:
-    """The types of event objects: those of turns, and `job.` with each state of a job."""
+    """The types of event objects, those of turns and `job.` with each state of a job, and what is in their `data`."""
     from invocation.domain.jobs import JobState
     from invocation.domain.turns import EventType
 
-    return _table(("type",), ((f"`{name}`",) for name in [*EventType, *(f"job.{state}" for state in JobState)]))
+    kinds = [*((str(kind), DATA[kind]) for kind in EventType), *((f"job.{state}", _data_of_a_job(state)) for state in JobState)]
+    return _table(("type", "data"), ((f"`{name}`", data) for name, data in kinds))
+
+
+DATA: Mapping[str, str] = MappingProxyType(
+    {
+        "session.ready": "`session` (null before the first question), `endpoint`, `seq`; over WebSocket",
+        "turn.started": "`turn`, `number` in its session, `attempt`",
+        "plan.ready": "`summary`, `verification` (`draft` or `buffer`), `sources`",
+        "delta": "`text`, maybe `from`",
+        "heartbeat": "`waited_ms`",
+        "retracted": "`reason`, `verifier`",
+        "gap": "`turn`, `text`",
+        "progress": "`done`, `of`, `note`",
+        "offer.accepted": "`turn`, `job`, `endpoint`; over WebSocket",
+        "turn.completed": "`turn`, `text`, `output`, `usage`, `cost_usd`, `model`, `downshifts`,"
+        " `first_delta_ms`, `model_first_ms`, `duration_ms`",
+        "turn.failed": "`turn`, `code`, `sentence`, `remedy`, `truncated`, `escape`; if it ran, the figures of `turn.completed` as well",
+        "input.requested": "`questions`, `until`",
+        "reconnect": "`retry_ms`",
+        "error": "what a problem has but its status: `code`, `title`, `detail`, maybe `retry_after_s`; over WebSocket",
+    }
+)
+
+
+def _data_of_a_job(state: str) -> str:
+    more = {"input_required": ", `questions`", "failed": ", `error`", "completed": ", and `relevance` where the job names a context"}
+    return f"`move`, maybe `attempt` and `reason`{more.get(state, '')}"
 
 
 def variables() -> Mapping[str, str]:
@@ -93,6 +121,8 @@ def _shown(value: Any) -> str:
         return f"{value.total_seconds():g} s"
     if isinstance(value, frozenset):
         return ", ".join(sorted(str(each) for each in value)) or "nothing"
+    if is_dataclass(value):
+        return ", ".join(f"{each.name} {_shown(getattr(value, each.name))}" for each in fields(value))
     return str(value)
 
 
