@@ -12,12 +12,13 @@ from django.conf import settings
 from agents.domain.providers import Provider
 from agents.domain.values import Tier
 from agents.gateways.providers import choice
+from agents.gateways.providers.bounds import most_of_messages
 from agents.gateways.providers.choice import MODELS, build
 from agents.gateways.providers.faults import Faults
 from agents.gateways.providers.pacing import Pacing
 from agents.gateways.providers.tokens import count_messages, count_tokens
 
-__all__ = ["chosen", "count_messages", "count_tokens", "misnamed", "names", "warm"]
+__all__ = ["chosen", "count_messages", "count_tokens", "misnamed", "most_of_messages", "names", "warm"]
 
 
 def chosen() -> Provider:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from functools import reduce
 from types import MappingProxyType
+from uuid import UUID, uuid4
 
 from agents.domain.errors import (
     DayExceeded,
@@ -19,7 +21,7 @@ from agents.domain.errors import (
 from agents.domain.providers import Provider
 from agents.domain.run import ModelAsk
 from agents.domain.values import ModelRequest, Piece, Reply, Tier
-from agents.services.providers import count_messages
+from agents.services.providers import most_of_messages
 from invocation.domain.tiers import Downshift, Option, TooDear, Why, below, choose, patience
 from invocation.selectors import outstanding
 from invocation.services import accounts, paces
@@ -135,7 +137,7 @@ class PaidModels:
 
     async def _options(self, ask: ModelAsk) -> Sequence[Option]:
         """Return the tiers that may answer, best first; one without a price is none, because no budget could bound it. Raises CannotPay."""
-        tokens, found, unpriced = count_messages(ask.messages), [], ""
+        tokens, found, unpriced = most_of_messages(ask.messages), [], ""
         for tier in dict.fromkeys(ask.tiers):
             try:
                 found.append(await self._option(tier, tokens, ask.max_tokens))
@@ -157,8 +159,7 @@ class PaidModels:
         grant: Grant | None = None
         day: DayHold | None = None
         try:
-            grant = await self._grant(option, wait)
-            day = await self._take_of_day(option.most, wait)
+            grant, day = await self._granted(option, wait)
             price = await self._price(option.model)
             await self._hold_elsewhere(option.most)
         except BaseException:
@@ -188,6 +189,24 @@ class PaidModels:
         except BudgetSpent as spent:
             raise accounts.exceeded(spent) from spent
 
+    async def _granted(self, option: Option, wait: timedelta) -> tuple[Grant, DayHold | None]:
+        """Reserve the model's quota and the tenant's day together; who waits for one of them holds nothing of the other.
+
+        Quota that is held outside of its minute is no limit any more, and what a day has set aside is missing to the tenant's chats.
+        """
+        end, pause_s, hold_id = time.monotonic() + wait.total_seconds(), days.LOOK_AGAIN_S, uuid4()
+        while True:
+            grant = await self._grant(option, timedelta(seconds=end - time.monotonic()))
+            try:
+                return grant, await self._take_of_day(option.most, hold_id)
+            except BaseException as refusal:
+                await admission.release(grant)
+                left_s = end - time.monotonic()
+                if not isinstance(refusal, QuotaRefused) or left_s <= 0:
+                    raise
+            await asyncio.sleep(min(left_s, days.spread(pause_s)))
+            pause_s = min(2 * pause_s, days.LONGEST_LOOK_S)
+
     async def _grant(self, option: Option, wait: timedelta) -> Grant:
         ask = Ask(
             provider=self._provider.name,
@@ -203,11 +222,11 @@ class PaidModels:
             kind = out_or_full if refusal.retryable else CannotPay
             raise kind(str(refusal), retry_after=refusal.retry_after) from refusal
 
-    async def _take_of_day(self, most: Spending, wait: timedelta) -> DayHold | None:
+    async def _take_of_day(self, most: Spending, hold_id: UUID) -> DayHold | None:
         payer = self._payer
         try:
             under_way = outstanding.reader(payer.tenant_id)
-            return await days.take(payer.tenant_id, most, priority_class=payer.priority_class, under_way=under_way, patience=wait)
+            return await days.take(payer.tenant_id, most, priority_class=payer.priority_class, under_way=under_way, hold_id=hold_id)
         except errors.LargerThanDay as never:
             raise LargerThanDay(str(never)) from never
         except DaySpent as spent:

@@ -11,7 +11,7 @@ from typing import NamedTuple, Self
 from agents.domain.errors import ProviderError, ProviderRateLimited, ProviderRefused, ProviderUnavailable
 from agents.domain.providers import Provider
 from agents.domain.values import ModelRequest, Piece, Reply, Usage
-from agents.services.providers import count_tokens
+from agents.services.providers import count_messages, count_tokens
 from invocation.domain.ids import new_id
 from invocation.domain.tiers import Downshift, Option
 from invocation.services import provider_words
@@ -100,8 +100,7 @@ class PaidCall:
 
     def _cut_short(self, *, is_refused: bool) -> Reply:
         aside, shown = self._aside, "".join(self._shown)
-        asked = aside.option.most.tokens - aside.request.max_tokens
-        used = Usage() if is_refused and not shown else Usage(asked, count_tokens(shown))
+        used = Usage() if is_refused and not shown else Usage(count_messages(aside.request.messages), count_tokens(shown))
         return Reply(text=shown, model=aside.request.model, usage=used, finish="cut", estimated=True)
 
     async def _settle(self, reply: Reply) -> None:

@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
-from uuid import UUID, uuid4
+from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from quota import selectors
@@ -41,28 +40,28 @@ _late: dict[UUID, tuple[DayHold, Spending]] = {}
 MOST_LATE = 10_000
 
 
-async def take(
-    tenant_id: UUID, amount: Spending, *, priority_class: PriorityClass, under_way: UnderWay, patience: timedelta
-) -> DayHold | None:
+async def take(tenant_id: UUID, amount: Spending, *, priority_class: PriorityClass, under_way: UnderWay, hold_id: UUID) -> DayHold | None:
     """Set the most of a call aside of the tenant's day; None where its plan has no limit of a day.
 
-    Where only calls under way stand in its way it waits for them, at most as long as `patience`, and then raises
-    QuotaExceeded; a class that does not go on without the store waits for that, and then raises
-    QuotaStoreUnavailable. Raises DaySpent or DayTokensSpent at once, and LargerThanDay for what no day has room for.
+    Where only calls under way stand in its way it raises QuotaExceeded, and where a class does not go on without the store
+    QuotaStoreUnavailable: ask again soon, by the same id, so that an answer that was lost sets nothing aside twice. Raises DaySpent
+    or DayTokensSpent, and LargerThanDay for what no day has room for.
     """
     limits = await plans.day_limits(tenant_id)
     if not limits.is_limited:
         return None
     limits.check_fits(amount)
-    end, pause_s, hold_id = time.monotonic() + patience.total_seconds(), LOOK_AGAIN_S, uuid4()
-    while True:
-        now = datetime.now(UTC)
-        hold = DayHold(hold_id, tenant_id, day_of(now), amount)  # one id: an answer that was lost sets nothing aside twice
-        answer = await _asked_or_undone(hold, limits, priority_class, under_way, now=now)
-        if isinstance(answer, DayHold):
-            return answer
-        await _wait(answer, pause_s=pause_s, left_s=end - time.monotonic())
-        pause_s = min(2 * pause_s, LONGEST_LOOK_S)
+    now = datetime.now(UTC)
+    hold = DayHold(hold_id, tenant_id, day_of(now), amount)
+    answer = await _asked_or_undone(hold, limits, priority_class, under_way, now=now)
+    if isinstance(answer, QuotaError):
+        raise answer
+    return answer
+
+
+def spread(pause_s: float) -> float:
+    """Return a pause of about this length before who was refused asks again: many do at once."""
+    return pause_s * (0.5 + random.random())  # noqa: S311  (spreads the waiting, guards nothing)
 
 
 async def settle(hold: DayHold | None, used: Spending) -> None:
@@ -174,12 +173,6 @@ async def _taken(hold: DayHold, limits: DayLimits, under_way: UnderWay) -> day_c
         return taking
     async with _one_begins():
         return await _begun_and_taken(hold, limits, under_way)
-
-
-async def _wait(answer: QuotaError, *, pause_s: float, left_s: float) -> None:
-    if left_s <= 0:
-        raise answer
-    await asyncio.sleep(min(left_s, pause_s * (0.5 + random.random())))  # noqa: S311  (spreads the waiting, guards nothing)
 
 
 async def _begun_and_taken(hold: DayHold, limits: DayLimits, under_way: UnderWay) -> day_counts.Taking:

@@ -45,10 +45,8 @@ async def nothing_under_way() -> Spending:
     return NONE
 
 
-async def take(
-    tenant: UUID, amount: Spending = CALL, priority_class: PriorityClass = PriorityClass.P1, patience: timedelta = timedelta(0)
-) -> DayHold | None:
-    return await days.take(tenant, amount, priority_class=priority_class, under_way=nothing_under_way, patience=patience)
+async def take(tenant: UUID, amount: Spending = CALL, priority_class: PriorityClass = PriorityClass.P1) -> DayHold | None:
+    return await days.take(tenant, amount, priority_class=priority_class, under_way=nothing_under_way, hold_id=uuid4())
 
 
 async def taken(tenant: UUID) -> bool:
@@ -135,7 +133,7 @@ async def test_after_a_wipe_the_count_begins_from_the_ledger_and_what_is_under_w
     async def under_way() -> Spending:
         return Spending(Decimal("0.004"), 0)
 
-    await days.take(tenant, CALL, priority_class=PriorityClass.P1, under_way=under_way, patience=timedelta(0))
+    await days.take(tenant, CALL, priority_class=PriorityClass.P1, under_way=under_way, hold_id=uuid4())
     assert (await sync_to_async(counted)(tenant) or NONE).usd == Decimal("0.009")
     assert not await taken(tenant)
 
@@ -195,14 +193,14 @@ async def test_what_was_settled_while_the_store_was_away_is_told_when_it_is_back
     assert await sync_to_async(counted)(tenant) == Spending(Decimal("0.008"), 250)
 
 
-async def test_whoever_meets_only_calls_under_way_waits_for_them_and_gets_in() -> None:
+async def test_whoever_meets_only_calls_under_way_gets_in_once_they_are_settled() -> None:
     tenant = await sync_to_async(a_tenant)(daily_usd=CENT)
     first = await take(tenant, CALL.times(3))
-    waiting = asyncio.create_task(take(tenant, patience=timedelta(seconds=30)))
-    await asyncio.sleep(0)
+    with pytest.raises(QuotaExceeded):
+        await take(tenant)
     await days.settle(first, CALL)
 
-    assert await waiting is not None
+    assert await take(tenant) is not None
 
 
 async def test_what_is_told_to_be_settled_twice_counts_once() -> None:

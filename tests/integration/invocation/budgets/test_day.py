@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -28,19 +28,23 @@ from invocation.services.batch_openings import BatchOpening
 from invocation.services.manifests import Manifest
 from invocation.services.turn_openings import Opening, open_turn
 from quota.domain.budgets import Spending
+from quota.domain.classes import PriorityClass
 from quota.domain.days import day_of, ends_in
 from quota.domain.errors import LargerThanDay
-from quota.gateways import day_counts
+from quota.gateways import day_counts, windows
 from quota.models import BatchLedgerEntry, LedgerEntry, Plan
-from quota.services import plans
+from quota.services import days, plans
+from quota.services.limits import known_limits
 from tests.integration.invocation.batches.planned import Workers, results
 from tests.integration.invocation.budgets.replaying import booked, output, spending
-from tests.integration.invocation.conftest import OnLoop
+from tests.integration.invocation.conftest import OnLoop, until
 from tests.integration.invocation.rows import a_job, a_process, a_session, a_tenant, a_turn, told
 from tests.integration.invocation.waits.playing import played
+from tests.integration.invocation.workers import at_rest, job_worker, wakes
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("wiped")]
 CENT = Decimal("0.01")
+MODEL = ("offline", "gearbox-offline-standard")
 
 
 def a_day_of(usd: str | None = None, tokens: int | None = None, **terms: Any) -> UUID:
@@ -62,6 +66,32 @@ def test_two_hundred_calls_at_once_spend_at_most_the_last_cent_of_the_day(on_loo
     assert set(made) == {"standard", "daily_budget_spent"}
     assert 0 < booked().usd <= CENT
     assert made["standard"] == booked().calls
+
+
+def test_who_waits_for_what_is_set_aside_of_its_day_holds_none_of_the_models_quota(on_loop: OnLoop[Any]) -> None:
+    tenant = a_day_of("0.01")
+    job, limits = spending({"calls": 1}, tenant_id=tenant), known_limits(*MODEL)
+
+    def held_of_the_model() -> int:
+        return int(windows.read({MODEL: limits})[MODEL].minute[PriorityClass.P1].tokens)
+
+    async def story() -> int:
+        first = await days.take(tenant, Spending(CENT), priority_class=PriorityClass.P1, under_way=nothing_under_way, hold_id=uuid4())
+        async with job_worker() as engine:
+            engine.accept(await off_loop(wakes, [job]))
+            await until(lambda: held_of_the_model() > 0)
+            await until(lambda: held_of_the_model() == 0)
+            waiting = engine.in_flight
+            await days.settle(first, Spending())
+            await at_rest(engine)
+        return waiting
+
+    assert on_loop(story()) == 1
+    assert Job.objects.get(pk=job).state == "completed"
+
+
+async def nothing_under_way() -> Spending:
+    return Spending()
 
 
 def test_a_job_whose_tenants_day_is_spent_waits_for_the_next_charged_to_nobody(on_loop: OnLoop[Any]) -> None:

@@ -56,10 +56,9 @@ TAKES = """
 import asyncio, sys, django
 django.setup()
 from decimal import Decimal
-from uuid import UUID
+from uuid import UUID, uuid4
 from quota.domain.budgets import NONE, Spending
 from quota.domain.classes import PriorityClass
-from datetime import timedelta
 from quota.domain.errors import QuotaExceeded, QuotaStoreUnavailable
 from quota.services import days
 async def nothing():
@@ -68,7 +67,7 @@ async def one():
     call = Spending(Decimal("0.003"), 100, 1)
     while True:
         try:
-            await days.take(UUID({tenant!r}), call, priority_class=PriorityClass.P1, under_way=nothing, patience=timedelta(0))
+            await days.take(UUID({tenant!r}), call, priority_class=PriorityClass.P1, under_way=nothing, hold_id=uuid4())
         except QuotaExceeded:
             return False
         except QuotaStoreUnavailable:
