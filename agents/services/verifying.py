@@ -39,6 +39,11 @@ class Reader:
         self.limits = limits
 
     @property
+    def is_there(self) -> bool:
+        """Whether anybody reads at all."""
+        return bool(self._prompt or self._awaited)
+
+    @property
     def is_prompt(self) -> bool:
         """Whether no verifier has to be awaited."""
         return not self._awaited
@@ -107,6 +112,11 @@ class Showing:
         raise NotImplementedError
 
     async def _conclude(self, output: Output, output_check: Callable[[Json], None]) -> None:
+        if self._reader.is_there:
+            await self._read_all(output)
+        output_check(output.value)
+
+    async def _read_all(self, output: Output) -> None:
         said = self.text
         if said == self._being_read:
             await self._verdict()
@@ -115,7 +125,6 @@ class Showing:
         for words in _strings(output.value):
             if words not in said:
                 await self._read_whole(words)
-        output_check(output.value)
 
     async def _read_whole(self, text: str) -> None:
         self._reader.at_once(text)

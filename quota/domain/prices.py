@@ -46,12 +46,13 @@ def holding(said: Sequence[Dated], at: datetime) -> Dated | None:
 
 def cost(price: Price, *, input: int, output: int, cached: int = 0) -> Decimal:  # noqa: A002  (the words of every price list)
     """Return the cost of one call; `cached` of the `input` tokens are billed at the cached rate."""
-    fresh = max(input - cached, 0)
-    total = price.input * fresh + price.cached * min(cached, input) + price.output * output
-    return (total / MILLION).quantize(MICRO, rounding=ROUND_UP)
+    total = price.input * max(input - cached, 0) + price.output * output
+    if cached:
+        total += price.cached * min(cached, input)
+    return (total * MICRO).quantize(MICRO, ROUND_UP)
 
 
 def estimate(price: Price, *, input: int, max_output: int) -> Decimal:  # noqa: A002
     """Return the most that a call can cost: nothing cached, all of the answer used."""
-    dearest = max(price.input, price.cached)
-    return cost(Price(input=dearest, output=price.output, cached=dearest), input=input, output=max_output)
+    total = max(price.input, price.cached) * input + price.output * max_output
+    return (total * MICRO).quantize(MICRO, ROUND_UP)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
+
+import orjson
 
 from quota.domain.ledger import LedgerLine
 from quota.gateways.ledgers import LEDGERS, Ledger, ledger_of
@@ -39,7 +40,7 @@ def _append(ledger: Ledger, lines: Sequence[LedgerLine]) -> set[UUID]:
     if not ours:
         return set()
     with ledger.connection.cursor() as cursor:
-        cursor.execute(ledger.sql(APPEND), [json.dumps(ours, default=str)])
+        cursor.execute(ledger.sql(APPEND), [orjson.dumps(ours, default=str).decode()])
         return {row[0] for row in cursor.fetchall()}
 
 
