@@ -11,6 +11,7 @@ from typing import Protocol, cast
 from agents.domain.contract import Agent, AgentSpec, Finding
 from agents.domain.errors import OutputInvalid
 from agents.domain.run import Run
+from agents.domain.storable import Whole
 from agents.domain.values import Delta, Json, Output, Plan, Request, Usage, VerdictLimits, Verification
 from agents.domain.waits import leading
 from agents.services.verifying import SHOWINGS, Reader, Showing
@@ -96,13 +97,15 @@ class _Speech:
 
 async def _follow(parts: AsyncGenerator[Delta | Output], showing: Showing) -> Output:
     output: Output | None = None
+    said = Whole()
     async for part in parts:
         if output is not None:
             raise OutputInvalid(f"compose() went on after its Output, with {type(part).__name__}.")
         if isinstance(part, Output):
             output = part
         elif isinstance(part, Delta):
-            await showing.take(part.text)
+            if text := said.take(part.text):
+                await showing.take(text)
         else:
             raise OutputInvalid(f"compose() yielded {type(part).__name__}; it yields Delta and at last one Output.")
     if output is None:

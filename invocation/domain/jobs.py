@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,6 +10,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from agents.domain.errors import Cause, RunError
+from agents.domain.storable import storable
 from agents.domain.values import Json
 from invocation.domain.states import Edge
 
@@ -194,21 +194,3 @@ class Fault:
 def without_broke(fault: Mapping[str, Json] | None) -> dict[str, Json] | None:
     """Return a stored error as whoever asked is told it."""
     return None if fault is None else {name: value for name, value in fault.items() if name != "broke"}
-
-
-def storable(text: str) -> str:
-    """Return the text as PostgreSQL can keep it: whole Unicode without U+0000; an error says whatever the outside told."""
-    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
-
-
-def storable_facts(found: Json) -> Json:
-    """Return what an error found as PostgreSQL can keep it: as JSON that has only storable text, and only numbers that JSON can say."""
-    if isinstance(found, str):
-        return storable(found)
-    if isinstance(found, float) and not math.isfinite(found):
-        return str(found)
-    if isinstance(found, Mapping):
-        return {storable(name): storable_facts(value) for name, value in found.items()}
-    if isinstance(found, list | tuple):
-        return [storable_facts(value) for value in found]
-    return found

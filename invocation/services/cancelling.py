@@ -12,6 +12,7 @@ from invocation.domain.errors import StaleMove
 from invocation.domain.turns import ENDED, EventType, TurnMove, TurnState
 from invocation.gateways.presence import say_stop
 from invocation.models import Session, Turn
+from invocation.selectors.chat import owned_session
 from invocation.services import turns
 from invocation.services.turns import Ending, failure_event
 
@@ -27,6 +28,17 @@ def stop_turn(turn_id: UUID, *, now: datetime) -> None:
             say_stop(turn_id)
 
 
+def stop_open_turn(tenant_id: UUID, session_id: UUID, *, now: datetime) -> Turn:
+    """Stop the session's open turn and return it. Raises NotFound, and StaleMove if none is open."""
+    session = owned_session(tenant_id, session_id)
+    turn = session.turns.filter(finished_at__isnull=True).first()
+    if turn is None:
+        raise StaleMove(f"No turn of session {session_id} is open.")
+    stop_turn(turn.pk, now=now)
+    turn.refresh_from_db()
+    return turn
+
+
 def stopping_turns(owner: UUID) -> list[str]:
     """Return the turns of this process that somebody asked to stop."""
     asked = Turn.objects.filter(owner=owner, stop_requested_at__isnull=False).values_list("id", flat=True)
@@ -37,8 +49,9 @@ def withdraw(turn_id: UUID, *, code: str, sentence: str) -> None:
     """End a turn that could not be sent to a worker. Raises StaleMove if one has it all the same."""
     now = datetime.now(UTC)
     turn = Turn.objects.get(pk=turn_id)
-    if not turns.end_from_outside(turn, _told(turn, code, sentence, TurnMove.OVERDUE, now=now), now=now):
-        raise StaleMove(f"Turn {turn_id} has ended already.")
+    is_waiting = turn.state == TurnState.QUEUED  # a claim that comes between is another attempt
+    if not (is_waiting and turns.end_from_outside(turn, _told(turn, code, sentence, TurnMove.OVERDUE, now=now), now=now)):
+        raise StaleMove(f"Turn {turn_id} does not wait for a worker any more.")
 
 
 def _cancelled(turn: Turn, *, now: datetime) -> Ending:

@@ -13,9 +13,9 @@ import structlog
 from django.db import DatabaseError
 from django.db.models import F, Q, QuerySet
 
+from agents.domain.storable import storable, storable_facts
 from invocation.domain.batches import BatchState
 from invocation.domain.errors import InvocationError, StaleMove
-from invocation.domain.jobs import storable, storable_facts
 from invocation.gateways import declared
 from invocation.gateways.database import is_away
 from invocation.models import Batch

@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import DataError, IntegrityError, transaction
+from django.db import transaction
 
 from agents.domain.values import Exchange
 from invocation.domain.errors import StaleMove
 from invocation.domain.turns import ENDED, TURN_EDGES, TurnMove
+from invocation.gateways.database import is_away
 from invocation.models import Process, Session, Turn
 from invocation.selectors.chat import fitting
 from invocation.services import records, turn_rows
@@ -75,11 +76,13 @@ def finish(turn: Turn, ending: Ending, run: Finished | None) -> None:
 def finish_all(finishes: Sequence[Finish]) -> list[Exception | None]:
     """End turns of this process in one transaction, with what their runs left; StaleMove for one that this attempt does not hold.
 
-    What the database cannot keep of one is its own error, not its neighbours'.
+    What cannot be kept of one is its own error, not its neighbours'. Raises what says that the database is away.
     """
     try:
         return _finish_together(finishes)
-    except (DataError, IntegrityError) as broken:
+    except Exception as broken:
+        if is_away(broken):
+            raise
         return [broken] if len(finishes) == 1 else [answer for each in finishes for answer in finish_all([each])]
 
 
@@ -137,6 +140,14 @@ def requeue_orphans(*, now: datetime) -> list[UUID]:
     orphans = Turn.objects.filter(state__in=edge.sources, deadline__gt=now).exclude(owner__in=alive)
     found = list(orphans.values_list("id", "attempt"))
     return [turn_id for turn_id, attempt in found if orphans.filter(pk=turn_id, attempt=attempt).update(state=edge.target, owner=None)]
+
+
+def put_back(turn: Turn) -> None:
+    """Queue a turn again that this attempt holds, for another process to take. Raises StaleMove."""
+    edge = TURN_EDGES[TurnMove.RESCUE]
+    held = Turn.objects.filter(pk=turn.pk, attempt=turn.attempt, owner=turn.owner, state__in=edge.sources)
+    if not held.update(state=edge.target, owner=None):
+        raise StaleMove(f"Turn {turn.pk} is held by another attempt.")
 
 
 def _end(turn: Turn, ending: Ending, *, now: datetime, right: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from agents.domain.errors import ProviderRefused, StreamCut
+from agents.domain.storable import Whole
 from agents.domain.values import ModelRequest, Reply, Usage
 from agents.gateways.providers.tokens import count_messages, count_tokens
 
@@ -20,12 +21,14 @@ class Heard:
     texts: list[str] = field(default_factory=list)
     finish: str = ""
     usage: Usage | None = None
+    _whole: Whole = field(default_factory=Whole, init=False)
 
     def add(self, text: str | None) -> str:
-        """Note a piece of text and return it."""
-        if text:
-            self.texts.append(text)
-        return text or ""
+        """Note a piece of text and return what there is to say of it, as it can be kept: half a character waits for the other."""
+        said = self._whole.take(text) if text else ""
+        if said:
+            self.texts.append(said)
+        return said
 
     def reply(self) -> Reply:
         """Return the whole. Raises StreamCut if the model never said that it was done, ProviderRefused if it was filtered."""

@@ -52,6 +52,15 @@ async def test_a_good_answer_is_shown_whole_and_ends_with_its_output(floor: Veri
     assert performance.models == ("spoken",)
 
 
+@pytest.mark.parametrize("floor", [DRAFT, BUFFER])
+async def test_what_is_shown_can_be_kept_whatever_is_said(floor: Verification) -> None:
+    audience = Audience()
+    performance = await shown(Speaker, audience, models=SpokenModels("a\0b", "\ud83d", "\ude00", "c", "\ud83d"), floor=floor)
+
+    assert audience.seen == [floor, "a\ufffdb", "\U0001f600", "c"]
+    assert performance.text == "a\ufffdb\U0001f600c"
+
+
 class Careful(Speaker):
     verification = BUFFER
 
