@@ -23,6 +23,8 @@ SPEAKS = LAST_EVENTS | {EventType.TURN_STARTED, EventType.DELTA}
 TICK_S = 0.01
 """How much too early a timer may be."""
 MOST_SEQ = 2**63
+LOG_S = 1.0
+"""A store that hangs holds back no heartbeat for longer."""
 SETTLED_S = 0.15
 """A worker writes an end to PostgreSQL and then, within a few frames, to the log."""
 STORED_S = 0.25
@@ -198,9 +200,11 @@ class _Place:
         return was_asked
 
     async def _logged(self, after: int) -> list[Event]:
+        """Without the store, or while it hangs, PostgreSQL alone is told."""
         try:
-            return await self._hub.read_after(str(self._session_id), after)
-        except LinkDown:
+            async with asyncio.timeout(LOG_S):
+                return await self._hub.read_after(str(self._session_id), after)
+        except (LinkDown, TimeoutError):
             return []
 
     def _gap(self, text: str, *, turn_id: UUID | None, seq: int | None = None) -> Event:
