@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 from typing import Any, ClassVar, cast
 from uuid import UUID
 
@@ -56,13 +57,14 @@ class Stream(APIView):
     """An async view that DRF describes and does not run: its dispatch gives the method a caller, or answers the problem."""
 
     scope: ClassVar[Scope] = Scope.READ
+    day: DayStanding | None = None
 
     async def dispatch(self, request: HttpRequest, *args: Any, **named: Any) -> HttpResponseBase:  # type: ignore[override]
         place: Place | None = None
         try:
             caller = await _caller(request.headers.get("Authorization"))
             rate = await request_rates.take(caller, now=timezone.now())
-            [day] = await _standings(caller)
+            [self.day] = await _standings(caller)
             caller.require(self.scope)
             place = await connections.desk().enter(caller, Line.SSE)
             told: Told = await self._method(request)(request, caller, place, **named)
@@ -74,7 +76,7 @@ class Stream(APIView):
             _count_shed(place, error)
             return respond(error, request)
         answer = streaming(told, place, caller)
-        for name, value in rate_headers(rate, day).items():
+        for name, value in rate_headers(rate, self.day).items():
             answer.headers[name] = value
         return answer
 
@@ -103,8 +105,7 @@ class Chat(Stream):
         The header `X-Gearbox-Session` names the session to ask in again.
         """
         now = timezone.now()
-        if caller.plan.day.is_limited:
-            await off_loop(must_have_room, caller)
+        await self._must_have_room(caller, now=now)
         opening = _opening(request, caller)
         place.name(opening.endpoint.label)
         opened = await double_sends.ask(opening, now=now)
@@ -114,6 +115,12 @@ class Chat(Stream):
             asked=(opened.turn_id, now),
             headers={"X-Gearbox-Session": str(opened.session_id), "X-Gearbox-Turn": str(opened.turn_id)},
         )
+
+    async def _must_have_room(self, caller: Caller, *, now: datetime) -> None:
+        """The day was read when the call came in; only one that nobody counts yet is begun. Raises DaySpent or DayTokensSpent."""
+        if self.day is None and caller.plan.day.is_limited:
+            await off_loop(must_have_room, caller)
+        days.check_room(self.day, now=now)
 
 
 class SessionEvents(Stream):

@@ -6,6 +6,7 @@ rested, on the way of every chat and every job. What a worker reads is the same;
 
 from __future__ import annotations
 
+import time
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -20,17 +21,28 @@ from celery.utils.nodenames import anon_nodename
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from quota.domain import silences
+
 UNSHOWN = "..."
 """Celery would write all arguments out once more for its logs, which takes as long as the rest of sending."""
 NO_CANVAS: Mapping[str, None] = MappingProxyType({"callbacks": None, "errbacks": None, "chain": None, "chord": None})
-BOUNDS: Mapping[str, float] = MappingProxyType({"socket_connect_timeout": 2.0, "socket_timeout": 5.0, "health_check_interval": 15})
+BOUNDS: Mapping[str, float] = MappingProxyType({"socket_connect_timeout": 1.0, "socket_timeout": 1.0, "health_check_interval": 15})
+"""All questions of a web process go to the broker in turn: behind one that hangs, those of others would wait as long."""
 ONCE_MORE = 1
 """At once: a broker that was restarted leaves dead connections. A message that comes twice finds nothing to claim the second time."""
 
 
 def post(broker: str, task: str, queue: str, args: Sequence[Any], *, expires_s: float) -> None:
-    """Put a message into a queue of the broker at a `redis://` URL. Raises redis.RedisError."""
-    _client(broker).lpush(queue, written(task, queue, args, expires_s=expires_s, now=datetime.now(UTC)))
+    """Put a message into a queue of the broker at a `redis://` URL. Raises redis.RedisError; at once while the broker is silent."""
+    silence, since = silences.of(broker), time.monotonic()
+    if not silence.lets_ask(at=since):
+        raise redis.ConnectionError("The broker answers nothing.")
+    try:
+        _client(broker).lpush(queue, written(task, queue, args, expires_s=expires_s, now=datetime.now(UTC)))
+    except redis.TimeoutError:
+        silence.unanswered(since=since, at=time.monotonic())
+        raise
+    silence.heard(at=time.monotonic())
 
 
 def written(task: str, queue: str, args: Sequence[Any], *, expires_s: float, now: datetime) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import ssl
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -18,12 +19,16 @@ import hiredis
 import structlog
 from redis.asyncio.connection import SSLConnection, parse_url
 
+from quota.domain import silences
+from quota.domain.silences import Silence
+
 CONNECT_S = 2.0
 ANSWER_S = 2.0
 """A connection on which nothing was answered for so long, though something was asked, is given up."""
 REST_S = 0.5
 """Between two attempts to come back."""
 
+SILENT = "The store answers nothing."
 KNOWN_SCRIPTS = 64
 
 Word = bytes | str | int | float
@@ -46,7 +51,8 @@ def pack(*words: Word) -> bytes:
 class _Line(asyncio.Protocol):
     """The connection itself, in RESP3: what is pushed stands between the answers and is told apart by its type."""
 
-    def __init__(self, pushed: Callable[[Sequence[Any]], None], lost: Callable[[], None]) -> None:
+    def __init__(self, silence: Silence, pushed: Callable[[Sequence[Any]], None], lost: Callable[[], None]) -> None:
+        self._silence = silence
         self._pushed = pushed
         self._lost = lost
         self._reader = hiredis.Reader()
@@ -61,6 +67,7 @@ class _Line(asyncio.Protocol):
         self._look()
 
     def data_received(self, data: bytes) -> None:
+        self._silence.heard(at=time.monotonic())
         self._reader.feed(data)
         while (told := self._reader.gets()) is not False:
             if isinstance(told, hiredis.PushNotification):
@@ -106,6 +113,7 @@ class _Line(asyncio.Protocol):
         """Cut a connection that answers nothing any more; ask it something when it has nothing to answer."""
         if self._was_asked and self._answered == self._seen:
             log.warning("store_silent", for_s=ANSWER_S)
+            self._silence.unanswered(since=time.monotonic() - ANSWER_S, at=time.monotonic())
             self.cut()
             return
         if not self._asked:
@@ -118,7 +126,8 @@ class Link:
     """The connection as its users see it: made at first need, made again when it is asked for after it was lost.
 
     `greeting` is sent on each new connection before anything else. `pushed` hears what the store
-    says unasked, `lost` that a connection was lost. All methods belong to the loop on which it was first used.
+    says unasked, `lost` that a connection was lost. While the store is known to be silent, one question
+    at a time is put to it and the others are told at once that it is down. All methods belong to the loop on which it was first used.
     """
 
     def __init__(
@@ -130,6 +139,7 @@ class Link:
         lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._url = url
+        self._silence = silences.of(url)
         self._greeting = greeting
         self._pushed = pushed
         self._lost = lost
@@ -141,23 +151,27 @@ class Link:
         return self._line is not None
 
     async def up(self) -> None:
-        """Return when it is connected. Raises LinkDown."""
-        if self._line is not None:
-            return
-        if self._connecting is None:
-            self._connecting = asyncio.create_task(self._connect())
-            self._connecting.add_done_callback(self._connected)
-        try:
-            await asyncio.shield(self._connecting)
-        except (OSError, TimeoutError, ValueError) as gone:
-            raise LinkDown(f"The store cannot be reached: {gone}") from gone
+        """Return when it is connected to a store that is not silent. Raises LinkDown."""
+        if self._silence.is_known and (self._line is not None or not self._lets_ask()):
+            raise LinkDown(SILENT)
+        await self._connected()
 
     async def ask(self, *words: Word) -> Any:
-        """Send one command and return its answer. Raises LinkDown, LinkRefused."""
-        await self.up()
-        answer = asyncio.get_running_loop().create_future()
-        self.tell(pack(*words), [answer])
-        return await answer
+        """Send one command and return its answer. Raises LinkDown, LinkRefused.
+
+        Whoever gives up waiting lets the others know, where nothing at all was answered meanwhile.
+        """
+        if not self._lets_ask():
+            raise LinkDown(SILENT)
+        since = time.monotonic()
+        try:
+            await self._connected()
+            answer = asyncio.get_running_loop().create_future()
+            self.tell(pack(*words), [answer])
+            return await answer
+        except asyncio.CancelledError:
+            self._silence.unanswered(since=since, at=time.monotonic())
+            raise
 
     async def run(self, script: str, keys: Sequence[str], args: Sequence[Word]) -> Any:
         """Run a script, which is sent in full only to a store that does not know it. Raises LinkDown, LinkRefused."""
@@ -183,25 +197,46 @@ class Link:
             self._line.cut()
             await asyncio.sleep(0)
 
-    def _connected(self, task: asyncio.Task[_Line]) -> None:
+    def _lets_ask(self) -> bool:
+        return self._silence.lets_ask(at=time.monotonic())
+
+    async def _connected(self) -> None:
+        if self._line is not None:
+            return
+        if self._connecting is None:
+            self._connecting = asyncio.create_task(self._connect())
+            self._connecting.add_done_callback(self._has_connected)
+        try:
+            await asyncio.shield(self._connecting)
+        except (OSError, TimeoutError, ValueError) as gone:
+            raise LinkDown(f"The store cannot be reached: {gone}") from gone
+
+    def _has_connected(self, task: asyncio.Task[_Line]) -> None:
         self._connecting = None
         if not task.cancelled():
             task.exception()  # heard, whoever waited
 
     async def _connect(self) -> _Line:
-        line = _Line(self._pushed, self._has_lost)
-        async with asyncio.timeout(CONNECT_S):
-            await _open(self._url, line)
-            try:
-                for command in (*_hello(self._url), *self._greeting):
-                    answer = asyncio.get_running_loop().create_future()
-                    line.send(command, [answer])
-                    await answer
-            except BaseException:
-                line.cut()
-                raise
+        line, since = _Line(self._silence, self._pushed, self._has_lost), time.monotonic()
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                await _open(self._url, line)
+                await self._greet(line)
+        except TimeoutError:
+            self._silence.unanswered(since=since, at=time.monotonic())
+            raise
         self._line = line
         return line
+
+    async def _greet(self, line: _Line) -> None:
+        try:
+            for command in (*_hello(self._url), *self._greeting):
+                answer = asyncio.get_running_loop().create_future()
+                line.send(command, [answer])
+                await answer
+        except BaseException:
+            line.cut()
+            raise
 
     def _has_lost(self) -> None:
         was_up, self._line = self._line is not None, None

@@ -9,18 +9,13 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-import structlog
-from django.db import DatabaseError
-
 from invocation.domain.turns import LAST_EVENTS, EventType
 from invocation.gateways import streams
-from invocation.gateways.database import off_loop
 from invocation.gateways.link import LinkDown
 from invocation.gateways.streams import PAGE, Event, Hub, Mailbox, Subscription
 from invocation.models import Turn
-from invocation.selectors.chat import NOTHING_STORED, Stored, stored_after, turn_of
-
-log = structlog.get_logger()
+from invocation.selectors.chat import NOTHING_STORED, Stored
+from invocation.services.questions import Question
 
 HEARTBEAT_S = 2.0
 SPEAKS = LAST_EVENTS | {EventType.TURN_STARTED, EventType.DELTA}
@@ -28,6 +23,8 @@ SPEAKS = LAST_EVENTS | {EventType.TURN_STARTED, EventType.DELTA}
 TICK_S = 0.01
 """How much too early a timer may be."""
 MOST_SEQ = 2**63
+LOG_S = 1.0
+"""A store that hangs holds back no heartbeat for longer."""
 SETTLED_S = 0.15
 """A worker writes an end to PostgreSQL and then, within a few frames, to the log."""
 STORED_S = 0.25
@@ -44,7 +41,8 @@ async def follow(session_id: UUID, *, after: int, heard: Subscription | None = N
 
     The log in Redis is read first and then followed; in two seconds of silence the log
     and PostgreSQL are asked what was missed, so that neither a lost word nor a wiped
-    Redis can hide the end of a turn. With `heard`, a subscription that is older than
+    Redis can hide the end of a turn. Nothing that the log holds, and no heartbeat, waits for
+    PostgreSQL for longer than a moment. With `heard`, a subscription that is older than
     what comes behind `after`, nothing can have been missed and nothing is read first.
     Heartbeats carry the last seq, and a gap the seq up to which it tells the text.
     """
@@ -65,6 +63,7 @@ async def follow(session_id: UUID, *, after: int, heard: Subscription | None = N
                 async for event in place.mend():
                     yield event
     finally:
+        place.close()
         if subscription is not None:
             subscription.close()
 
@@ -86,8 +85,10 @@ class _Place:
         self._session_id = session_id
         self._mailbox = mailbox
         self._last = after
+        self._question = Question(session_id, late=mailbox.miss)
         self._has_lost = False
         self._awaits_text = False
+        self._unknown_end = 0
         self._clock = asyncio.get_running_loop().time
         self._silent_since = self._spoke_at = self._clock()
 
@@ -108,7 +109,7 @@ class _Place:
 
     async def next_logged(self) -> list[Event]:
         """Return what the log holds from the very next event on, without asking the database: whoever comes back waits for that alone."""
-        found = await self._logged()
+        found = await self._logged(self._last)
         return found if self.continues(found) else []
 
     def passed(self, event: Event) -> Event:
@@ -119,13 +120,15 @@ class _Place:
         return event
 
     async def mend(self) -> AsyncGenerator[Event, None]:
-        """Yield what was missed, and a heartbeat where there is nothing and nothing was said for long."""
-        async for event in self.catch_up():
-            yield event
+        """Yield a heartbeat where nothing was said for long, what the log holds next, and then what was missed."""
         now = self._clock()
         if now - self._spoke_at >= HEARTBEAT_S - TICK_S:
             self._spoke_at = now
             yield self._passing(EventType.HEARTBEAT, {"waited_ms": round((now - self._silent_since) * 1000)})
+        for event in await self.next_logged():
+            yield self.passed(event)
+        async for event in self.catch_up():
+            yield event
 
     async def catch_up(self) -> AsyncGenerator[Event, None]:
         """Yield what the log holds behind our place, and from PostgreSQL the ends and the text that it does not hold.
@@ -134,24 +137,27 @@ class _Place:
         the log lacks after that moment is lost.
         """
         self._awaits_text = False
-        while not self._awaits_text:
-            stored = await self._stored()
-            logged = await self._logged()
-            if not _holds_all(logged, stored.ended):
+        read, stored = self._last, NOTHING_STORED
+        while read < MOST_SEQ and not self._awaits_text:
+            stored = await self._question.answer(behind=read)
+            logged = await self._logged(read)
+            if stored.is_whole and not _holds_all(logged, stored.ended):
                 await asyncio.sleep(SETTLED_S)
-                logged = await self._logged()
-            async for event in self._in_order(stored, logged):
+                logged = await self._logged(read)
+            end = _end_of_both(stored, logged)
+            async for event in self._in_order(stored, logged, end=end):
                 yield event
-            if len(logged) < PAGE:
-                if stored.text_seq > self._last and not self._awaits_text:
-                    yield self._gap(stored.text, seq=stored.text_seq, turn_id=stored.open_turn)
-                return
+            read = max(read, end)
+        if stored.text_seq > self._last and not self._awaits_text:
+            yield self._gap(stored.text, seq=stored.text_seq, turn_id=stored.open_turn)
 
-    async def _in_order(self, stored: Stored, logged: Sequence[Event]) -> AsyncGenerator[Event, None]:
-        """Yield what is logged, the ends that are not in their places among it, up to where lost text must be waited for."""
-        end = logged[-1].seq if len(logged) == PAGE else MOST_SEQ
-        known = {event.seq: event for event in map(_end_of, stored.ended) if event.seq <= end} | {event.seq: event for event in logged}
-        for seq in sorted(known):
+    def close(self) -> None:
+        self._question.drop()
+
+    async def _in_order(self, stored: Stored, logged: Sequence[Event], *, end: int) -> AsyncGenerator[Event, None]:
+        """Yield what is logged, the ends that are not in their places among it, up to `end` or where lost text must be waited for."""
+        known = {event.seq: event for event in map(_end_of, stored.ended)} | {event.seq: event for event in logged}
+        for seq in sorted(seq for seq in known if seq <= end):
             async for each in self._next(known[seq], stored):
                 yield each
             if self._awaits_text:
@@ -161,7 +167,7 @@ class _Place:
         """Yield an event; where a part before it was lost, the stored text instead of words out of their place.
 
         Seqs grow by one; only an attempt begins further on. The text comes with the turn's end if
-        it has ended, and as far as its worker has stored it if it has not: that is waited for.
+        it has ended, and as far as its worker has stored it if it has not: that is waited for, as PostgreSQL is.
         """
         if event.seq <= self._last:
             return
@@ -169,7 +175,10 @@ class _Place:
         if not self._has_lost or event.type == EventType.TURN_STARTED:
             yield self.passed(event)
         elif event.type in LAST_EVENTS:
-            turn = stored.turn(event) or await off_loop(turn_of, event)
+            turn = stored.turn(event)
+            if turn is None and not self._is_erased(event, stored):
+                self._awaits_text = True
+                return
             if turn is not None and turn.text:
                 yield self._gap("" if turn.retracted else turn.text, turn_id=turn.pk)
             yield self.passed(event)
@@ -183,18 +192,19 @@ class _Place:
         else:
             self._awaits_text = True
 
-    async def _stored(self) -> Stored:
-        """Without the database the log alone is told, and whatever that lacks is waited for."""
-        try:
-            return await off_loop(stored_after, self._session_id, self._last)
-        except DatabaseError as gone:
-            log.warning("stored_text_not_read", session=str(self._session_id), error=str(gone))
-            return NOTHING_STORED
+    def _is_erased(self, event: Event, stored: Stored) -> bool:
+        """Say whether the turn of an end that PostgreSQL did not know is no more; one that ended since is known at the next question."""
+        if stored is NOTHING_STORED:
+            return False
+        was_asked, self._unknown_end = self._unknown_end == event.seq, event.seq
+        return was_asked
 
-    async def _logged(self) -> list[Event]:
+    async def _logged(self, after: int) -> list[Event]:
+        """Without the store, or while it hangs, PostgreSQL alone is told."""
         try:
-            return await self._hub.read_after(str(self._session_id), self._last)
-        except LinkDown:
+            async with asyncio.timeout(LOG_S):
+                return await self._hub.read_after(str(self._session_id), after)
+        except (LinkDown, TimeoutError):
             return []
 
     def _gap(self, text: str, *, turn_id: UUID | None, seq: int | None = None) -> Event:
@@ -210,6 +220,12 @@ class _Place:
 
 def _end_of(turn: Turn) -> Event:
     return Event(**(turn.last_event or {}))
+
+
+def _end_of_both(stored: Stored, logged: Sequence[Event]) -> int:
+    """Return the seq up to which both are known: either may have been read in part."""
+    of_log = logged[-1].seq if len(logged) == PAGE else MOST_SEQ
+    return min(of_log, MOST_SEQ if stored.is_whole else _end_of(stored.ended[-1]).seq)
 
 
 def _holds_all(logged: Sequence[Event], ended: Sequence[Turn]) -> bool:

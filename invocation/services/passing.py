@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import suppress
 from uuid import UUID
 
 from invocation.domain.measures import FIRST_DELTA, GAP, HEARTBEATS, RETRACTIONS
@@ -40,22 +39,32 @@ async def gathered(events: AsyncIterator[Event]) -> AsyncGenerator[Event, None]:
             is_slow = clock() - began > SLOW_S
     finally:
         if ahead is not None:
-            ahead.cancel()
-            with suppress(asyncio.CancelledError):
-                await ahead
+            await _given_up(ahead)
 
 
 async def _with_the_ready(event: Event, events: AsyncIterator[Event]) -> tuple[Event, asyncio.Task[Event | None] | None]:
     """Return the delta with those that are ready behind it, and what comes next."""
     while event.type == EventType.DELTA and len(event.data["text"]) < MOST_TEXT:
         ahead = asyncio.ensure_future(_next(events))
-        for _ in range(2):
-            await asyncio.sleep(0)
+        try:
+            for _ in range(2):
+                await asyncio.sleep(0)
+        except BaseException:
+            await _given_up(ahead)
+            raise
         coming = ahead.result() if ahead.done() else None
         if coming is None or coming.type != EventType.DELTA:
             return event, ahead
         event = _joined(event, coming)
     return event, None
+
+
+async def _given_up(ahead: asyncio.Task[Event | None]) -> None:
+    """Return when nobody reads ahead any more, whatever came of it: a source that is still being read cannot be closed."""
+    ahead.cancel()
+    await asyncio.wait([ahead])
+    if not ahead.cancelled():
+        ahead.exception()
 
 
 def _joined(one: Event, other: Event) -> Event:

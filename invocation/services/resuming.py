@@ -14,24 +14,31 @@ from invocation.gateways.database import off_loop
 from invocation.gateways.link import LinkDown
 from invocation.gateways.streams import Event
 from invocation.models import JobEvent
-from invocation.selectors.chat import is_at_rest
 from invocation.selectors.contexts import relevance_of_id
 from invocation.selectors.jobs import ENDED_TYPES, events_after, has_ended
 from invocation.services.following import HEARTBEAT_S, follow
+from invocation.services.questions import Question
 
 POLL_S = 0.5
 WORTH_ASKING = LAST_EVENTS | {EventType.HEARTBEAT}
 
 
 async def follow_to_rest(session_id: UUID, *, after: int) -> AsyncIterator[Event]:
-    """Yield the session's events behind `after` and return once no turn is open and the last one's end was sent."""
-    if not await _has_logged(session_id, after) and await off_loop(is_at_rest, session_id, after):
-        return
-    async with aclosing(follow(session_id, after=after)) as events:
-        async for event in events:
-            yield event
-            if event.type in WORTH_ASKING and await off_loop(is_at_rest, session_id, event.seq):
-                return
+    """Yield the session's events behind `after` and return once no turn is open and the last one's end was sent.
+
+    Nobody knows that while PostgreSQL is away: the stream goes on, and it is asked again with each heartbeat.
+    """
+    question = Question(session_id)
+    try:
+        if not await _has_logged(session_id, after) and await _is_at_rest(question, after):
+            return
+        async with aclosing(follow(session_id, after=after)) as events:
+            async for event in events:
+                yield event
+                if event.type in WORTH_ASKING and await _is_at_rest(question, event.seq):
+                    return
+    finally:
+        question.drop()
 
 
 async def follow_job(job_id: UUID, *, after: int) -> AsyncIterator[Event]:
@@ -58,6 +65,12 @@ async def follow_job(job_id: UUID, *, after: int) -> AsyncIterator[Event]:
             heard_at = clock()
             yield Event(last, str(EventType.HEARTBEAT), datetime.now(UTC).isoformat(), {"waited_ms": round((heard_at - began_at) * 1000)})
         await asyncio.sleep(POLL_S)
+
+
+async def _is_at_rest(question: Question, seq: int) -> bool:
+    """An answer that came late may be to an older question: nothing was said behind a seq that we have passed meanwhile."""
+    stored = await question.answer(behind=seq)
+    return stored.is_at_rest and stored.behind == seq
 
 
 async def _has_logged(session_id: UUID, after: int) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import time
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import redis
@@ -17,7 +18,11 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from quota.domain import silences
 from quota.domain.errors import QuotaStoreUnavailable
+from quota.domain.silences import OVERDUE_S, Silence
+
+T = TypeVar("T")
 
 TIMEOUT_S = 1.0
 SILENT = "The quota store does not answer."
@@ -28,6 +33,7 @@ BOUNDS: dict[str, Any] = {
     "socket_timeout": TIMEOUT_S,
     "socket_connect_timeout": TIMEOUT_S,
 }
+LOOKS = 2
 ONCE_MORE = 1  # at once: a restarted server leaves dead connections, and a grant that is asked twice reserves once
 
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, aioredis.Redis] = WeakKeyDictionary()
@@ -59,18 +65,61 @@ def in_threads() -> redis.Redis:
 
 @contextmanager
 def answering() -> Iterator[None]:
-    """Turn whatever the client raises into QuotaStoreUnavailable, and lose no cancellation of the task that asks.
+    """Turn whatever the client raises into QuotaStoreUnavailable, ask no store that is silent, and lose no cancellation of the task.
 
     The client sends under `asyncio.wait_for`, which before Python 3.12 swallows a cancellation that comes as the sending ends
     (CPython gh-86296): the run would go on as if nobody had stopped it.
     """
-    before = _cancellations()
+    before, since = _cancellations(), time.monotonic()
+    silence = _silence()
+    if not silence.lets_ask(at=since):
+        raise QuotaStoreUnavailable(SILENT, retry_after=SOON)
     try:
         yield
     except redis.RedisError as error:
+        if isinstance(error, redis.TimeoutError):
+            silence.unanswered(since=since, at=time.monotonic())
         raise QuotaStoreUnavailable(SILENT, retry_after=SOON) from error
+    silence.heard(at=time.monotonic())
     if _cancellations() > before:
         raise asyncio.CancelledError
+
+
+async def unless_silent(asking: Coroutine[Any, Any, T]) -> T:
+    """Wait for what is asked of the store for as long as it answers something. Raises QuotaStoreUnavailable soon after it does not.
+
+    It is looked at twice: our own loop may have been late for the first.
+    """
+    silence, began = _silence(), time.monotonic()
+    task = asyncio.ensure_future(asking)
+    try:
+        while True:
+            since = time.monotonic()
+            for _ in range(LOOKS):
+                await asyncio.wait([task], timeout=OVERDUE_S / LOOKS)
+            if task.done():
+                return task.result()
+            if not silence.has_answered(since=since):
+                silence.unanswered(since=began, at=time.monotonic())
+                raise QuotaStoreUnavailable(SILENT, retry_after=SOON)
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def _silence() -> Silence:
+    """Return what is known of the server that this loop's client, or that of threads, speaks with."""
+    client = on_loop() if _is_on_loop() else in_threads()
+    where = client.connection_pool.connection_kwargs
+    return silences.at_address(where.get("path") or f"{where.get('host', 'localhost')}:{where.get('port', 6379)}")
+
+
+def _is_on_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _cancellations() -> int:

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from quota.domain.errors import QuotaStoreUnavailable
 from quota.domain.rates import MINUTE_S, Counts
+from quota.domain.silences import OVERDUE_S
 from quota.gateways import connection
 
 Run = Callable[[str, Sequence[str], Sequence[float]], Awaitable[Sequence[int]]]
@@ -41,10 +42,13 @@ def take_many(asked: Sequence[tuple[UUID, int]], *, now: datetime) -> list[Takin
 
 
 async def atake(tenant_id: UUID, *, limit: int, now: datetime, run: Run) -> Taking:
-    """Do the same on an event loop, by whatever connection to the store it has. One that was lost is tried once more, at once."""
+    """Do the same on an event loop, by whatever connection to the store it has. One that was lost is tried once more, at once.
+
+    A store that hangs costs the call no more than a moment: it is let through then.
+    """
     keys, args = _told([(tenant_id, limit)], now)
     try:
-        async with asyncio.timeout(connection.TIMEOUT_S):
+        async with asyncio.timeout(OVERDUE_S):
             try:
                 answer = await run(_TAKE, keys, args)
             except ConnectionError:

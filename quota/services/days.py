@@ -24,6 +24,7 @@ from quota.domain.classes import PriorityClass
 from quota.domain.days import DayHold, DayLimits, DayStanding, day_of, ends_in, refusal
 from quota.domain.errors import QuotaError, QuotaExceeded, QuotaStoreUnavailable
 from quota.gateways import day_counts, ledgers
+from quota.gateways.connection import unless_silent
 from quota.gateways.day_counts import Count
 from quota.services import plans
 
@@ -68,10 +69,12 @@ async def settle(hold: DayHold | None, used: Spending) -> None:
     """Count what was really used. What cannot be told, because the store is away or the caller is cancelled, is told later."""
     if hold is None:
         return
-    if hold.is_local:
+    if hold.is_local:  # the store was away when it was taken: nobody waits to see whether it still is
         _local[hold.tenant_id, hold.day] += used - hold.amount
+        _keep_late(hold, used)
+        return
     try:
-        await day_counts.settle(hold, used)
+        await unless_silent(day_counts.settle(hold, used))
     except QuotaStoreUnavailable:
         _keep_late(hold, used)
     except asyncio.CancelledError:
@@ -109,7 +112,11 @@ def standing(caller: Caller, *, now: datetime, under_way: Callable[[UUID], Spend
 
 def must_have_room(caller: Caller, *, now: datetime, under_way: Callable[[UUID], Spending]) -> None:
     """Raise DaySpent or DayTokensSpent if nothing is left of the caller's day."""
-    found = standing(caller, now=now, under_way=under_way)
+    check_room(standing(caller, now=now, under_way=under_way), now=now)
+
+
+def check_room(found: DayStanding | None, *, now: datetime) -> None:
+    """Raise DaySpent or DayTokensSpent if nothing is left of a day that stands so."""
     if found and found.spent:
         raise refusal(found.spent, found.limits, found.used, now=now)
 
@@ -158,7 +165,7 @@ async def _asked(
 ) -> DayHold | QuotaError:
     """Return the hold, or the refusal that holds for now. Raises DaySpent."""
     try:
-        taking = await _taken(hold, limits, under_way)
+        taking = await _taken(hold, limits, priority_class, under_way)
     except QuotaStoreUnavailable as away:
         return await _taken_here(hold, limits, now=now) if priority_class is PriorityClass.P0 else away
     if taking.lacking is not None:
@@ -166,13 +173,19 @@ async def _asked(
     return QuotaExceeded(ALL_SET_ASIDE, retry_after=timedelta(seconds=1)) if taking.is_busy else hold
 
 
-async def _taken(hold: DayHold, limits: DayLimits, under_way: UnderWay) -> day_counts.Taking:
-    await _tell_late()
-    taking = await day_counts.take(hold, limits=limits)
+async def _taken(hold: DayHold, limits: DayLimits, priority_class: PriorityClass, under_way: UnderWay) -> day_counts.Taking:
+    """p0 gives up a store that hangs as soon as that is sure."""
+    asking = _told_and_taken(hold, limits)
+    taking = await (unless_silent(asking) if priority_class is PriorityClass.P0 else asking)
     if taking.is_counted:
         return taking
     async with _one_begins():
         return await _begun_and_taken(hold, limits, under_way)
+
+
+async def _told_and_taken(hold: DayHold, limits: DayLimits) -> day_counts.Taking:
+    await _tell_late()
+    return await day_counts.take(hold, limits=limits)
 
 
 async def _begun_and_taken(hold: DayHold, limits: DayLimits, under_way: UnderWay) -> day_counts.Taking:

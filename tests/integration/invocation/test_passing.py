@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from typing import Any
 from uuid import uuid4
 
@@ -71,6 +72,25 @@ async def test_a_slow_reader_that_leaves_leaves_nothing_running() -> None:
         break
     await events.aclose()
 
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_slow_reader_that_is_cancelled_as_it_looks_ahead_ends_as_cancelled_and_leaves_nothing_running() -> None:
+    async def reads() -> None:
+        async with aclosing(interrupting()) as events, aclosing(gathered(events)) as each:
+            async for _ in each:
+                await asyncio.sleep(SLOW_S * 1.5)
+
+    async def interrupting() -> AsyncGenerator[Event, None]:
+        yield an_event(1)
+        yield an_event(2)
+        reading.cancel()  # it has asked what is ready behind the second
+        await asyncio.sleep(60)
+
+    reading = asyncio.create_task(reads())
+    await asyncio.wait([reading])
+
+    assert reading.cancelled()
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 

@@ -193,6 +193,21 @@ async def test_what_was_settled_while_the_store_was_away_is_told_when_it_is_back
     assert await sync_to_async(counted)(tenant) == Spending(Decimal("0.008"), 250)
 
 
+async def test_calls_of_p0_go_on_while_the_store_hangs_and_what_they_used_is_told_later(way: Proxy) -> None:
+    tenant = await sync_to_async(a_tenant)(daily_usd=Decimal(10))
+    await days.settle(await take(tenant), CALL)
+    way.freeze()
+    async with asyncio.timeout(12):  # half a second each is more than they need; a second for each taking would be thirty
+        for _ in range(30):
+            hold = await take(tenant, priority_class=PriorityClass.P0)
+            assert hold is not None
+            assert hold.is_local
+            await days.settle(hold, CALL)
+    await _told_late(way, tenant)
+
+    assert await sync_to_async(counted)(tenant) == CALL.times(31)._replace(calls=0)
+
+
 async def test_whoever_meets_only_calls_under_way_gets_in_once_they_are_settled() -> None:
     tenant = await sync_to_async(a_tenant)(daily_usd=CENT)
     first = await take(tenant, CALL.times(3))
@@ -302,4 +317,4 @@ async def _told_late(way: Proxy, tenant: UUID) -> None:
     way.thaw()
     way.cut()
     await connection.aclose()
-    await days.release(await take(tenant))
+    await days.release(await take(tenant, patience=timedelta(seconds=20)))
