@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.speaking import BATCH_S
 from tests.installation import ROOT, Installation
 
 PAGES = [ROOT / "README.md", ROOT / "docs" / "quickstart.md", *sorted((ROOT / "docs" / "how-to").glob("*.md"))]
@@ -28,10 +29,11 @@ def script(page: Path, *, url: str) -> str:
 def shell(commands: str, *, up: Installation) -> subprocess.CompletedProcess[str]:
     given = {**up.environment, "URL": up.base_url, "AUTH": f"Authorization: Bearer {up.key}"}
     return subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", commands], cwd=ROOT, env=given, capture_output=True, text=True, check=False, timeout=180
+        ["bash", "-euo", "pipefail", "-c", commands], cwd=ROOT, env=given, capture_output=True, text=True, check=False, timeout=2 * BATCH_S
     )
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_marked_command_of_a_page_works(page: Path, up: Installation) -> None:
     commands = script(page, url=up.base_url)
