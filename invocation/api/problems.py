@@ -11,6 +11,8 @@ from typing import Any, cast
 
 import orjson
 import structlog
+from django.conf import settings
+from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse
 from django.views import defaults
 from rest_framework.exceptions import APIException, AuthenticationFailed
@@ -166,6 +168,8 @@ def _code(error: Exception, rule: Rule) -> str:
 def _detail(error: Exception) -> str:
     if isinstance(error, APIException):
         return str(error.detail)
+    if isinstance(error, RequestDataTooBig):
+        return f"A body has at most {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes."
     if getattr(rule_of(error), "status", 500) == HTTPStatus.SERVICE_UNAVAILABLE and not hasattr(error, "code"):
         return "What the call needs cannot be reached at the moment. Nothing was changed."
     return str(error)
@@ -175,6 +179,8 @@ def _facts(error: Exception) -> Mapping[str, Any]:
     facts = getattr(error, "facts", None)
     if facts is not None:
         return cast(Mapping[str, Any], facts)
+    if isinstance(error, RequestDataTooBig):
+        return {"limit": settings.DATA_UPLOAD_MAX_MEMORY_SIZE}
     named = getattr(error, "field", None)
     return {"field": f"/{named}"} if named else {}
 

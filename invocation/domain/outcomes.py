@@ -31,3 +31,18 @@ class OutcomeNotKept(PlatformError):
     code = "outcome_not_kept"
     is_for_operators = True
     remedy = "Read the traceback in the worker's log: without this failure the job would be given back and run for ever."
+
+
+class OutcomeStoreAway(OutcomeNotKept):
+    """The object store, where the outcome belongs, did not take it for half a minute. Put off, and charged to nobody."""
+
+    code = "outcome_store_away"
+    retryable = True
+    is_charged = False
+    remedy = "See to the object store. The job runs again by itself, and its journal's steps are not repeated."
+
+
+def unkept(defect: Exception) -> OutcomeNotKept:
+    """Return the error that says why what came of a run could not be stored."""
+    kind = OutcomeStoreAway if isinstance(defect, OSError) else OutcomeNotKept
+    return kind(f"What came of the run could not be stored: {type(defect).__name__}: {defect}"[:500])

@@ -15,7 +15,7 @@ from django.db import connections
 
 from agents.domain.errors import DayExceeded
 from invocation.domain.errors import StaleMove
-from invocation.domain.outcomes import OutcomeNotKept, RunOutcome, outcome_of
+from invocation.domain.outcomes import RunOutcome, outcome_of, unkept
 from invocation.gateways import declared, hints
 from invocation.gateways.announcing import Announcer
 from invocation.gateways.database import is_away, off_loop
@@ -149,8 +149,8 @@ class JobEngine:
                 await self._give_back(work, run)
                 return
             log.exception("outcome_not_kept", job_id=work.fence.job_id)
-            unkept = OutcomeNotKept(f"What came of the run could not be stored: {type(defect).__name__}: {defect}"[:500])
-            await work.fail(unkept, run._replace(outcome=outcome_of(unkept), error_code=unkept.code, evidence=None))
+            why = unkept(defect)
+            await work.fail(why, run._replace(outcome=outcome_of(why), error_code=why.code, evidence=None))
 
     async def _give_back(self, work: JobRun, run: Finished) -> None:
         """Hand the job back, with what it has spent, as soon as the database is there again; charged to nobody."""

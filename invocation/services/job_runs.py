@@ -13,7 +13,7 @@ from agents.domain.waits import Parked, Wait
 from invocation.domain.jobs import Fence
 from invocation.domain.outcomes import RunOutcome, outcome_of
 from invocation.gateways import declared
-from invocation.gateways.database import off_loop
+from invocation.gateways.database import off_loop, patiently_stored
 from invocation.services import attempts, journals, records, results, targets
 from invocation.services.accounts import JobAccount
 from invocation.services.attempts import Completion
@@ -68,18 +68,22 @@ class JobRun:
             return Stopped()
 
     async def completion(self, carried: Carried, run: Finished) -> Completion:
-        """Write the output to its target, where there is one beside the result store, and return what ends the job."""
+        """Write the output to its target, where there is one beside the result store, and return what ends the job.
+
+        A store that is away is waited for half a minute.
+        """
         performance = carried.performance
         if performance is None:
             raise AssertionError("a run without an error has a performance")
         output = dict(performance.output.value)
         write = targets.writer_of(self.endpoint)
         if write is not None:
-            await off_loop(write, self.fence, self.job, output)
+            await patiently_stored(write, self.fence, self.job, output)
         content = results.written(output)
         if not results.is_large(content):
             return Completion(self.fence, results.in_row(content), run, self.job.is_bound)
-        return Completion(self.fence, await off_loop(results.stow, self.fence, self.job.tenant_id, content), run, self.job.is_bound)
+        kept = await patiently_stored(results.stow, self.fence, self.job.tenant_id, content)
+        return Completion(self.fence, kept, run, self.job.is_bound)
 
     async def fail(self, error: RunError, run: Finished) -> None:
         await off_loop(attempts.fail, self.fence, error, failures=self.job.failures, tries=self.job.tries, run=run)

@@ -15,7 +15,7 @@ from agents.domain.storable import storable
 from agents.domain.values import Json, Request, Terms
 from invocation.domain.errors import StaleMove
 from invocation.domain.jobs import Fault
-from invocation.domain.outcomes import OutcomeNotKept, RunOutcome, outcome_of
+from invocation.domain.outcomes import OutcomeNotKept, RunOutcome, outcome_of, unkept
 from invocation.domain.turn_errors import LatencyBudgetExceeded, TurnCancelled, WorkerLost, escape_after, may_try_again
 from invocation.domain.turns import EventType, TurnMove
 from invocation.gateways import declared
@@ -145,9 +145,9 @@ class _Performance:
             if is_away(defect):
                 raise
             log.exception("outcome_not_kept", turn_id=str(self.turn.id))
-            unkept = OutcomeNotKept(f"What came of the turn could not be stored: {type(defect).__name__}: {defect}"[:500])
-            failed = self._unkept(ending, unkept)
-            await self._finish(failed, run._replace(outcome=outcome_of(unkept), error_code=unkept.code, evidence=None))
+            why = unkept(defect)
+            failed = self._unkept(ending, why)
+            await self._finish(failed, run._replace(outcome=outcome_of(why), error_code=why.code, evidence=None))
             return failed
         return ending
 
@@ -240,15 +240,15 @@ class _Performance:
             last_seq=event["seq"],
         )
 
-    def _unkept(self, ending: Ending, unkept: OutcomeNotKept) -> Ending:
+    def _unkept(self, ending: Ending, why: OutcomeNotKept) -> Ending:
         """Return an end that can be stored, in the place of one that cannot: under its seq, with what was shown."""
-        fault, text = Fault.of(unkept), storable(ending.text)
+        fault, text = Fault.of(why), storable(ending.text)
         failure = failure_event(
             code=fault.code,
             sentence=fault.sentence,
             remedy=fault.remedy,
             truncated=bool(text) and not ending.retracted,
-            escape=escape_after(unkept, self.endpoint.escape),
+            escape=escape_after(why, self.endpoint.escape),
         )
         return Ending(
             move=TurnMove.FAIL,

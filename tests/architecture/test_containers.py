@@ -59,6 +59,13 @@ def test_what_gives_way_on_a_shared_machine_has_a_smaller_share_of_it() -> None:
     assert 1024 > shares["worker-p2"] > shares["worker-p3"]
 
 
+def test_web_gathers_uploads_on_disk_and_not_in_its_memory() -> None:
+    web = SERVICES["web"]
+
+    assert [place.split(":")[0] for place in web["tmpfs"]] == ["/var/lib/gearbox"]
+    assert "uploads:/tmp" in web["volumes"]
+
+
 def test_migrate_runs_the_set_up_commands_before_every_role() -> None:
     lines = SERVICES["migrate"]["command"][-1].strip().splitlines()
 

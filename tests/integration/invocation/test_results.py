@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from django.db import IntegrityError, connection, transaction
@@ -14,11 +14,12 @@ from django.test.utils import CaptureQueriesContext
 from agents.domain.errors import OutputInvalid
 from invocation.domain.errors import ResultDamaged, ResultExpired, StaleMove
 from invocation.domain.jobs import JobState, Move
-from invocation.gateways import objects
+from invocation.gateways import database, objects
 from invocation.models import Job, Result, StoredResult
 from invocation.selectors.results import output_of, result_of
-from invocation.services import attempts, lifecycle, results
+from invocation.services import attempts, jobs, lifecycle, results
 from invocation.services.submission import submit
+from quota.models import LedgerEntry
 from tests.integration.invocation.completing import complete, completion, fence_of
 from tests.integration.invocation.conftest import OnLoop
 from tests.integration.invocation.rows import NOW, a_job, a_submission, a_tenant
@@ -191,6 +192,24 @@ class TestRuns:
         assert output_of(result_of(job))["text"] == LARGE
         assert files(store) == [f"{job.tenant_id}/results/{job.pk}/1.json"]
 
+    def test_a_store_that_is_away_puts_a_job_off_charged_to_nobody_and_it_completes_without_another_call(
+        self, on_loop: OnLoop[Any], store: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(database, "AWAY_EVERY_S", 0.01)
+        (store / "away").write_text("no folder can be below a file")
+        settings.OBJECT_STORE = str(store / "away")
+        job = played(on_loop, {"says": [LARGE], "model": "What is new?"})
+        assert (job.state, job.reason, job.failures, job.attempt) == ("waiting", "outcome_store_away", 0, 1)
+        assert job.due_at is not None
+        calls = LedgerEntry.objects.count()
+
+        settings.OBJECT_STORE = str(store)
+        assert jobs.wake_due(now=job.due_at) == 1
+        again = played_again(on_loop, job.pk)
+        assert (again.state, again.failures, again.attempt) == ("completed", 0, 2)
+        assert output_of(result_of(again))["text"].startswith(LARGE[:10])
+        assert LedgerEntry.objects.count() == calls > 0
+
     def test_a_run_with_an_output_that_is_too_large_fails_at_once_with_cause_and_remedy(self, on_loop: OnLoop[Any], settings: Any) -> None:
         settings.RESULT_MAX_BYTES = 80_000
         job = played(on_loop, {"says": [LARGE, LARGE]})
@@ -202,8 +221,10 @@ class TestRuns:
 
 
 def played(on_loop: OnLoop[Any], given: dict[str, Any]) -> Job:
-    job_id = submit(a_submission(a_tenant(), endpoint="trial-job@1", given=given), now=datetime.now(UTC)).job_id
+    return played_again(on_loop, submit(a_submission(a_tenant(), endpoint="trial-job@1", given=given), now=datetime.now(UTC)).job_id)
 
+
+def played_again(on_loop: OnLoop[Any], job_id: UUID) -> Job:
     async def story() -> None:
         async with job_worker() as engine:
             await run(engine, job_id)

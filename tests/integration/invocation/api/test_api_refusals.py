@@ -165,7 +165,10 @@ def test_a_body_above_the_endpoints_limit_is_refused(account: Account) -> None:
 
 
 def test_a_body_above_a_mebibyte_is_refused_unread(account: Account) -> None:
-    refusal(account.api.post("/v1/jobs", b" " * 1_100_000, content_type="application/json"), status=413, code="body_too_large")
+    told = refusal(account.api.post("/v1/jobs", b" " * 1_100_000, content_type="application/json"), status=413, code="body_too_large")
+
+    assert told["limit"] == 1_048_576
+    assert str(told["limit"]) in told["detail"]
 
 
 def test_what_an_endpoint_does_not_take_is_refused_with_the_limit(account: Account, more_endpoints: None) -> None:
