@@ -56,6 +56,11 @@ class Line(Generic[W]):
         if rest:
             lines[one.ask.tenant] = rest
 
+    def head(self, priority_class: PriorityClass) -> W | None:
+        """Return who would be served next."""
+        lines = self._tenants[priority_class]
+        return next(iter(lines.values()))[0] if lines else None
+
     def next_of(self, priority_class: PriorityClass, most: int) -> list[W]:
         """Return those who would be served next, in order: every tenant's first, then every tenant's second."""
         rounds = [iter(line) for line in self._tenants[priority_class].values()]

@@ -115,12 +115,12 @@ class Turn:
 
     def _serve_from_block(self, block: Block) -> None:
         """Serve the line as far as the block goes; a head that it cannot hold is not passed."""
-        while waiting := self._line.next_of(block.priority_class, 1):
-            grant = self._books.from_block(waiting[0].ask)
+        while head := self._line.head(block.priority_class):
+            grant = self._books.from_block(head.ask)
             if grant is None:
                 return
-            self._line.serve(waiting[0])
-            self._hand_over(waiting[0], grant)
+            self._line.serve(head)
+            self._hand_over(head, grant)
 
     def _end_stale_blocks(self) -> None:
         """End each block that has run out: of time, or of what the next in line needs."""

@@ -43,6 +43,16 @@ def test_whoever_was_served_lets_the_other_tenants_go_first() -> None:
     line.serve(first)
 
     assert names(line) == "cb"
+    assert line.head(P3) is rest[1]
+
+
+def test_nobody_is_at_the_head_of_a_line_that_all_have_left() -> None:
+    line: Line[One] = Line()
+    only = one("a", 1)
+    line.join(only)
+    line.leave(only)
+
+    assert line.head(P3) is None
 
 
 def test_leaving_changes_nobody_elses_turn_and_leaving_twice_nothing() -> None:
