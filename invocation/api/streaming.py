@@ -60,6 +60,7 @@ class _Reading:
         self._meter = Meter(place.endpoint, Line.SSE)
         self._task: asyncio.Task[None] | None = None
         self._is_sent_away = False
+        self._waits = False
         self._has_ended = False
         self._seq = 0
         self._never_read = asyncio.get_running_loop().call_later(NEVER_READ_S, place.leave)
@@ -67,7 +68,8 @@ class _Reading:
     async def written(self) -> AsyncGenerator[bytes, None]:
         """Yield a comment first, so that the connection is seen to be open; then each event under its seq."""
         self._never_read.cancel()
-        self._task, self._place.send_away = asyncio.current_task(), self._send_away
+        self._task = asyncio.current_task()
+        self._place.serve(send_away=self._send_away)
         if self._told.asked is not None:
             turn_id, at = self._told.asked
             self._meter.asked(turn_id, ago_s=(datetime.now(UTC) - at).total_seconds())
@@ -75,7 +77,7 @@ class _Reading:
             yield b": open\n\n"
             with self._interrupted():
                 async with aclosing(self._told.events) as source, aclosing(gathered(source)) as each:  # type: ignore[type-var]
-                    async for event in each:
+                    while (event := await self._next(each)) is not None:
                         self._seq = event.seq
                         self._meter.saw(event)
                         self._has_ended = event.type in LAST_EVENTS
@@ -85,6 +87,16 @@ class _Reading:
                 yield b"retry: %d\n" % COME_BACK_MS + _as_bytes(self._goodbye())
         finally:
             self._leave()
+
+    async def _next(self, events: AsyncGenerator[Event, None]) -> Event | None:
+        """Return the next event; none when there is no more, or the reader is sent away. Nowhere else is a stream interrupted."""
+        if self._is_sent_away:
+            return None
+        self._waits = True
+        try:
+            return await anext(events, None)
+        finally:
+            self._waits = False
 
     @contextmanager
     def _interrupted(self) -> Iterator[None]:
@@ -97,9 +109,14 @@ class _Reading:
             self._task.uncancel()
 
     def _send_away(self) -> None:
-        """Interrupt the wait for the next event: a cancellation of ours, which `_interrupted` takes for an answer."""
-        if self._task is not None and not self._is_sent_away:
-            self._is_sent_away = True
+        """Interrupt the wait for the next event: a cancellation of ours, which `_interrupted` takes for an answer.
+
+        While a slow reader is waited for nothing is interrupted: he hears it behind what he has not read yet.
+        """
+        if self._is_sent_away:
+            return
+        self._is_sent_away = True
+        if self._waits and self._task is not None:
             self._task.cancel()
 
     def _goodbye(self) -> Event:

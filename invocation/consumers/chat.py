@@ -124,9 +124,9 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         except BaseException:
             place.leave()
             raise
-        place.send_away = lambda: self._beside(self._go_elsewhere())
         self.place = place
         self._watch()
+        place.serve(send_away=lambda: self._beside(self._go_elsewhere()))
 
     async def _begin(self, query: Mapping[str, str]) -> None:
         if "session" in query:

@@ -34,13 +34,21 @@ class Place:
         self.tenant_id = tenant_id
         self.line = line
         self.endpoint = UNNAMED
-        self.send_away: Callable[[], None] = _nothing
-        """Ends the stream so that its reader comes back elsewhere; set by whoever serves it."""
+        self._send_away: Callable[[], None] = _nothing
         self._desk = desk
 
     def name(self, endpoint: str) -> None:
         """Say which endpoint the stream is of."""
         self.endpoint = endpoint
+
+    def serve(self, *, send_away: Callable[[], None]) -> None:
+        """Say what ends the stream so that its reader comes back elsewhere; done at once if all were sent away meanwhile."""
+        self._send_away = send_away
+        if self._desk.is_closed:
+            send_away()
+
+    def send_away(self) -> None:
+        self._send_away()
 
     def leave(self) -> None:
         self._desk.forget(self)
@@ -56,14 +64,14 @@ class Desk:
         self._told: set[UUID] = set()
         self._changed = asyncio.Event()
         self._reporter: asyncio.Task[None] | None = None
-        self._is_closed = False
+        self.is_closed = False
 
     def __len__(self) -> int:
         return len(self._places)
 
     async def enter(self, caller: Caller, line: Line) -> Place:
         """Let a stream in. Raises ConnectionsFull and TooManyConnections; without Redis a tenant's limit holds in each process."""
-        if self._is_closed:
+        if self.is_closed:
             raise ConnectionsFull("This web process leaves: connect again.", retry_after=RETRY_FULL)
         if len(self._places) >= settings.WEB_CONNECTIONS:
             raise ConnectionsFull(f"This web process holds {len(self._places)} streams, its most.", retry_after=RETRY_FULL)
@@ -86,8 +94,8 @@ class Desk:
             self._changed.set()
 
     def send_away(self) -> None:
-        """End every stream, and let none in any more: a connection that was kept alive must not begin another one here."""
-        self._is_closed = True
+        """End every stream, those that begin just now once they are served, and let none in: not over a connection kept alive either."""
+        self.is_closed = True
         for place in tuple(self._places):
             place.send_away()
 

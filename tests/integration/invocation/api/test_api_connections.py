@@ -22,6 +22,7 @@ from invocation.domain.errors import ConnectionsFull, TooManyConnections
 from invocation.domain.sessions import Line
 from invocation.gateways import shared_counts
 from invocation.gateways.database import off_loop
+from invocation.gateways.presence import own_connection
 from invocation.services import connections, tallies, tickets
 from invocation.services.connections import Desk, Place
 from quota.domain.callers import Caller
@@ -31,6 +32,7 @@ from tests.integration.invocation.api.calling import Account, open_account, refu
 from tests.integration.invocation.api.performing import a_performer
 from tests.integration.invocation.api.test_api_sockets import TURN, Socket, bearer, connected
 from tests.integration.invocation.api.test_api_streams import ask, read
+from tests.integration.invocation.conftest import until
 from tests.integration.invocation.rows import a_process, a_session
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("on_this_loop")]
@@ -239,6 +241,50 @@ async def test_a_process_that_leaves_sends_its_readers_elsewhere(caller: Account
     assert (goodbye["type"], goodbye["data"]["retry_ms"], code) == ("reconnect", 250, 1012)
     assert b"retry: 250\n" in told
     assert b"event: reconnect\n" in told
+
+
+async def test_a_slow_reader_is_sent_elsewhere_behind_what_it_has_not_read(caller: Account) -> None:
+    has_read_again = asyncio.Event()
+
+    async def reads(answer: Any) -> list[bytes]:
+        found = []
+        async for part in answer:
+            found.append(part)
+            await has_read_again.wait()  # as behind the gate of a connection that takes nothing more
+        return found
+
+    await off_loop(a_process, "p0", now=datetime.now(UTC))
+    reading = asyncio.create_task(reads(await ask(caller)))
+    await asyncio.sleep(0.1)
+    connections.desk().send_away()
+    await asyncio.sleep(0.1)
+    has_read_again.set()
+    told = await asyncio.wait_for(reading, 10)
+
+    assert [told[0], told[-1].split(b"\n")[2]] == [b": open\n\n", b"event: reconnect"]
+
+
+async def test_a_stream_that_nobody_reads_yet_is_sent_elsewhere_with_its_first_byte(caller: Account) -> None:
+    await off_loop(a_process, "p0", now=datetime.now(UTC))
+    answer = await ask(caller)
+    connections.desk().send_away()
+
+    assert b"event: reconnect\n" in await read_raw(answer)
+
+
+async def test_a_socket_that_is_being_opened_is_sent_elsewhere_once_it_is(caller: Account) -> None:
+    session = await off_loop(a_session, caller.tenant_id)
+    socket = Socket(application, f"/ws/chat/chat@1?session={session.pk}", headers=[(b"authorization", caller.bearer.encode())])
+    with own_connection() as other, other.transaction():
+        other.execute("LOCK TABLE invocation_session IN ACCESS EXCLUSIVE MODE")
+        await socket.connect(timeout=20)
+        await until(lambda: len(connections.desk()) == 1)
+        connections.desk().send_away()
+    told = [await socket.hear() for _ in range(2)]
+
+    assert [event["type"] for event in told] == ["session.ready", "reconnect"]
+    assert await socket.closed_with() == 1012
+    await socket.disconnect(timeout=20)
 
 
 async def read_raw(answer: Any) -> bytes:
