@@ -67,6 +67,22 @@ def part_of(left: Spending, *, among: int) -> Spending:
     return Spending(usd, max(0, left.tokens) // shares, max(0, left.calls) // shares)
 
 
+@dataclass(frozen=True, slots=True)
+class Sharers:
+    """Among how many shards at least, and at most, what is left of a batch's caps is shared when one sets some of it aside."""
+
+    least: int
+    most: int
+
+    def among(self, others: int) -> int:
+        return min(max(others, self.least), self.most)
+
+
+SHARERS = (Sharers(64, 64), Sharers(16, 64), Sharers(4, 64), Sharers(1, 64), Sharers(1, 1))
+"""First as if there were many, whoever is there: what an attempt has set aside is lost with it. Where a call does not fit,
+step by step to the shard's fair part, and then to all the rest."""
+
+
 class Allowance(Budget):
     """What one shard may spend of its batch's cap: set aside in the database, in part committed there, and widened as it goes."""
 

@@ -6,7 +6,7 @@ A process repeats what it holds; what it said lapses after `LIFE_S`, so that one
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -18,6 +18,7 @@ import redis.asyncio as redis
 from django.conf import settings
 
 from invocation.gateways import cancellations, streams
+from invocation.gateways.link import pack
 
 TIMEOUT_S = 1.0
 BOUNDS: dict[str, Any] = {"socket_timeout": TIMEOUT_S, "socket_connect_timeout": TIMEOUT_S}
@@ -64,11 +65,25 @@ async def enter(tenant_id: UUID, *, process: str, own: int, limit: int) -> tuple
     return bool(said[0]), int(said[1])
 
 
-async def report(*, process: str, by_tenant: Mapping[UUID, int], by_kind: Mapping[str, int], tallies: Mapping[Tally, float]) -> None:
-    """Repeat what this process holds, and add what it has measured. Raises one of GONE; then nothing or all was added."""
+async def repeat(*, process: str, count: Callable[[], Mapping[UUID, int]]) -> Mapping[UUID, int]:
+    """Repeat how many streams of each tenant this process holds, and return that. Raises one of GONE.
+
+    They are counted as they are sent, and on the connection on which `enter` speaks: what is older never comes behind what is newer.
+    """
+    link = streams.hub().link
+    async with asyncio.timeout(TIMEOUT_S):
+        await link.up()
+        by_tenant = count()
+        told = [pack("EVAL", ENTER, 1, tenant_key(tenant_id), process, own, -1, LIFE_S) for tenant_id, own in by_tenant.items()]
+        answers = [asyncio.get_running_loop().create_future() for _ in told]
+        link.tell(b"".join(told), answers)
+        await asyncio.gather(*answers)
+    return by_tenant
+
+
+async def report(*, process: str, by_kind: Mapping[str, int], tallies: Mapping[Tally, float]) -> None:
+    """Repeat what this process holds of each kind, and add what it has measured. Raises one of GONE; then nothing or all was added."""
     pipe = _client().pipeline(transaction=True)
-    for tenant_id, count in by_tenant.items():
-        pipe.eval(ENTER, 1, tenant_key(tenant_id), process, str(count), "-1", str(LIFE_S))
     with cancellations.kept():
         seconds: Any = await _client().time()
     pipe.hset(OPEN_KEY, process, orjson.dumps({"lapses": seconds[0] + LIFE_S, "open": dict(by_kind)}))

@@ -132,6 +132,10 @@ class Shard(Held):
     reserved_usd = models.DecimalField(max_digits=14, decimal_places=6, default=0)
     reserved_tokens = models.PositiveBigIntegerField(default=0)
     reserved_calls = models.PositiveBigIntegerField(default=0)
+    # What attempts that were lost had set aside: they may have spent it, or still do, and never tell.
+    lost_usd = models.DecimalField(max_digits=14, decimal_places=6, db_default=0)
+    lost_tokens = models.BigIntegerField(db_default=0)
+    lost_calls = models.BigIntegerField(db_default=0)
     # The most of the call that the tenant's day refused its next row; nothing, where none was refused.
     short_usd = models.DecimalField(max_digits=14, decimal_places=6, default=0)
     short_tokens = models.PositiveBigIntegerField(default=0)

@@ -49,6 +49,10 @@ class Turn(Invoked, Held):
     cost_cap_usd = models.DecimalField(max_digits=12, decimal_places=6)
     token_cap = models.BigIntegerField()
     call_cap = models.BigIntegerField()
+    # Set aside by its attempts beyond the quarter of the caps that is each one's own: nobody knows what a lost one spent of it.
+    held_usd = models.DecimalField(max_digits=12, decimal_places=6, db_default=0)
+    held_tokens = models.BigIntegerField(db_default=0)
+    held_calls = models.BigIntegerField(db_default=0)
     text = models.TextField(blank=True)
     text_seq = models.PositiveBigIntegerField(default=0)
     output = models.JSONField(null=True, blank=True)

@@ -1,4 +1,4 @@
-"""Accounts: what a job may still spend, on its row; set aside there before each call, so that no other attempt spends it again.
+"""Accounts: what a job or a turn may still spend, on its row; set aside there before a call, so that no other attempt spends it again.
 
 A lost attempt, frozen or cut off, may go on for a while. What it set aside stays set aside: nobody
 knows what its last calls cost. It sets nothing more aside, because the row names another holder.
@@ -12,12 +12,13 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from agents.domain.errors import BudgetExceeded, CallsExceeded, TokensExceeded
+from invocation.domain.budgets import part_of
 from invocation.domain.errors import StaleMove
 from invocation.domain.jobs import Fence
 from invocation.gateways import statements
 from invocation.gateways.database import off_loop
-from invocation.models import Job
-from quota.domain.budgets import Spending, must_fit
+from invocation.models import Job, Turn
+from quota.domain.budgets import Budget, Spending, must_fit
 from quota.domain.errors import BudgetSpent
 from quota.domain.resources import Resource
 
@@ -38,6 +39,14 @@ RELEASE = """
 UPDATE invocation_job SET held_usd = held_usd - %(usd)s, held_tokens = held_tokens - %(tokens)s, held_calls = held_calls - %(calls)s
 WHERE id = %(id)s::uuid AND attempt = %(attempt)s AND owner = %(owner)s::uuid
 """
+HOLD_OF_A_TURN = """
+UPDATE invocation_turn SET held_usd = held_usd + %(usd)s, held_tokens = held_tokens + %(tokens)s, held_calls = held_calls + %(calls)s
+WHERE id = %(id)s::uuid AND attempt = %(attempt)s AND owner = %(owner)s::uuid AND state = 'working'
+RETURNING TRUE
+"""
+QUARTERS = 4
+PAUSES_S = (0.02, 0.04, 0.08, 0.16, 0.32)
+"""Between looks at a job's row whose room is set aside: a call that has ended gives back what it did not use with its step."""
 
 
 class Account(Protocol):
@@ -62,6 +71,17 @@ class JobAccount:
         self._fence = fence
 
     async def hold(self, amount: Spending) -> None:
+        """Set it aside. The run's own budget has room; where the row's has none yet because steps are just being stored, wait for that."""
+        for pause_s in PAUSES_S:
+            try:
+                return await self._hold(amount)
+            except BudgetSpent:
+                if not await off_loop(may_come_back, self._fence, amount):
+                    raise
+            await asyncio.sleep(pause_s)
+        return await self._hold(amount)
+
+    async def _hold(self, amount: Spending) -> None:
         """Set it aside; where the run is cancelled meanwhile, whatever the thread has done is undone before that goes on."""
         holding = asyncio.ensure_future(off_loop(hold, self._fence, amount))
         try:
@@ -95,6 +115,39 @@ async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
         raise error
 
 
+class TurnAccount:
+    """What an attempt at a turn has set aside, so that one that froze and its successor together spend no more than the turn may.
+
+    A quarter of the caps is each attempt's own and written nowhere: nearly every turn needs no more, and waits for no
+    database before its first word. What it needs on top is written on the row before the call, twice as much at once
+    so that it is seldom; `hold` raises StaleMove then if the attempt no longer holds the turn.
+    """
+
+    is_durable = False
+
+    def __init__(self, turn: Turn, budget: Budget) -> None:
+        self._turn, self._budget = turn, budget
+        self._own = _quarter(turn).within(budget.limit)
+        self._one = asyncio.Lock()
+
+    async def hold(self, amount: Spending) -> None:
+        """See to it that what the budget holds, this call included, is set aside."""
+        if self._needed.fits(self._own):
+            return
+        async with self._one:
+            more = _on_top(self._needed.times(2).within(self._budget.limit), self._own)
+            if not self._needed.fits(self._own):
+                await off_loop(hold_of_turn, self._turn, more)
+                self._own += more
+
+    async def release(self, amount: Spending) -> None:
+        return
+
+    @property
+    def _needed(self) -> Spending:
+        return self._budget.limit - self._budget.remaining
+
+
 class Unshared:
     """What a run may spend is no other process's, or was set aside as a whole before."""
 
@@ -117,6 +170,18 @@ def hold(fence: Fence, amount: Spending) -> None:
         raise BudgetSpent("The job's budget is just being set aside by others.", what=Resource.MONEY)
 
 
+def may_come_back(fence: Fence, amount: Spending) -> bool:
+    """Say whether the job's row would have room for the amount if nothing were held on it."""
+    job = Job.objects.get(pk=fence.job_id)
+    return amount.fits(remaining_of(job) + Spending(job.held_usd, job.held_tokens, job.held_calls))
+
+
+def hold_of_turn(turn: Turn, amount: Spending) -> None:
+    """Set an amount aside on the turn's row. Raises StaleMove if the attempt no longer holds the turn."""
+    if not statements.rows(HOLD_OF_A_TURN, _given(Fence(str(turn.pk), turn.attempt, str(turn.owner)), amount)):
+        raise StaleMove(f"Attempt {turn.attempt} no longer holds turn {turn.pk}.")
+
+
 def release(fence: Fence, amount: Spending) -> None:
     """Give an amount back that was held for a call that was not made. A lost attempt gives nothing back."""
     statements.rows(RELEASE, _given(fence, amount))
@@ -130,6 +195,25 @@ def remaining_of(job: Job) -> Spending:
         - Spending(job.lent_usd, job.lent_tokens, job.lent_calls)
         - Spending(job.held_usd, job.held_tokens, job.held_calls)
     )
+
+
+def remaining_of_turn(turn: Turn) -> Spending:
+    """Return what this attempt may spend: all but what earlier ones may have spent, or still do."""
+    gone = Spending(turn.held_usd, turn.held_tokens, turn.held_calls) + _quarter(turn).times(turn.attempt - 1)
+    return _on_top(_caps(turn), gone)
+
+
+def _caps(turn: Turn) -> Spending:
+    return Spending(turn.cost_cap_usd, turn.token_cap, turn.call_cap)
+
+
+def _quarter(turn: Turn) -> Spending:
+    return part_of(_caps(turn), among=QUARTERS)
+
+
+def _on_top(wanted: Spending, has: Spending) -> Spending:
+    """Return what is lacking of each, never less than nothing."""
+    return part_of(wanted - has, among=1)
 
 
 def exceeded(spent: BudgetSpent) -> BudgetExceeded:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
 
 from invocation.domain.batches import BATCH_EDGES, SHARD_EDGES, BatchMove, ShardMove
 from invocation.domain.errors import StaleMove
@@ -16,6 +16,13 @@ from invocation.models import Batch, Shard
 ANYONE = Q()
 TRIED_NEVER: Mapping[str, Any] = MappingProxyType({"gather_tries": 0, "gather_due_at": None, "gathering": None})
 """Of a batch's gathering: nothing is held against what is written next."""
+
+RESERVES_NOTHING: Mapping[str, Any] = MappingProxyType({"reserved_usd": 0, "reserved_tokens": 0, "reserved_calls": 0})
+"""Of a shard whose attempt has told what its calls cost."""
+LOSES_WHAT_IT_RESERVED: Mapping[str, Any] = MappingProxyType(
+    {**{f"lost_{unit}": F(f"lost_{unit}") + F(f"reserved_{unit}") for unit in ("usd", "tokens", "calls")}, **RESERVES_NOTHING}
+)
+"""Of a shard whose attempt was lost: frozen rather than dead it may still spend that, so nobody else may."""
 
 
 def move(batch: Batch, to: BatchMove, *, by: Q = ANYONE, **facts: Any) -> bool:

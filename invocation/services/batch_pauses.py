@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from invocation.gateways.database import BATCH
 from invocation.models import Batch
 from invocation.selectors.admission import hold_on
 from invocation.services import batch_moves
+from quota.domain.budgets import Spending
 from quota.domain.classes import PriorityClass
 from quota.services import days
 
@@ -149,9 +151,15 @@ def pause_if_spent(batch: Batch, *, now: datetime) -> bool:
     """Pause a batch nothing of whose caps is set aside any more, so that no row can be called for. Joins the caller's transaction."""
     if batch.shards.filter(reserved_calls__gt=0).exists():
         return False
-    caps = f"{batch.cost_cap_usd} USD, {batch.token_cap} tokens and {batch.call_cap} model calls"
-    sentence = f"What is left of {caps} is too little for a call."
+    caps = Spending(batch.cost_cap_usd, batch.token_cap, batch.call_cap)
+    sentence = f"What is left of {caps} is too little for a call.{_lost(batch)}"
     return batch_moves.move(batch, BatchMove.PAUSE, pause=_why(Pause.COST_CEILING, sentence, now=now))
+
+
+def _lost(batch: Batch) -> str:
+    sums = batch.shards.aggregate(usd=Coalesce(Sum("lost_usd"), Decimal(0)), tokens=_sum("lost_tokens"), calls=_sum("lost_calls"))
+    lost = Spending(sums["usd"], int(sums["tokens"]), int(sums["calls"]))
+    return f" Workers that were lost may have spent {lost} of it." if lost.calls else ""
 
 
 def _forgiven(batch: Batch) -> Mapping[str, Any]:

@@ -146,8 +146,8 @@ def rescue_shards(*, now: datetime) -> int:
     """Queue again, from their checkpoint, the shards of processes whose lease has ended; return how many.
 
     Each counts a loss, unless the database was away as the lease ended, and waits the longer the more there were since it last
-    finished a row. Where workers vanish though
-    the first row was left out, its batch fails.
+    finished a row. What its attempt had set aside is lost to the batch. Where workers vanish though the first row was left
+    out, its batch fails.
     """
     edge = SHARD_EDGES[ShardMove.RESCUE]
     held = Shard.objects.filter(owner__isnull=False, state__in=edge.sources)
@@ -160,7 +160,9 @@ def rescue_shards(*, now: datetime) -> int:
     with transaction.atomic(using=BATCH):
         found = list(batch_moves.in_order(held.filter(owner__in=dead)))
         lost = [shard for shard in found if shard.owner not in excused]
-        Shard.objects.filter(pk__in=[shard.pk for shard in found]).update(state=edge.target, owner=None, sent_at=None)
+        Shard.objects.filter(pk__in=[shard.pk for shard in found]).update(
+            state=edge.target, owner=None, sent_at=None, **batch_moves.LOSES_WHAT_IT_RESERVED
+        )
         for shard in lost:
             Shard.objects.filter(pk=shard.pk).update(losses=shard.losses + 1, due_at=now + wait(shard.losses + 1))
     for shard in lost:

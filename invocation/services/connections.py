@@ -106,20 +106,22 @@ class Desk:
 
     async def report(self) -> None:
         """Tell what is open and what was measured; while Redis is away what was measured is kept."""
-        held = {tenant: count for tenant, count in self._by_tenant.items() if count}
-        gone = self._told - held.keys()
         measured = tallies.take()
-        kinds = Counter(f"{place.endpoint} {place.line}" for place in self._places)
         try:
-            by_tenant = held | dict.fromkeys(gone, 0)
-            await shared_counts.report(process=self._process, by_tenant=by_tenant, by_kind=kinds, tallies=measured)
+            told = await shared_counts.repeat(process=self._process, count=self._held)
+            kinds = Counter(f"{place.endpoint} {place.line}" for place in self._places)
+            await shared_counts.report(process=self._process, by_kind=kinds, tallies=measured)
         except shared_counts.GONE as gone_away:
             tallies.put_back(measured)
             log.warning("stream_figures_kept", error=str(gone_away))
             return
-        self._told = set(held)
+        self._told = self._told - told.keys() | {tenant for tenant, count in told.items() if count}
         for tenant in [tenant for tenant, count in self._by_tenant.items() if not count]:
             del self._by_tenant[tenant]
+
+    def _held(self) -> dict[UUID, int]:
+        """Count the streams of each tenant that has some, or had when that was last told."""
+        return dict.fromkeys(self._told, 0) | {tenant: count for tenant, count in self._by_tenant.items() if count}
 
     async def aclose(self) -> None:
         """Report no more."""

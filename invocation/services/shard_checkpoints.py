@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from invocation.domain.batches import part_name
-from invocation.domain.budgets import Allowance
+from invocation.domain.budgets import SHARERS, Allowance, Sharers
 from invocation.domain.places import Places
 from invocation.gateways.database import patiently, patiently_stored
 from invocation.services import batch_pauses, datasets, shards
@@ -18,8 +18,7 @@ from invocation.services.shards import Checkpoint, ShardClaimed
 from quota.domain.budgets import NONE
 from quota.domain.ledger import LedgerLine
 
-WIDENINGS = (shards.MOST_AT_ONCE, 1)
-"""Among how many shards what is left is shared when a call does not fit: first as ever, then this one takes the rest."""
+USUAL, *WIDENINGS = SHARERS
 
 
 class Keeper:
@@ -67,7 +66,7 @@ class Keeper:
             self._caution.kept([each.place for each in done])
             self._widened = 0
             if self._allowance.is_low(of=self._part):
-                await self._reserve(among=shards.MOST_AT_ONCE)
+                await self._reserve(USUAL)
         failed = any(each.error for each in done)
         return failed and await patiently(batch_pauses.pause_if_failing, self._batch.pk, now=datetime.now(UTC))
 
@@ -76,11 +75,11 @@ class Keeper:
         async with self._one:
             while self._allowance.widenings == seen and self._widened < len(WIDENINGS):
                 self._widened += 1
-                await self._reserve(among=WIDENINGS[self._widened - 1])
+                await self._reserve(WIDENINGS[self._widened - 1])
             return self._allowance.widenings > seen
 
-    async def _reserve(self, *, among: int) -> None:
-        limit = await patiently(shards.reserve, self._shard, keep=self._allowance.limit, among=among)
+    async def _reserve(self, sharers: Sharers) -> None:
+        limit = await patiently(shards.reserve, self._shard, keep=self._allowance.limit, sharers=sharers)
         self._part = limit - (self._allowance.limit - self._allowance.remaining)
         self._allowance.widen(limit)
 

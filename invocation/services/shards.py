@@ -12,11 +12,12 @@ from uuid import UUID
 
 from django.db import models, transaction
 from django.db.models import BigIntegerField, Count, F, Func, Q, QuerySet, Sum, Value
+from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Coalesce, Greatest
 
 from invocation.domain import paces
 from invocation.domain.batches import BATCH_OPEN, SHARD_EDGES, BatchState, Pause, ShardMove, ShardState, Slice
-from invocation.domain.budgets import part_of
+from invocation.domain.budgets import SHARERS, Sharers, part_of
 from invocation.domain.errors import StaleMove
 from invocation.domain.losses import ANY
 from invocation.domain.places import Ranges
@@ -24,13 +25,11 @@ from invocation.domain.states import Edge
 from invocation.domain.tiers import Downshift
 from invocation.gateways.database import BATCH
 from invocation.models import Batch, BatchRow, Shard
-from invocation.services import batch_pauses, batches, downshifts
+from invocation.services import batch_moves, batch_pauses, batches, downshifts
 from quota.domain.budgets import NONE, Spending
 from quota.domain.ledger import LedgerLine
 from quota.services import ledger
 
-MOST_AT_ONCE = 64
-"""Among so many shards what is left of a batch's caps is shared at once."""
 FAILURES_OF_A_BATCH = 3
 """Failures in a row of one shard, not of its rows: a disk that is full, a manifest that is gone."""
 WAIT_OF_A_BROKEN_SHARD = timedelta(seconds=1)
@@ -216,7 +215,7 @@ def complete(shard: Shard) -> None:
     """End a shard whose last row is committed; one with rows left, or to run again meanwhile, is handed back. Raises StaleMove."""
     edge = SHARD_EDGES[ShardMove.COMPLETE]
     ended = _held(shard, edge).filter(round=shard.round, position=F("rows"))
-    if not ended.update(state=edge.target, owner=None, losses=0, finished_at=datetime.now(UTC), **_RESERVES_NOTHING):
+    if not ended.update(state=edge.target, owner=None, losses=0, finished_at=datetime.now(UTC), **batch_moves.RESERVES_NOTHING):
         hand_back(shard)
 
 
@@ -227,7 +226,7 @@ def hand_back(shard: Shard, *, short: Spending = NONE, wait: timedelta | None = 
     """
     due_at = datetime.now(UTC) + wait if wait else None
     waits = {"owner": None, "sent_at": None, "due_at": due_at, "short_usd": short.usd, "short_tokens": short.tokens}
-    _hold(shard, ShardMove.HAND_BACK, **waits, **_RESERVES_NOTHING)
+    _hold(shard, ShardMove.HAND_BACK, **waits, **batch_moves.RESERVES_NOTHING)
 
 
 def hand_back_spent(shard: Shard, *, wait: timedelta) -> None:
@@ -252,37 +251,42 @@ def held_by(owner: UUID) -> list[Shard]:
 
 
 def return_broken_off(held: Sequence[Shard]) -> int:
-    """Queue again, from its checkpoint, each shard that was held and is not run any more."""
+    """Queue again, from its checkpoint, each shard that was held and is not run any more; what its last calls cost nobody knows."""
     edge = SHARD_EDGES[ShardMove.HAND_BACK]
     rights = [Shard.objects.filter(pk=shard.pk, attempt=shard.attempt, owner=shard.owner, state__in=edge.sources) for shard in held]
-    return sum(right.update(state=edge.target, owner=None, sent_at=None) for right in rights)
+    return sum(right.update(state=edge.target, owner=None, sent_at=None, **batch_moves.LOSES_WHAT_IT_RESERVED) for right in rights)
 
 
-def reserve(shard: Shard, *, keep: Spending = NONE, among: int = MOST_AT_ONCE) -> Spending:
+def reserve(shard: Shard, *, keep: Spending = NONE, sharers: Sharers = SHARERS[0]) -> Spending:
     """Set aside what the shard may spend next, on top of what it must `keep`, and return both. Raises StaleMove.
 
     Each gets its part of what is neither spent nor set aside, under the batch's lock: all of them
-    together can never spend more than the batch's caps, and whoever comes first leaves as much for each
-    of the others that may be at work beside it, `among` at most.
+    together can never spend more than the batch's caps, what a lost attempt may still spend included,
+    and whoever comes first leaves as much for each of the `sharers` beside it.
     """
     with transaction.atomic(using=BATCH):
         batch = Batch.objects.select_for_update(no_key=True).get(pk=shard.batch_id)
-        Shard.objects.filter(pk=shard.pk).update(**_RESERVES_NOTHING)
+        Shard.objects.filter(pk=shard.pk).update(**batch_moves.RESERVES_NOTHING)
         sums = batch.shards.aggregate(**_GONE, others=Count("pk", filter=Q(state__in=OPEN, reserved_calls=0)))
         gone = Spending(sums["usd"], int(sums["tokens"]), int(sums["calls"]))
         left = Spending(batch.cost_cap_usd, batch.token_cap, batch.call_cap) - gone - keep
-        part = keep + part_of(left, among=min(sums["others"], among))
+        part = keep + part_of(left, among=sharers.among(sums["others"]))
         _hold(shard, ShardMove.CHECKPOINT, reserved_usd=part.usd, reserved_tokens=part.tokens, reserved_calls=part.calls)
     return part
 
 
 OPEN = (ShardState.QUEUED, ShardState.WORKING)
-_RESERVES_NOTHING: Mapping[str, int] = MappingProxyType({"reserved_usd": 0, "reserved_tokens": 0, "reserved_calls": 0})
+
+
+def _whole(figures: CombinedExpression) -> Coalesce:
+    return Coalesce(Sum(figures), 0, output_field=BigIntegerField())
+
+
 _GONE: Mapping[str, Coalesce] = MappingProxyType(
     {
-        "usd": Coalesce(Sum(F("cost_usd") + F("reserved_usd")), Decimal(0)),
-        "tokens": Coalesce(Sum(F("input_tokens") + F("output_tokens") + F("reserved_tokens")), 0, output_field=BigIntegerField()),
-        "calls": Coalesce(Sum(F("calls") + F("reserved_calls")), 0, output_field=BigIntegerField()),
+        "usd": Coalesce(Sum(F("cost_usd") + F("reserved_usd") + F("lost_usd")), Decimal(0)),
+        "tokens": _whole(F("input_tokens") + F("output_tokens") + F("reserved_tokens") + F("lost_tokens")),
+        "calls": _whole(F("calls") + F("reserved_calls") + F("lost_calls")),
     }
 )
 
@@ -302,7 +306,7 @@ def charge(shard_id: int, *, owner: UUID, sentence: str) -> None:
             return
         now = datetime.now(UTC)
         anew = {"owner": None, "sent_at": None, "due_at": now + WAIT_OF_A_BROKEN_SHARD * 2 ** min(shard.failures, MOST_DOUBLINGS)}
-        held.update(state=edge.target, failures=shard.failures + 1, **anew, **_RESERVES_NOTHING)
+        held.update(state=edge.target, failures=shard.failures + 1, **anew, **batch_moves.RESERVES_NOTHING)
         if shard.failures + 1 >= FAILURES_OF_A_BATCH:
             batch_pauses.pause_broken(batch, broke=sentence, now=now)
 

@@ -25,7 +25,7 @@ from invocation.gateways.grouping import Grouper
 from invocation.gateways.streams import Event, client, read_after
 from invocation.gateways.writing import StreamWriter
 from invocation.services import records, turns, undeclared_turns
-from invocation.services.accounts import Unshared
+from invocation.services.accounts import TurnAccount, remaining_of_turn
 from invocation.services.bills import Bill
 from invocation.services.no_waits import NoWaits
 from invocation.services.pens import Pen
@@ -36,7 +36,7 @@ from invocation.services.snapshots import Snapshots
 from invocation.services.stream_sinks import StreamSink
 from invocation.services.turn_limits import TurnLimits
 from invocation.services.turns import Ending, Finish, TurnClaimed, failure_event
-from quota.domain.budgets import Budget, Spending
+from quota.domain.budgets import Budget
 from quota.domain.ledger import ParentKind
 
 log = structlog.get_logger()
@@ -118,7 +118,8 @@ class _Performance:
         self.base = claimed.base
         self.endpoint = declared.book().by_label[claimed.turn.endpoint]
         self.bill = Bill()
-        self.budget = Budget(Spending(claimed.turn.cost_cap_usd, claimed.turn.token_cap, claimed.turn.call_cap))
+        self.budget = Budget(remaining_of_turn(claimed.turn))
+        self.account = TurnAccount(claimed.turn, self.budget)
         self.clock = Clock()
         self.limits = TurnLimits(claimed.turn)
         self.sink = StreamSink(pen, self.limits)
@@ -297,7 +298,7 @@ class _Performance:
             parent_kind=ParentKind.TURN,
             parent_id=str(turn.id),
             budgets=(self.budget,),
-            account=Unshared(),
+            account=self.account,
             patience=turn.deadline - datetime.now(UTC),
         )
 

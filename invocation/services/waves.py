@@ -71,8 +71,7 @@ def _ready(*, now: datetime) -> list[seen.Waiting]:
 
 def _unspent(tenants: Iterable[UUID], *, now: datetime) -> Mapping[UUID, DayLimits]:
     """Return what is left of the day of each tenant whose day is not spent."""
-    left = {tenant: days.left_of(tenant, now=now) for tenant in tenants}
-    return {tenant: day for tenant, day in left.items() if day.is_spent(NONE) is None}
+    return {tenant: day for tenant, day in days.left_of_many(tenants, now=now).items() if day.is_spent(NONE) is None}
 
 
 def _given(slots: int, waiting: Sequence[seen.Waiting], *, now: datetime) -> list[batches.Wave]:

@@ -19,7 +19,6 @@ from quota.domain.errors import QuotaStoreUnavailable
 from quota.domain.gauges import Gauge
 from quota.services.gauges import gauges
 
-BANDS = (("p0", (PriorityClass.P0,)), ("p1-p2", (PriorityClass.P1, PriorityClass.P2)), ("p3", (PriorityClass.P3,)))
 BREAKERS = {"closed": ("in service", "good"), "half_open": ("probing", "wary"), "open": ("out of service", "bad")}
 
 
@@ -77,7 +76,7 @@ def _model(name: tuple[str, str], found: Sequence[Gauge], *, now: datetime) -> d
 
 def _shown(gauge: Gauge, *, now: datetime) -> Shown:
     whole = max(gauge.limit, 1)
-    used = {band: sum(gauge.used_by_class.get(each, 0) for each in classes) for band, classes in BANDS}
+    used = {str(word): gauge.used_by_class.get(word, 0) for word in PriorityClass}
     free = max(gauge.ceiling - gauge.used, 0)
     lowered = gauge.lowered_until
     until = f"until {cells.exact(lowered)}" if lowered and lowered > now else ""

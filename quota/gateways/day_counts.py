@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from quota.domain.budgets import Spending
@@ -64,9 +65,25 @@ async def take(hold: DayHold, *, limits: DayLimits, at: float | None = None) -> 
 async def settle(hold: DayHold, used: Spending) -> None:
     """Count what was used in place of what was set aside, once, however often it is told. Raises QuotaStoreUnavailable."""
     with connection.answering():
-        script = connection.on_loop().register_script(_SETTLE)
-        keys = _keys(hold.tenant_id, hold.day)
-        await script(keys=[*keys, f"{keys[0]}:settled:{hold.id.hex}"], args=[hold.id.hex, _millionths(used.usd), used.tokens])
+        await connection.on_loop().register_script(_SETTLE)(**_settling(hold, used))
+
+
+async def settle_all(settled: Sequence[tuple[DayHold, Spending]]) -> None:
+    """Do the same for many, in one exchange."""
+    with connection.answering():
+        pipeline = connection.on_loop().pipeline(transaction=False)
+        script = pipeline.register_script(_SETTLE)
+        for hold, used in settled:
+            await script(**_settling(hold, used), client=pipeline)
+        await pipeline.execute()
+
+
+def _settling(hold: DayHold, used: Spending) -> dict[str, Any]:
+    keys = _keys(hold.tenant_id, hold.day)
+    return {
+        "keys": [*keys, f"{keys[0]}:settled:{hold.id.hex}"],
+        "args": [hold.id.hex, _millionths(used.usd), used.tokens],
+    }
 
 
 async def fill(tenant_id: UUID, day: date, *, used: Spending, under_way: Spending) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from uuid import UUID
 
@@ -51,10 +51,10 @@ def _day_of(plan: Plan) -> DayLimits:
     return DayLimits(plan.daily_usd, plan.daily_tokens)
 
 
-def day_limits_of(tenant_id: UUID) -> DayLimits:
-    """Return what the tenant's plan allows a day; nobody's day is unlimited, because nobody calls for it."""
-    plan = Plan.objects.filter(tenants=tenant_id).first()
-    return _day_of(plan) if plan else UNLIMITED
+def day_limits_of(tenant_ids: Collection[UUID]) -> Mapping[UUID, DayLimits]:
+    """Return what each tenant's plan allows a day; nobody's day is unlimited, because nobody calls for it."""
+    tenants = Tenant.objects.filter(pk__in=tenant_ids).select_related("plan")
+    return {**dict.fromkeys(tenant_ids, UNLIMITED), **{tenant.pk: _day_of(tenant.plan) for tenant in tenants}}
 
 
 def terms_of_tenants() -> Mapping[UUID, PlanTerms]:

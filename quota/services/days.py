@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
@@ -23,6 +23,7 @@ from quota.domain.callers import Caller
 from quota.domain.classes import PriorityClass
 from quota.domain.days import DayHold, DayLimits, DayStanding, day_of, ends_in, refusal
 from quota.domain.errors import QuotaError, QuotaExceeded, QuotaStoreUnavailable
+from quota.domain.late import Late, LocalDays
 from quota.gateways import day_counts, ledgers
 from quota.gateways.connection import unless_silent
 from quota.gateways.day_counts import Count
@@ -34,11 +35,11 @@ ALL_SET_ASIDE = "What is left of the tenant's day is set aside for calls that ar
 TRIES = 3
 """A count that is wiped between its beginning and its use is begun again, so often."""
 
-_local: defaultdict[tuple[UUID, date], Spending] = defaultdict(Spending)
+_local = LocalDays()
+_late = Late()
+_tellers: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[bool]] = WeakKeyDictionary()
+TOLD_AT_ONCE = 500
 _beginning: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
-_late: dict[UUID, tuple[DayHold, Spending]] = {}
-"""What was settled and the store may not have heard yet, oldest first: it was away, or whoever settled was cancelled."""
-MOST_LATE = 10_000
 
 
 async def take(tenant_id: UUID, amount: Spending, *, priority_class: PriorityClass, under_way: UnderWay, hold_id: UUID) -> DayHold | None:
@@ -70,16 +71,18 @@ async def settle(hold: DayHold | None, used: Spending) -> None:
     if hold is None:
         return
     if hold.is_local:  # the store was away when it was taken: nobody waits to see whether it still is
-        _local[hold.tenant_id, hold.day] += used - hold.amount
-        _keep_late(hold, used)
+        _local.add(hold, used - hold.amount)
+        _late.keep(hold, used)
         return
     try:
         await unless_silent(day_counts.settle(hold, used))
     except QuotaStoreUnavailable:
-        _keep_late(hold, used)
+        _late.keep(hold, used)
     except asyncio.CancelledError:
-        _keep_late(hold, used)
+        _late.keep(hold, used)
         raise
+    else:
+        _local.heard(hold, used, at=time.monotonic())
 
 
 async def release(hold: DayHold | None) -> None:
@@ -123,14 +126,19 @@ def check_room(found: DayStanding | None, *, now: datetime) -> None:
 
 def left_of(tenant_id: UUID, *, now: datetime) -> DayLimits:
     """Return what is not spent of a tenant's day, set aside or not; all of it while nobody counts the day."""
-    limits = plans.day_limits_now(tenant_id)
-    if not limits.is_limited:
-        return limits
+    return left_of_many([tenant_id], now=now)[tenant_id]
+
+
+def left_of_many(tenant_ids: Iterable[UUID], *, now: datetime) -> Mapping[UUID, DayLimits]:
+    """Return the same of each of the tenants, in one exchange with the store and with one query."""
+    limits = plans.day_limits_of_many(tenant_ids)
+    limited = [tenant_id for tenant_id, each in limits.items() if each.is_limited]
     try:
-        [count] = day_counts.read([(tenant_id, day_of(now))])
+        counts = day_counts.read([(tenant_id, day_of(now)) for tenant_id in limited]) if limited else []
     except QuotaStoreUnavailable:
         return limits
-    return limits if count is None else limits.less(count.used - count.held)
+    left = {tenant_id: limits[tenant_id].less(count.used - count.held) for tenant_id, count in zip(limited, counts, strict=True) if count}
+    return {**limits, **left}
 
 
 def is_spent(tenant_id: UUID, *, now: datetime) -> bool:
@@ -156,7 +164,7 @@ async def _asked_or_undone(
     try:
         return await _asked(hold, limits, priority_class, under_way, now=now)
     except asyncio.CancelledError:
-        _keep_late(hold, NONE)
+        _late.keep(hold, NONE)
         raise
 
 
@@ -184,7 +192,7 @@ async def _taken(hold: DayHold, limits: DayLimits, priority_class: PriorityClass
 
 
 async def _told_and_taken(hold: DayHold, limits: DayLimits) -> day_counts.Taking:
-    await _tell_late()
+    await _tell_late(hold.tenant_id)
     return await day_counts.take(hold, limits=limits)
 
 
@@ -213,27 +221,42 @@ def _used(tenant_id: UUID, day: date) -> Spending:
         ledgers.let_go()
 
 
-def _keep_late(hold: DayHold, used: Spending) -> None:
-    if len(_late) >= MOST_LATE:
-        _late.pop(next(iter(_late)))
-    _late[hold.id] = hold, used
+async def _tell_late(tenant_id: UUID) -> None:
+    """Have the store told what it missed, by one teller a loop; only a tenant of which it missed something waits for that.
+
+    Raises QuotaStoreUnavailable where such a tenant's could not be told: the day's count is not to be relied on then.
+    """
+    if not _late:
+        return
+    loop = asyncio.get_running_loop()
+    teller = _tellers.get(loop)
+    if teller is None or teller.done():
+        teller = _tellers[loop] = loop.create_task(_tell())
+    if _late.is_of(tenant_id) and not await asyncio.shield(teller):
+        raise QuotaStoreUnavailable("The quota store does not hear what was settled.", retry_after=timedelta(seconds=1))
 
 
-async def _tell_late() -> None:
-    """Tell the store, which counts each once however often it is told; forgotten is only what it has heard."""
-    for hold, used in list(_late.values()):
-        await day_counts.settle(hold, used)
-        _late.pop(hold.id, None)
+async def _tell() -> bool:
+    """Tell all in pages, oldest first, and say whether the store has heard it. It counts each once, however often it is told."""
+    try:
+        while settled := _late.first(TOLD_AT_ONCE):
+            await day_counts.settle_all(settled)
+            _late.told(settled)
+            for hold, used in settled:
+                _local.heard(hold, used, at=time.monotonic())
+    except QuotaStoreUnavailable:
+        return False
+    return True
 
 
 async def _taken_here(hold: DayHold, limits: DayLimits, *, now: datetime) -> DayHold:
     """Take of this process's own share of what the ledger says is left."""
     used = await asyncio.to_thread(_used, hold.tenant_id, hold.day)
-    share, here = limits.quarter_of_rest(used), _local[hold.tenant_id, hold.day]
+    share, here = limits.quarter_of_rest(used), _local.of(hold.tenant_id, hold.day, at=time.monotonic())
     lacking = share.lacking(here, hold.amount)
     if lacking is not None:
         raise refusal(lacking, limits, used, now=now)
-    _local[hold.tenant_id, hold.day] += hold.amount
+    _local.add(hold, hold.amount)
     return DayHold(hold.id, hold.tenant_id, hold.day, hold.amount, is_local=True)
 
 

@@ -39,14 +39,14 @@ LONG = 2 * STORED_PAGE + 10
 def way(monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
     """The way to PostgreSQL, which a test may freeze."""
     connection.close()
-    connection.close_pool()
+    connection.close_pool()  # type: ignore[attr-defined]
     with proxied(int(connection.settings_dict["PORT"])) as proxy, monkeypatch.context() as elsewhere:
         elsewhere.setitem(connection.settings_dict, "HOST", "127.0.0.1")
         elsewhere.setitem(connection.settings_dict, "PORT", str(proxy.port))
         yield proxy
         proxy.thaw()
         connection.close()
-        connection.close_pool()
+        connection.close_pool()  # type: ignore[attr-defined]
 
 
 @pytest.fixture

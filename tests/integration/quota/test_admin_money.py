@@ -240,7 +240,7 @@ def test_the_gauges_show_each_class_beside_reserve_and_cap(admin_client: Client)
     html = admin_client.get(reverse("admin:quota_gauges_now")).json()["html"]
     (told,) = re.findall(rf'aria-label="(test/{name}, tokens[^"]*)"', html)
 
-    assert told == f"test/{name}, tokens a minute: p0 1,000, p1-p2 500, p3 400, free 38,100 of 40,000"
+    assert told == f"test/{name}, tokens a minute: p0 1,000, p1 300, p2 200, p3 400, free 38,100 of 40,000"
     assert 'style="left:70.00%"' in html
     assert 'style="left:60.00%"' in html
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID, uuid4
 
@@ -12,8 +13,9 @@ import pytest
 import redis
 from asgiref.sync import sync_to_async
 from django.conf import settings as configured
-from pytest_django import Settings
+from pytest_django import DjangoAssertNumQueries, Settings
 
+from quota import selectors
 from quota.domain.budgets import NONE, Spending
 from quota.domain.classes import PriorityClass
 from quota.domain.days import DayHold, DayLimits, day_of
@@ -274,7 +276,7 @@ async def test_what_is_told_late_is_not_lost_where_the_teller_is_cancelled(way: 
     await days.settle(hold, Spending(Decimal("0.001"), 10))
     way.accept()
     way.freeze()
-    telling = asyncio.create_task(days._tell_late())
+    telling = asyncio.create_task(days._tell())
     await asyncio.sleep(0)
     telling.cancel()
     await asyncio.wait([telling])
@@ -312,9 +314,123 @@ async def test_a_cancellation_that_the_client_swallows_is_not_lost() -> None:
     assert asking.cancelled()
 
 
+async def test_after_an_outage_the_store_is_told_once_in_pages_however_many_calls_come_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    tenant = await sync_to_async(a_tenant)(daily_usd=Decimal(100))
+    await days.release(await take(tenant))
+    day, used = day_of(datetime.now(UTC)), Spending(Decimal("0.001"), 10)
+    for _ in range(1_200):
+        days._late.keep(DayHold(uuid4(), tenant, day, CALL), used)
+    pages: list[int] = []
+    settle_all = day_counts.settle_all
+
+    async def heard(settled: Sequence[tuple[DayHold, Spending]]) -> None:
+        pages.append(len(settled))
+        await settle_all(settled)
+
+    monkeypatch.setattr(day_counts, "settle_all", heard)
+    await asyncio.gather(*(take(tenant) for _ in range(50)))
+
+    assert pages == [500, 500, 200]
+    assert not days._late
+    assert await sync_to_async(counted)(tenant) == (used.times(1_200) + CALL.times(50))._replace(calls=0)
+
+
+async def test_nobody_waits_for_what_is_told_late_of_other_tenants(monkeypatch: pytest.MonkeyPatch) -> None:
+    tenant, other = await sync_to_async(a_tenant)(daily_usd=CENT), await sync_to_async(a_tenant)(daily_usd=CENT)
+    days._late.keep(DayHold(uuid4(), other, day_of(datetime.now(UTC)), CALL), CALL)
+    never = asyncio.Event()
+
+    async def stuck(_: object) -> None:
+        await never.wait()
+
+    monkeypatch.setattr(day_counts, "settle_all", stuck)
+    assert await asyncio.wait_for(take(tenant), 20) is not None
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(take(other), 0.2)
+
+
+async def test_the_next_outage_of_the_day_does_not_count_again_what_is_in_the_ledger(
+    settings: Settings, nowhere: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each outage spends what it may and no more: the first three calls, the second a quarter of what is left then."""
+    tenant, here = await sync_to_async(a_tenant)(daily_usd=Decimal("0.04")), settings.REDIS_URL
+    monkeypatch.setattr("quota.domain.late.BOOKED_S", 0.0)
+    await days.release(await take(tenant))
+    await connection.aclose()
+    settings.REDIS_URL = nowhere
+    holds = [await take(tenant, priority_class=PriorityClass.P0) for _ in range(3)]
+    assert not await _by_p0(tenant)
+    for hold in holds:
+        await days.settle(hold, CALL)
+    await connection.aclose()
+    settings.REDIS_URL = here
+    await days.release(await take(tenant))
+    await sync_to_async(book)(tenant, "0.009")
+    await connection.aclose()
+    settings.REDIS_URL = nowhere
+
+    assert [await _by_p0(tenant) for _ in range(3)] == [True, True, False]
+
+
+async def test_a_hundred_calls_of_a_tenant_at_once_read_its_plan_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    tenant, reads, read = await sync_to_async(a_tenant)(daily_usd=CENT), [], selectors.day_limits_of
+
+    def heard(tenant_ids: Sequence[UUID]) -> Mapping[UUID, DayLimits]:
+        reads.append(tenant_ids)
+        return read(tenant_ids)
+
+    monkeypatch.setattr(selectors, "day_limits_of", heard)
+    found = await asyncio.gather(*(plans.day_limits(tenant) for _ in range(100)))
+
+    assert set(found) == {DayLimits(CENT)}
+    assert reads == [[tenant]]
+
+
+async def test_whoever_is_cancelled_while_a_plan_is_read_takes_it_from_nobody() -> None:
+    tenant = await sync_to_async(a_tenant)(daily_usd=CENT)
+    first, second = (asyncio.create_task(plans.day_limits(tenant)) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+
+    assert await second == DayLimits(CENT)
+
+
+def test_a_process_knows_no_more_plans_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plans, "MOST_KNOWN", 2)
+    for _ in range(5):
+        assert plans.day_limits_now(a_tenant(daily_usd=CENT)) == DayLimits(CENT)
+        assert len(plans._known) <= 2
+
+
+def test_the_days_of_many_tenants_are_read_with_one_query_and_in_one_exchange(
+    monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    spent, fresh, free = a_tenant(daily_usd=CENT), a_tenant(daily_tokens=100), a_tenant()
+    now, reads, read = datetime.now(UTC), [], day_counts.read
+    day_counts.fill_now(spent, day_of(now), used=Spending(Decimal("0.008"), 5), under_way=Spending(Decimal("0.001"), 5))
+
+    def heard(asked: Sequence[tuple[UUID, date]]) -> list[day_counts.Count | None]:
+        reads.append(len(asked))
+        return read(asked)
+
+    monkeypatch.setattr(day_counts, "read", heard)
+    with django_assert_num_queries(1):
+        found = days.left_of_many([spent, fresh, free], now=now)
+
+    assert reads == [2]
+    assert found == {spent: DayLimits(Decimal("0.002")), fresh: DayLimits(tokens=100), free: DayLimits()}
+    assert days.left_of(spent, now=now) == DayLimits(Decimal("0.002"))
+
+
 async def _told_late(way: Proxy, tenant: UUID) -> None:
     """Let the store be heard again, and the next call of the tenant come and go."""
     way.thaw()
     way.cut()
     await connection.aclose()
-    await days.release(await take(tenant, patience=timedelta(seconds=20)))
+    hold = None
+    async with asyncio.timeout(20):
+        while hold is None:
+            await asyncio.sleep(0.1)
+            with suppress(QuotaStoreUnavailable):
+                hold = await take(tenant)
+    await days.release(hold)

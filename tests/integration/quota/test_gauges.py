@@ -39,14 +39,15 @@ async def reserve(model: str, priority_class: PriorityClass, tokens: int) -> Non
 async def test_a_gauge_tells_what_each_class_has_used(store: None, model: str) -> None:
     await reserve(model, PriorityClass.P0, 100)
     await reserve(model, PriorityClass.P1, 60)
+    await reserve(model, PriorityClass.P2, 40)
     await reserve(model, PriorityClass.P3, 30)
 
     tokens = await sync_to_async(found)(model, "minute", "tokens")
     requests = await sync_to_async(found)(model, "minute", "requests")
 
-    assert {word.value: count for word, count in tokens.used_by_class.items() if count} == {"p0": 100, "p1": 60, "p3": 30}
+    assert {word.value: count for word, count in tokens.used_by_class.items() if count} == {"p0": 100, "p1": 60, "p2": 40, "p3": 30}
     assert (tokens.limit, tokens.ceiling, tokens.p0_reserved, tokens.p3_cap) == (4000, 4000, 1200, 1600)
-    assert (requests.used, requests.limit, requests.breaker, requests.lowered_until) == (3, 400, "closed", None)
+    assert (requests.used, requests.limit, requests.breaker, requests.lowered_until) == (4, 400, "closed", None)
 
 
 def test_without_the_store_there_are_no_gauges(model: str, monkeypatch: pytest.MonkeyPatch, nowhere: str) -> None:

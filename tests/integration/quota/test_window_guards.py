@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
 
 from quota.domain.classes import PriorityClass
-from quota.domain.exchanges import Change, Close, Place, Want
+from quota.domain.exchanges import Change, Close, Failed, Place, Slow, Want
 from quota.gateways import connection, windows
 from quota.gateways.windows import ByClass, Reading, Used
 from tests.integration.quota.store import LIMITS, START, Store
@@ -103,3 +104,42 @@ async def test_a_charge_of_before_a_wipe_still_counts(model: Store) -> None:
     await model.say(Change(priority_class=P1, place=place, tokens=50, requests=0))
 
     assert reading(model).minute[P1].tokens == USED[P1].tokens + 50
+
+
+TEN_DAYS = timedelta(seconds=10**6)
+FIVE_MINUTES_S = 300
+
+
+async def test_two_429s_of_one_moment_lower_the_ceiling_once(model: Store) -> None:
+    await model.want(P1, 10)
+    await model.say(Slow(timedelta(seconds=1)))
+    once = reading(model).ceiling
+    model.now += 1
+    await model.say(Slow(timedelta(seconds=1)))
+    assert once < 1
+    assert once <= reading(model).ceiling < once + 0.02
+
+    model.now += 1.5
+    await model.say(Slow(timedelta(seconds=1)))
+    assert reading(model).ceiling < once
+
+
+async def test_no_word_of_the_provider_shuts_its_model_for_more_than_five_minutes(model: Store) -> None:
+    await model.say(Slow(TEN_DAYS))
+    assert await model.ask(P1, 10)
+    model.now += FIVE_MINUTES_S - 1
+    assert await model.ask(P1, 10)
+    model.now += 2
+
+    assert not await model.ask(P1, 10)
+
+
+async def test_no_outage_is_waited_out_for_more_than_five_minutes_whatever_the_provider_says(model: Store) -> None:
+    for _ in range(5):
+        await model.say(Failed(retry_after=TEN_DAYS))
+    assert await model.ask(P1, 10)
+    model.now += FIVE_MINUTES_S - 1
+    assert await model.ask(P1, 10)
+    model.now += 2
+
+    assert not await model.ask(P1, 10)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from quota.domain.classes import PriorityClass
 from quota.domain.errors import CanNeverFit
 from quota.domain.limits import Limits, check_fits, midnights, pools
-from quota.domain.local_share import NEVER, LocalShare
+from quota.domain.local_share import NEVER, LocalShare, Rate, rate
 
 LIMITS = Limits(tokens_per_minute=100_000, requests_per_minute=600, p0_reserved=0.3, p3_cap=0.5)
 
@@ -68,14 +68,41 @@ def test_a_key_allows_its_highest_class_and_those_below() -> None:
     assert [word for word in PriorityClass if PriorityClass.P1.allows(word)] == ["p1", "p2", "p3"]
 
 
+RATE = Rate(tokens=100, requests=1)
+
+
 def test_the_local_share_gives_its_burst_then_its_rate() -> None:
     share = LocalShare()
+    assert share.take(3000, rate=RATE, at=10) == timedelta(0)
+    assert share.take(200, rate=RATE, at=11) == timedelta(seconds=1)
+    assert share.take(200, rate=RATE, at=12) == timedelta(0)
 
-    assert share.take(3000, rate=100, at=0) == timedelta(0)
-    assert share.take(50, rate=100, at=0) == timedelta(seconds=0.5)
-    assert share.take(50, rate=100, at=0.5) == timedelta(0)
+
+def test_small_calls_find_no_more_requests_in_the_local_share_than_its_rate_gives() -> None:
+    share = LocalShare()
+    assert [share.take(1, rate=RATE, at=0) for _ in range(30)] == [timedelta(0)] * 30
+    assert share.take(1, rate=RATE, at=0) == timedelta(seconds=1)
+    assert share.take(1, rate=RATE, at=1) == timedelta(0)
+
+
+def test_a_refused_call_takes_nothing_of_the_local_share() -> None:
+    share = LocalShare()
+    assert share.take(2999, rate=RATE, at=0) == timedelta(0)
+    assert [share.take(101, rate=RATE, at=0) for _ in range(40)] == [timedelta(seconds=1)] * 40
+    assert share.take(1, rate=RATE, at=0) == timedelta(0)
+
+
+def test_however_few_requests_a_model_has_the_local_share_lets_one_go() -> None:
+    share = LocalShare()
+    assert share.take(1, rate=Rate(tokens=100, requests=0.01), at=0) == timedelta(0)
+    assert share.take(1, rate=Rate(tokens=100, requests=0.01), at=0) == timedelta(seconds=100)
+
+
+def test_the_local_share_is_a_quarter_of_p0s_reserve() -> None:
+    assert rate(Limits(tokens_per_minute=2400, requests_per_minute=240, p0_reserved=0.5, p3_cap=0.4)) == Rate(tokens=5, requests=0.5)
 
 
 def test_what_the_local_share_cannot_hold_is_never_given() -> None:
-    assert LocalShare().take(3001, rate=100, at=0) == NEVER
-    assert LocalShare().take(1, rate=0, at=0) == NEVER
+    assert LocalShare().take(3001, rate=RATE, at=0) == NEVER
+    assert LocalShare().take(1, rate=Rate(0, 1), at=0) == NEVER
+    assert LocalShare().take(1, rate=Rate(1, 0), at=0) == NEVER

@@ -76,6 +76,21 @@ async def test_a_tenants_streams_are_counted_over_all_processes(transactional_db
     assert len(desks[0]) == 2
 
 
+async def test_a_report_that_was_begun_before_a_stream_came_in_does_not_take_it_off(transactional_db: None, desks: list[Desk]) -> None:
+    caller = await off_loop(as_caller, await off_loop(capped, 3))
+    await desks[0].enter(caller, Line.SSE)
+    await desks[0].report()
+    for entered in range(2, 4):
+        reporting = asyncio.create_task(desks[0].report())
+        await asyncio.sleep(0)
+        await desks[0].enter(caller, Line.SSE)
+        await reporting
+        assert await off_loop(tallies.streams_of, caller.tenant_id) == entered
+
+    with pytest.raises(TooManyConnections):
+        await desks[1].enter(caller, Line.SSE)
+
+
 async def test_what_a_dead_process_held_lapses(transactional_db: None, desks: list[Desk], monkeypatch: pytest.MonkeyPatch) -> None:
     caller = await off_loop(as_caller, await off_loop(capped, 2))
     monkeypatch.setattr(shared_counts, "LIFE_S", 2)

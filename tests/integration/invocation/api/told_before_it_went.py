@@ -12,9 +12,9 @@ from kombu.exceptions import OperationalError
 from invocation.services import turns
 
 
-class ToldBeforeItWent(Celery):  # type: ignore[misc]
-    def send_task(self, *_: Any, args: Sequence[Any], **__: Any) -> Any:
-        [ids] = args
+class ToldBeforeItWent(Celery):
+    def send_task(self, name: str, args: Sequence[Any] | None = None, *_: Any, **__: Any) -> Any:
+        [ids] = args or ()
         turns.claim([UUID(ids[0])], owner=uuid4())
         raise OperationalError("the answer was lost")
 

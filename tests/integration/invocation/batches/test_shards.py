@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 from django.db import IntegrityError, connections, transaction
 
+from invocation.domain.budgets import SHARERS, Sharers
 from invocation.domain.errors import StaleMove
 from invocation.gateways.database import BATCH
 from invocation.models import Batch, BatchRow, Shard
@@ -20,6 +21,7 @@ from invocation.services import batches, shards
 from invocation.services.rows_in_flight import RowsInFlight
 from invocation.services.shard_engine import ShardEngine
 from invocation.services.shards import Checkpoint
+from quota.domain.budgets import Spending
 from quota.domain.ledger import ParentKind
 from tests.integration.invocation.batches.planned import LINES, Workers, opened, results
 from tests.integration.invocation.conftest import OnLoop, until
@@ -28,6 +30,7 @@ from tests.integration.invocation.trial import DONE, GATES
 from tests.integration.quota.lines import a_line
 
 pytestmark = [pytest.mark.usefixtures("tried"), pytest.mark.django_db(transaction=True)]
+FAIR = SHARERS[-2]
 
 
 def block_of(shard: Shard, *, name: str = "shard=00000/late.parquet") -> Checkpoint:
@@ -174,7 +177,7 @@ def test_whoever_comes_first_leaves_as_much_for_each_of_the_others_and_all_hold_
     for shard in batch.shards.order_by("index"):
         claimed = shards.claim(shard.pk, owner=uuid4())
         assert claimed is not None
-        parts.append(shards.reserve(claimed.shard))
+        parts.append(shards.reserve(claimed.shard, sharers=FAIR))
 
     assert [part.usd for part in parts] == 4 * [Decimal("0.25")]
     assert ([part.tokens for part in parts], [part.calls for part in parts]) == ([2, 2, 2, 3], [1, 1, 1, 2])
@@ -187,7 +190,36 @@ def test_what_is_spent_cannot_be_set_aside() -> None:
     claimed = shards.claim(batch.shards.get(index=0).pk, owner=uuid4())
 
     assert claimed is not None
-    assert shards.reserve(claimed.shard).usd == Decimal("0.125")
+    assert shards.reserve(claimed.shard, sharers=FAIR).usd == Decimal("0.125")
+
+
+@pytest.mark.parametrize("gone", ["rescued", "broke off"])
+def test_what_a_lost_attempt_had_set_aside_is_not_set_aside_again(gone: str) -> None:
+    batch = opened(shards=1, cost_usd=Decimal("1.00"), tokens=640, model_calls=64)
+    owner = uuid4()
+    lost = shards.claim(batch.shards.get().pk, owner=owner)
+    assert lost is not None
+    assert shards.reserve(lost.shard) == Spending(Decimal("0.015625"), 10, 1)
+    if gone == "rescued":
+        assert batches.rescue_shards(now=NOW) == 1
+    else:
+        assert shards.return_broken_off(shards.held_by(owner)) == 1
+    assert batch.shards.values_list("lost_usd", "lost_tokens", "lost_calls", "reserved_calls").get() == (Decimal("0.015625"), 10, 1, 0)
+    successor = shards.claim(batch.shards.get().pk, owner=uuid4())
+    assert successor is not None
+    with pytest.raises(StaleMove):
+        shards.reserve(lost.shard)
+
+    assert shards.reserve(successor.shard, sharers=SHARERS[-1]) == Spending(Decimal("0.984375"), 630, 63)
+
+
+@pytest.mark.parametrize(("sharers", "part"), list(zip(SHARERS, ["0.015625", "0.0625", "0.25", "0.5", "1"], strict=True)))
+def test_an_attempt_sets_little_aside_at_first_and_up_to_all_where_a_call_does_not_fit(sharers: Sharers, part: str) -> None:
+    batch = opened(shards=2, cost_usd=Decimal("1.00"))
+    claimed = shards.claim(batch.shards.get(index=0).pk, owner=uuid4())
+    assert claimed is not None
+
+    assert shards.reserve(claimed.shard, sharers=sharers).usd == Decimal(part)
 
 
 def test_what_goes_back_to_its_queue_keeps_nothing_set_aside() -> None:

@@ -23,7 +23,7 @@ GATES: dict[str, asyncio.Event] = {}
 
 @agent("spender", version=1, rubric=Rubric(name="spender", version=1, criteria=()), tiers=(Tier.STANDARD,))
 class Spender:
-    """`calls` at once, each of at most `most` tokens and of `tiers`; `children` inputs are spawned and joined before.
+    """`calls` at once, each of at most `most` tokens and of `tiers`; `children` inputs are spawned and joined before, one call `first`.
 
     What the run's budget refuses is counted unless it `raises`; so is what the day refuses, if it `copes`.
     """
@@ -31,6 +31,8 @@ class Spender:
     async def plan(self, run: Run, request: Request) -> Plan:
         given = request.input
         below = await self._children(run, given)
+        if given.get("first"):
+            await self._call(run, -1, given)
         if "gate" in given:
             await GATES[given["gate"]].wait()
         made = await asyncio.gather(*(self._call(run, number, given) for number in range(given.get("calls", 0))))

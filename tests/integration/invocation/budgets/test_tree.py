@@ -123,6 +123,31 @@ def test_two_hundred_holds_at_once_on_a_jobs_row_let_as_many_in_as_fit(on_loop: 
     assert (job.held_usd, job.held_tokens, job.held_calls) == (Decimal("0.009"), 300, 3)
 
 
+def test_a_call_waits_for_what_a_step_that_is_just_being_stored_gives_back(on_loop: OnLoop[Any]) -> None:
+    job = a_job(JobState.WORKING, cost_cap_usd=CENT)
+
+    async def story() -> None:
+        account = accounts.JobAccount(held(job))
+        await account.hold(ONE.times(3))
+        waiting = asyncio.create_task(account.hold(ONE))
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+        await account.release(ONE.times(2))
+        await waiting
+
+    on_loop(story())
+    job.refresh_from_db()
+    assert (job.held_usd, job.held_calls) == (2 * ONE.usd, 2)
+
+
+def test_what_no_call_under_way_can_give_back_is_refused_at_once(on_loop: OnLoop[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accounts, "PAUSES_S", (60.0,))
+    job = a_job(JobState.WORKING, cost_cap_usd=CENT, spent_usd=CENT - ONE.usd, held_usd=ONE.usd)
+
+    with pytest.raises(BudgetSpent):
+        on_loop(accounts.JobAccount(held(job)).hold(ONE.times(2)))
+
+
 @pytest.mark.parametrize("column", ["held_usd", "held_tokens", "held_calls"])
 def test_the_database_keeps_a_job_from_holding_less_than_nothing(column: str) -> None:
     job = a_job(JobState.WORKING)
