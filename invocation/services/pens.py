@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +10,11 @@ import orjson
 
 from invocation.domain.turns import EventType
 from invocation.gateways.writing import StreamWriter
+
+Put = Callable[[str, int, bytes], None]
+
+CAN_WAIT = frozenset({EventType.TURN_STARTED, EventType.PLAN_READY, EventType.PROGRESS})
+"""What is no word of the answer and ends nothing: alone, each would cost a write, a wake-up and a send as a first word does."""
 
 
 class Pen:
@@ -31,13 +36,14 @@ class Pen:
         return "".join(self._shown)
 
     def write(self, kind: EventType, data: Mapping[str, Any]) -> None:
-        """Write an event behind what was gathered."""
-        self.flush()
+        """Write an event behind what was gathered, at once unless it can wait for the frame's end."""
+        put = self._writer.write_in_time if kind in CAN_WAIT else self._writer.write
+        self._put_gathered(put)
         if kind == EventType.DELTA:
             self._shown.append(data["text"])
         elif kind == EventType.RETRACTED:
             self._shown.clear()
-        self._send(self._event(kind, data))
+        self._put(self._event(kind, data), put)
 
     def delta(self, text: str) -> None:
         self._gathered.append(text)
@@ -49,23 +55,26 @@ class Pen:
 
     def last(self, kind: EventType, data: Mapping[str, Any]) -> dict[str, Any]:
         """Return the last event, numbered behind all others, for PostgreSQL to keep before anybody reads it."""
-        self.flush()
+        self._put_gathered(self._writer.write_in_time)
         return self._event(kind, data)
 
     def write_last(self, event: Mapping[str, Any]) -> None:
-        self._send(event)
+        self._put(event, self._writer.write)
 
     def flush(self) -> None:
         """Write what was gathered, as one delta."""
+        self._put_gathered(self._writer.write)
+
+    def _put_gathered(self, put: Put) -> None:
         if self._gathered:
             text = "".join(self._gathered)
             self._gathered.clear()
             self._shown.append(text)
-            self._send(self._event(EventType.DELTA, {"text": text}))
+            self._put(self._event(EventType.DELTA, {"text": text}), put)
 
     def _event(self, kind: EventType, data: Mapping[str, Any]) -> dict[str, Any]:
         self.seq += 1
         return {"seq": self.seq, "type": str(kind), "at": datetime.now(UTC).isoformat(), "data": data}
 
-    def _send(self, event: Mapping[str, Any]) -> None:
-        self._writer.write(self._session_id, event["seq"], orjson.dumps(event))
+    def _put(self, event: Mapping[str, Any], put: Put) -> None:
+        put(self._session_id, event["seq"], orjson.dumps(event))
