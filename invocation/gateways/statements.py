@@ -6,15 +6,27 @@ few statements that every job passes through, that costs more than running them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
-from django.db import DEFAULT_DB_ALIAS, connection, connections
+from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
+from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
 Row = tuple[Any, ...]
+OPEN = frozenset({TransactionStatus.INTRANS, TransactionStatus.INERROR})
+
+
+class Statement(NamedTuple):
+    """A statement and what it is given."""
+
+    text: str
+    given: Mapping[str, Any]
+
+
+BEGIN, COMMIT = Statement("BEGIN", {}), Statement("COMMIT", {})
 
 
 def rows(statement: str, given: Mapping[str, Any], *, using: str = DEFAULT_DB_ALIAS) -> list[Row]:
@@ -22,13 +34,65 @@ def rows(statement: str, given: Mapping[str, Any], *, using: str = DEFAULT_DB_AL
 
     Raises django.db errors, as a cursor of Django's does.
     """
+    session = _session(using)
+    with connections[using].wrap_database_errors:
+        return _fetched(_sent(session, Statement(statement, given)))
+
+
+class Exchanges:
+    """A transaction in as few exchanges with the server as its decisions allow: a thread waits for each, beside a busy loop."""
+
+    def __init__(self, session: psycopg.Connection[Any], *, begin: Sequence[Statement], end: Sequence[Statement]) -> None:
+        self._session = session
+        self._first: Sequence[Statement] = begin
+        self._last = end
+
+    def ask(self, *asked: Statement) -> list[list[Row]]:
+        """Send these statements as one, and return the rows of each. What one raises keeps those behind it from running."""
+        sent, self._first = [*self._first, *asked], ()
+        with self._session.pipeline():
+            cursors = [_sent(self._session, each) for each in sent]
+        return [_fetched(cursor) for cursor in cursors[len(sent) - len(asked) :]]
+
+    def end(self, *last: Statement) -> None:
+        """Send the last statements, and commit, as one."""
+        self.ask(*last, *self._last)
+        self._last = ()
+
+
+@contextmanager
+def exchanges(*, using: str = DEFAULT_DB_ALIAS) -> Iterator[Exchanges]:
+    """Yield a transaction, which `end` commits; without it, or where something is raised, nothing of it stands.
+
+    Within a transaction of Django's it is a part of that one. Raises django.db errors.
+    """
+    if connections[using].in_atomic_block:
+        with transaction.atomic(using=using):
+            yield Exchanges(_session(using), begin=(), end=())
+        return
+    session = _session(using)
+    with connections[using].wrap_database_errors:
+        try:
+            yield Exchanges(session, begin=(BEGIN,), end=(COMMIT,))
+        finally:
+            if session.info.transaction_status in OPEN:
+                session.execute(b"ROLLBACK")
+
+
+def _session(using: str) -> psycopg.Connection[Any]:
     django = connections[using]
     django.ensure_connection()
     session: psycopg.Connection[Any] = django.connection
     session.prepare_threshold = 0  # Django says never; its own cursors bind on the client and prepare nothing all the same
-    with django.wrap_database_errors:
-        cursor = psycopg.Cursor(session, row_factory=tuple_row).execute(statement.encode(), given)
-        return cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else []
+    return session
+
+
+def _sent(session: psycopg.Connection[Any], statement: Statement) -> psycopg.Cursor[Row]:
+    return psycopg.Cursor(session, row_factory=tuple_row).execute(statement.text.encode(), statement.given or None)
+
+
+def _fetched(cursor: psycopg.Cursor[Row]) -> list[Row]:
+    return cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else []
 
 
 @contextmanager

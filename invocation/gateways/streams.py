@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -22,6 +23,8 @@ KEPT_EVENTS = 2_000
 """The newest events of a session, some fifty answers; what is older is in PostgreSQL as text."""
 KEPT_S = 3_600
 MOST_WAITING = 500
+LEFT_S = 0.05
+"""How long a session that nobody follows any more may still be heard of, and counts as followed."""
 PAGE = 500
 """Events read of a log at once: whoever reads a long one must not hold up what others are just being told."""
 
@@ -165,6 +168,8 @@ class Hub:
     def __init__(self) -> None:
         self.link = Link(settings.REDIS_URL, pushed=self._hear, lost=self._has_lost)
         self._followers: dict[bytes, set[Mailbox]] = {}
+        self._left: dict[bytes, None] = {}
+        self._leaving: asyncio.TimerHandle | None = None
         self._returning: asyncio.Task[None] | None = None
 
     async def subscribe(self, session_id: str) -> Subscription:
@@ -174,15 +179,19 @@ class Hub:
         subscription = Subscription(self, name)
         if name not in self._followers:
             self._followers[name] = set()
-            self._tell("SUBSCRIBE", name)
+            self._enter(name)
         self._followers[name].add(subscription.mailbox)
         return subscription
 
     def leave(self, name: bytes, mailbox: Mailbox) -> None:
+        """Hear of a session no more, once nobody follows it. May be the collector's doing, on a thread without a loop."""
         followers = self._followers.get(name, set())
         followers.discard(mailbox)
         if not followers and self._followers.pop(name, None) is not None:
-            self._tell("UNSUBSCRIBE", name)
+            self._left[name] = None
+            if self._leaving is None:
+                with suppress(RuntimeError):  # then it is left with whatever is followed next
+                    self._leaving = asyncio.get_running_loop().call_later(LEFT_S, self._leave)
 
     async def read_after(self, session_id: str, seq: int, *, most: int = PAGE) -> list[Event]:
         """Return the next page of the session's events after `seq`, in order. Raises LinkDown."""
@@ -191,6 +200,8 @@ class Hub:
 
     async def aclose(self) -> None:
         self._followers.clear()
+        if self._leaving is not None:
+            self._leaving.cancel()
         if self._returning is not None:
             self._returning.cancel()
             await asyncio.wait([self._returning])
@@ -205,12 +216,28 @@ class Hub:
             for mailbox in followers:
                 mailbox.put(event)
 
-    def _tell(self, *words: bytes | str) -> None:
-        """Both are answered by a pushed message, not by an answer."""
-        if self.link.is_up:  # a new connection subscribes to what is followed then
-            self.link.tell(pack(*words), [])
+    def _enter(self, name: bytes) -> None:
+        """Subscribe, and unsubscribe from what was left: a write of its own for each would wake the store and this process twice."""
+        if name in self._left:
+            del self._left[name]  # the store was never told
+        else:
+            self._tell(pack("SUBSCRIBE", name) + self._farewell())
+
+    def _leave(self) -> None:
+        self._leaving = None
+        self._tell(self._farewell())
+
+    def _farewell(self) -> bytes:
+        left, self._left = self._left, {}
+        return pack("UNSUBSCRIBE", *left) if left else b""
+
+    def _tell(self, packed: bytes) -> None:
+        """Both commands are answered by a pushed message, not by an answer."""
+        if packed and self.link.is_up:  # a new connection subscribes to what is followed then
+            self.link.tell(packed, [])
 
     def _has_lost(self) -> None:
+        self._left.clear()
         if self._followers and self._returning is None:
             self._returning = asyncio.create_task(self._return())
 
@@ -228,8 +255,9 @@ class Hub:
             self._returning = None
 
     def _subscribe_again(self) -> None:
+        self._left.clear()
         if self._followers:
-            self._tell("SUBSCRIBE", *self._followers)
+            self._tell(pack("SUBSCRIBE", *self._followers))
         for followers in self._followers.values():
             for mailbox in list(followers):
                 mailbox.miss()

@@ -55,8 +55,8 @@ class StreamWriter:
     """The one writer of a p0 process, over one connection: what pens write within one step of the loop goes out together.
 
     A frame is the process's: all pens that gathered something flush at the same moment. It lasts longer the more
-    pens the one before it had, so that a process has time for first words when many speak. A Redis
-    that is gone loses no answer: text and last event are in PostgreSQL.
+    pens the one before it had, so that a process has time for first words when many speak. What may wait for its end goes
+    with whatever of the process goes out before. A Redis that is gone loses no answer: text and last event are in PostgreSQL.
     """
 
     def __init__(self) -> None:
@@ -74,16 +74,19 @@ class StreamWriter:
         if self._flushing is None:
             self._flushing = asyncio.get_running_loop().call_soon(self._flush)
 
+    def write_in_time(self, session_id: str, seq: int, event: bytes) -> None:
+        """Send an event at the frame's end at the latest: with the next that somebody writes at once."""
+        self._dirty.setdefault(session_id, []).extend((seq, event))
+        self._begin_frame()
+
     def gather(self, pen: Gathering) -> None:
         """Let the pen flush at the frame's end."""
         self._gathering[pen] = None
-        if self._frame is None:
-            self._frame = asyncio.get_running_loop().call_later(self._frame_s, self._end_frame)
+        self._begin_frame()
 
     async def drain(self) -> None:
         """Return when all that was written is out, or lost with Redis."""
         self._end_frame()
-        self._flush()
         if self._coming_up is not None:
             await asyncio.wait([self._coming_up])
         try:
@@ -102,6 +105,10 @@ class StreamWriter:
             await asyncio.wait([self._coming_up])
         await self._link.aclose()
 
+    def _begin_frame(self) -> None:
+        if self._frame is None:
+            self._frame = asyncio.get_running_loop().call_later(self._frame_s, self._end_frame)
+
     def _end_frame(self) -> None:
         self._frame = None
         gathered, self._gathering = self._gathering, {}
@@ -111,6 +118,7 @@ class StreamWriter:
                 pen.flush()
             except Exception:  # what one cannot write keeps no other from writing
                 log.exception("frame_not_written")
+        self._flush()
 
     def _flush(self) -> None:
         if self._flushing is not None:

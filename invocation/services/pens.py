@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +12,10 @@ from agents.domain.storable import storable_facts
 from invocation.domain.turns import SEQS_OF_A_CLAIM, EventType
 from invocation.gateways.writing import StreamWriter
 
+Put = Callable[[str, int, bytes], None]
+
+CAN_WAIT = frozenset({EventType.TURN_STARTED, EventType.PLAN_READY})
+"""What is no word of the answer and ends nothing: alone, each would cost a write, a wake-up and a send as a first word does."""
 ENDS = 3
 """Seqs that are kept for an attempt's end: its last words, their retraction, its last event."""
 
@@ -42,8 +46,9 @@ class Pen:
         return self.seq >= self._full_at
 
     def write(self, kind: EventType, data: Mapping[str, Any]) -> None:
-        """Write an event behind what was gathered."""
-        self.flush()
+        """Write an event behind what was gathered, at once unless it can wait for the frame's end."""
+        put = self._writer.write_in_time if kind in CAN_WAIT else self._writer.write
+        self._flush(put)
         if kind == EventType.RETRACTED:
             self._gathered.clear()
             self._shown.clear()
@@ -51,7 +56,7 @@ class Pen:
             return
         elif kind == EventType.DELTA:
             self._shown.append(data["text"])
-        self._write(kind, data)
+        self._write(kind, data, put)
 
     def delta(self, text: str) -> None:
         self._gathered.append(text)
@@ -68,41 +73,44 @@ class Pen:
 
     def last(self, kind: EventType, data: Mapping[str, Any]) -> dict[str, Any]:
         """Return the last event, numbered behind all others, for PostgreSQL to keep before anybody reads it."""
-        self.flush()
-        self._say()
+        self._flush(self._writer.write_in_time)
+        self._say(self._writer.write_in_time)
         event = self._event(kind, data)
         self.seq = event["seq"]
         return event
 
     def write_last(self, event: Mapping[str, Any]) -> None:
-        self._send(event)
+        self._send(event, self._writer.write)
 
     def flush(self) -> None:
         """Write what was gathered, as one delta, and the newest progress."""
+        self._flush(self._writer.write)
+
+    def _flush(self, put: Put) -> None:
         if not self._is_full:
-            self._say()
+            self._say(put)
         progress, self._progress = self._progress, None
         if progress is not None and not self._is_full:
-            self._write(EventType.PROGRESS, progress)
+            self._write(EventType.PROGRESS, progress, put)
 
-    def _say(self) -> None:
+    def _say(self, put: Put) -> None:
         if self._gathered:
             text = "".join(self._gathered)
             self._gathered.clear()
             self._shown.append(text)
-            self._write(EventType.DELTA, {"text": text})
+            self._write(EventType.DELTA, {"text": text}, put)
 
-    def _write(self, kind: EventType, data: Mapping[str, Any]) -> None:
+    def _write(self, kind: EventType, data: Mapping[str, Any], put: Put) -> None:
         """An event that cannot be written takes no seq: its readers would wait for it."""
         event = self._event(kind, data)
-        self._send(event)
+        self._send(event, put)
         self.seq = event["seq"]
 
     def _event(self, kind: EventType, data: Mapping[str, Any]) -> dict[str, Any]:
         return {"seq": self.seq + 1, "type": str(kind), "at": datetime.now(UTC).isoformat(), "data": data}
 
-    def _send(self, event: Mapping[str, Any]) -> None:
-        self._writer.write(self._session_id, event["seq"], _as_json(event))
+    def _send(self, event: Mapping[str, Any], put: Put) -> None:
+        put(self._session_id, event["seq"], _as_json(event))
 
 
 def _as_json(event: Mapping[str, Any]) -> bytes:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import orjson
 from django.conf import settings
-from django.db import DataError, IntegrityError, OperationalError, transaction
+from django.db import DataError, IntegrityError, OperationalError
 
 from invocation.domain import traces
 from invocation.domain.budgets import Wish
@@ -18,6 +18,7 @@ from invocation.domain.endpoints import Endpoint
 from invocation.domain.errors import InputInvalid, Saturated
 from invocation.domain.ids import new_id
 from invocation.domain.openings import RETRY_SATURATED, Seat, Wanted, busy, seat
+from invocation.gateways import statements
 from invocation.gateways.database import is_away
 from invocation.selectors import canaries
 from invocation.services import turn_rows
@@ -117,26 +118,26 @@ def _opened(asked: Sequence[_Asked]) -> list[Opened | Exception]:
         return [Saturated(SLOW, retry_after=RETRY_SATURATED)] * len(asked)
 
 
-@transaction.atomic
 def _open_together(asked: Sequence[_Asked]) -> list[Opened | Exception]:
-    turn_rows.lock_openings()
+    """Open in two exchanges: what there is, which whoever opens beside us waits for, and the turns that have room."""
     wanted = [each.wanted for each in asked]
-    room = turn_rows.room(
-        sessions=[each.session_id for each in wanted if each.session_id is not None],
-        limited=[each.tenant_id for each in wanted if each.at_once is not None],
-        now=max(each.row["received_at"] for each in asked),
-    )
-    answers: list[Opened | Exception] = []
-    rows: list[Mapping[str, Any]] = []
-    for each, answer in zip(asked, seat(wanted, room), strict=True):
-        if not isinstance(answer, Seat):
-            answers.append(answer)
-            continue
-        rows.append({**each.row, "number": answer.number})
-        answers.append(Opened(each.row["id"], each.row["session_id"], answer.after, each.row["deadline"]))
-    if rows:
-        turn_rows.insert(rows)
-    return answers
+    with statements.exchanges() as opening:
+        room = turn_rows.alone_with_room(
+            opening,
+            sessions=[each.session_id for each in wanted if each.session_id is not None],
+            limited=[each.tenant_id for each in wanted if each.at_once is not None],
+            now=max(each.row["received_at"] for each in asked),
+        )
+        seats = seat(wanted, room)
+        rows = [{**each.row, "number": answer.number} for each, answer in zip(asked, seats, strict=True) if isinstance(answer, Seat)]
+        if rows:
+            opening.end(turn_rows.insertion(rows))
+    return [_answer(each, answer) for each, answer in zip(asked, seats, strict=True)]
+
+
+def _answer(asked: _Asked, answer: Seat | Exception) -> Opened | Exception:
+    row = asked.row
+    return Opened(row["id"], row["session_id"], answer.after, row["deadline"]) if isinstance(answer, Seat) else answer
 
 
 def _wanted(opening: Opening, agent: str) -> Wanted:

@@ -15,6 +15,7 @@ from agents.domain.values import Exchange
 from invocation.domain.openings import Room, Standing
 from invocation.domain.turns import SEQS_OF_A_CLAIM, TURN_EDGES, TurnMove
 from invocation.gateways import statements
+from invocation.gateways.statements import Exchanges, Statement
 from invocation.models import Turn
 
 LOCK_MS = 1_000
@@ -149,14 +150,14 @@ class Shown:
     seq: int
 
 
-def lock_openings() -> None:
-    """Wait for those who open turns at this moment, until the transaction's end. Raises OperationalError when that takes too long."""
-    statements.rows(ONE_AFTER_ANOTHER, {"lock": LOCK_MS, "frozen": FROZEN_MS})
+def alone_with_room(opening: Exchanges, *, sessions: Sequence[UUID], limited: Sequence[UUID], now: datetime) -> Room:
+    """Wait for those who open turns at this moment, until the transaction's end, and return what there is then.
 
-
-def room(*, sessions: Sequence[UUID], limited: Sequence[UUID], now: datetime) -> Room:
-    """Return what there is, as of this moment; the tenants' turns are counted for those that are `limited`."""
-    [(slots, open_turns, open_of, holds, found)] = statements.rows(ROOM, {"sessions": sessions, "limited": limited, "now": now})
+    The tenants' turns are counted for those that are `limited`. Raises OperationalError when the wait takes too long.
+    """
+    alone = Statement(ONE_AFTER_ANOTHER, {"lock": LOCK_MS, "frozen": FROZEN_MS})
+    _, told = opening.ask(alone, Statement(ROOM, {"sessions": sessions, "limited": limited, "now": now}))
+    [(slots, open_turns, open_of, holds, found)] = told
     return Room(
         slots=slots or {},
         open_turns=open_turns,
@@ -166,9 +167,9 @@ def room(*, sessions: Sequence[UUID], limited: Sequence[UUID], now: datetime) ->
     )
 
 
-def insert(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write queued turns, and the sessions of those that begin one."""
-    statements.rows(INSERT, {"rows": _json(rows)})
+def insertion(rows: Sequence[Mapping[str, Any]]) -> Statement:
+    """Return what writes queued turns, and the sessions of those that begin one."""
+    return Statement(INSERT, {"rows": _json(rows)})
 
 
 def claim(turn_ids: Sequence[UUID], *, owner: UUID, now: datetime) -> dict[UUID, Taken]:

@@ -14,6 +14,7 @@ from invocation.gateways import dispatch
 from invocation.gateways.loop import runs
 from invocation.services import waves
 from invocation.tasks import process
+from invocation.tasks.handing import HandsOver
 
 log = structlog.get_logger()
 
@@ -40,7 +41,7 @@ def run_alone(wakes: list[tuple[str, int]]) -> None:
         process.quarantine().take(UUID(job_id), attempt)
 
 
-@shared_task(name=dispatch.RUN_TURNS, send_events=False)
+@shared_task(base=HandsOver, name=dispatch.RUN_TURNS, send_events=False)
 def run_turns(turn_ids: list[str]) -> None:
     """Hand the turns over and return; a thread held for a turn would be a queue."""
     engine = process.turns()

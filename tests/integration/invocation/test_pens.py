@@ -49,6 +49,27 @@ def test_the_first_delta_goes_at_once_and_later_ones_once_a_frame(on_loop: OnLoo
     assert [event.seq for event in events] == [1, 2, 3, 4]
 
 
+def test_what_can_wait_goes_with_the_next_that_cannot_and_within_a_frame_where_nothing_comes(on_loop: OnLoop[Any]) -> None:
+    async def story() -> None:
+        writer = StreamWriter()
+        pen, other = pen_of(writer, "patient"), pen_of(writer, "other")
+        pen.write(EventType.TURN_STARTED, {"turn": "one"})
+        pen.write(EventType.PLAN_READY, {"summary": "talk"})
+        await asyncio.sleep(FRAME_S / 4)
+        assert await log_of("patient") == []
+        other.delta("at once")
+        await until(lambda: _has("patient", 2))
+        other.delta("gathered")
+        other.last(EventType.TURN_COMPLETED, {})
+        await until(lambda: _has("other", 2))
+        await writer.aclose()
+
+    async def _has(session: str, count: int) -> bool:
+        return len(await log_of(session)) == count
+
+    on_loop(story())
+
+
 def test_a_frame_is_longer_the_more_speak_and_never_longer_than_the_longest() -> None:
     lengths = [frame_s(pens) for pens in range(4 * FEW)]
 

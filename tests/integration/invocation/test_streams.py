@@ -45,6 +45,42 @@ def test_all_followers_of_a_process_share_one_connection(on_loop: OnLoop[Any], w
     assert on_loop(story()) == 1
 
 
+def test_a_session_is_left_when_the_next_is_followed_and_is_heard_again_if_somebody_comes_back_before(
+    on_loop: OnLoop[Any], wiped: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "LEFT_S", 60.0)
+
+    async def story() -> None:
+        hub = streams.hub()
+        for name in ("back-1", "back-2"):
+            (await hub.subscribe(name)).close()
+        back = await hub.subscribe("back-1")
+        other = await hub.subscribe("other")
+        await until(lambda: followed(wiped, "back-2") == 0)
+        wiped.publish(streams.key("back-1"), event(1))
+        assert [told.seq for told in await back.mailbox.take(within_s=2.0)] == [1]
+        other.close()
+
+    on_loop(story())
+
+
+def test_what_was_left_before_the_connection_was_lost_is_followed_anew(
+    on_loop: OnLoop[Any], wiped: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "LEFT_S", 60.0)
+
+    async def story() -> None:
+        hub = streams.hub()
+        (await hub.subscribe("lost")).close()
+        wiped.client_kill_filter(_type="pubsub")
+        await until(lambda: not hub.link.is_up)
+        again = await hub.subscribe("lost")
+        await until(lambda: followed(wiped, "lost") == 1)
+        again.close()
+
+    on_loop(story())
+
+
 @pytest.mark.parametrize("how", ["closed", "dropped"])
 def test_a_session_that_nobody_follows_any_more_is_left(on_loop: OnLoop[Any], wiped: redis.Redis, how: str) -> None:
     async def story() -> None:
