@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
@@ -16,6 +17,7 @@ from django.conf import settings as configured
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from quota import selectors
+from quota.domain import silences
 from quota.domain.budgets import NONE, Spending
 from quota.domain.classes import PriorityClass
 from quota.domain.days import DayHold, DayLimits, day_of
@@ -195,19 +197,52 @@ async def test_what_was_settled_while_the_store_was_away_is_told_when_it_is_back
     assert await sync_to_async(counted)(tenant) == Spending(Decimal("0.008"), 250)
 
 
-async def test_calls_of_p0_go_on_while_the_store_hangs_and_what_they_used_is_told_later(way: Proxy) -> None:
+async def test_calls_of_p0_go_on_while_the_store_hangs_and_what_they_used_is_told_later(
+    way: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tenant = await sync_to_async(a_tenant)(daily_usd=Decimal(10))
     await days.settle(await take(tenant), CALL)
-    way.freeze()
-    async with asyncio.timeout(12):  # half a second each is more than they need; a second for each taking would be thirty
+    with monkeypatch.context() as never:
+        never.setattr(silences, "REST_S", 600.0)
+        way.freeze()
+        before = way.accepted
         for _ in range(30):
             hold = await take(tenant, priority_class=PriorityClass.P0)
             assert hold is not None
             assert hold.is_local
             await days.settle(hold, CALL)
+        assert way.accepted - before <= 1
+        silences.of(configured.REDIS_URL).heard(at=time.monotonic())
     await _told_late(way, tenant)
 
     assert await sync_to_async(counted)(tenant) == CALL.times(31)._replace(calls=0)
+
+
+@pytest.mark.parametrize("act", ["take", "settle"])
+async def test_neither_taking_nor_settling_of_p0_waits_as_long_as_a_store_that_hangs_may_take(
+    way: Proxy, monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
+    tenant = await sync_to_async(a_tenant)(daily_usd=Decimal(10))
+    monkeypatch.setitem(connection.BOUNDS, "socket_timeout", 60.0)
+    hold = await take(tenant, priority_class=PriorityClass.P0)
+    way.freeze()
+    asked = take(tenant, priority_class=PriorityClass.P0) if act == "take" else days.settle(hold, CALL)
+
+    await asyncio.wait_for(asked, 20)
+
+
+async def test_p0_waits_for_a_store_that_is_slow_and_answers_others(way: Proxy) -> None:
+    tenant = await sync_to_async(a_tenant)(daily_usd=Decimal(10))
+    await days.settle(await take(tenant), CALL)
+    way.delay(0.3)
+    taking = asyncio.create_task(take(tenant, priority_class=PriorityClass.P0))
+    while not taking.done():
+        silences.of(configured.REDIS_URL).heard(at=time.monotonic())
+        await asyncio.sleep(0.02)
+    hold = taking.result()
+
+    assert hold is not None
+    assert not hold.is_local
 
 
 async def test_whoever_meets_only_calls_under_way_gets_in_once_they_are_settled() -> None:

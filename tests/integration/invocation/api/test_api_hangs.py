@@ -18,6 +18,7 @@ from pytest_django import Settings
 from invocation.gateways import dispatch, shared_counts
 from invocation.gateways.database import off_loop
 from invocation.models import Turn
+from quota.domain import silences
 from quota.domain.silences import REST_S
 from quota.gateways import connection
 from quota.models import Plan, Tenant
@@ -105,7 +106,10 @@ async def test_a_chat_is_served_again_once_the_store_answers(limited: Account, w
             assert (await read(answer))[-1]["type"] == "turn.completed"
 
 
-async def test_a_broker_that_hangs_costs_one_chat_a_moment_and_the_next_ones_little(limited: Account, way_to_broker: Proxy) -> None:
+async def test_a_broker_that_hangs_costs_one_chat_a_moment_and_the_next_ones_nothing(
+    limited: Account, way_to_broker: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(silences, "REST_S", 600.0)
     await off_loop(a_process, "p0", now=datetime.now(UTC), lease=timedelta(minutes=5))
     way_to_broker.freeze()
     async with asyncio.timeout(LIMIT_S):
@@ -113,6 +117,7 @@ async def test_a_broker_that_hangs_costs_one_chat_a_moment_and_the_next_ones_lit
 
     for answer in shed:
         refusal(answer, status=503, code="stream_unavailable")
+    assert way_to_broker.accepted == 1
     assert not await off_loop(Turn.objects.filter(finished_at=None).exists)
 
 
