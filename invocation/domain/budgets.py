@@ -101,7 +101,6 @@ class Allowance(Budget):
     def commit(self, spending: Spending) -> None:
         """Leave out what the database counts as spent from now on."""
         self.limit -= spending
-        self.spent -= spending
 
     def widen(self, limit: Spending) -> None:
         """Take note of what is set aside now."""

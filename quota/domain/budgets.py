@@ -74,10 +74,9 @@ class Hold(NamedTuple):
 class Budget:
     """Never spends more than its limit, as long as no call uses more than it reserved."""
 
-    def __init__(self, limit: Spending, *, spent: Spending = NONE) -> None:
+    def __init__(self, limit: Spending) -> None:
         self.limit = limit
-        self.spent = spent
-        self.remaining = limit - spent
+        self.remaining = limit
         """What is neither spent nor held."""
         self._open: set[int] = set()
         self._count = 0
@@ -95,7 +94,6 @@ class Budget:
         if hold.number in self._open:
             self._open.remove(hold.number)
             self.remaining += hold.amount - used
-            self.spent += used
 
     def release(self, hold: Hold) -> None:
         """Give the hold back: the call was not made, or failed unbilled."""
