@@ -42,41 +42,47 @@ def rows(statement: str, given: Mapping[str, Any], *, using: str = DEFAULT_DB_AL
 class Exchanges:
     """A transaction in as few exchanges with the server as its decisions allow: a thread waits for each, beside a busy loop."""
 
-    def __init__(self, session: psycopg.Connection[Any], *, begin: Sequence[Statement], end: Sequence[Statement]) -> None:
-        self._session = session
-        self._first: Sequence[Statement] = begin
+    def __init__(self, using: str, *, begin: Sequence[Statement] = (), end: Sequence[Statement] = ()) -> None:
+        self._using = using
+        self._session = _session(using)
+        self._first = begin
         self._last = end
 
     def ask(self, *asked: Statement) -> list[list[Row]]:
         """Send these statements as one, and return the rows of each. What one raises keeps those behind it from running."""
         sent, self._first = [*self._first, *asked], ()
-        with self._session.pipeline():
+        with connections[self._using].wrap_database_errors, self._session.pipeline():
             cursors = [_sent(self._session, each) for each in sent]
         return [_fetched(cursor) for cursor in cursors[len(sent) - len(asked) :]]
 
     def end(self, *last: Statement) -> None:
-        """Send the last statements, and commit, as one."""
-        self.ask(*last, *self._last)
-        self._last = ()
+        """Send the last statements, and commit, as one; again this does nothing."""
+        sent, self._last = [*last, *self._last], ()
+        if sent:
+            self.ask(*sent)
+
+    def take_back(self) -> None:
+        """Undo what was not committed, on a connection that is not lost."""
+        if self._session.info.transaction_status in OPEN:
+            self._session.rollback()
 
 
 @contextmanager
 def exchanges(*, using: str = DEFAULT_DB_ALIAS) -> Iterator[Exchanges]:
-    """Yield a transaction, which `end` commits; without it, or where something is raised, nothing of it stands.
+    """Yield a transaction, which `end` commits, or the block's end; where something is raised nothing of it stands.
 
     Within a transaction of Django's it is a part of that one. Raises django.db errors.
     """
     if connections[using].in_atomic_block:
         with transaction.atomic(using=using):
-            yield Exchanges(_session(using), begin=(), end=())
+            yield Exchanges(using)
         return
-    session = _session(using)
-    with connections[using].wrap_database_errors:
-        try:
-            yield Exchanges(session, begin=(BEGIN,), end=(COMMIT,))
-        finally:
-            if session.info.transaction_status in OPEN:
-                session.execute(b"ROLLBACK")
+    own = Exchanges(using, begin=(BEGIN,), end=(COMMIT,))
+    try:
+        yield own
+        own.end()
+    finally:
+        own.take_back()
 
 
 def _session(using: str) -> psycopg.Connection[Any]:
