@@ -107,7 +107,10 @@ class StreamWriter:
         gathered, self._gathering = self._gathering, {}
         self._frame_s = frame_s(len(gathered))
         for pen in gathered:
-            pen.flush()
+            try:
+                pen.flush()
+            except Exception:  # what one cannot write keeps no other from writing
+                log.exception("frame_not_written")
 
     def _flush(self) -> None:
         if self._flushing is not None:

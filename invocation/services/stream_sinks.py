@@ -40,4 +40,4 @@ class StreamSink:
         self.pen.write(EventType.RETRACTED, {"reason": finding.sentence, "verifier": finding.verifier})
 
     async def progress(self, progress: Progress) -> None:
-        self.pen.write(EventType.PROGRESS, {"done": progress.done, "of": progress.of, "note": progress.note})
+        self.pen.progress({"done": progress.done, "of": progress.of, "note": progress.note})

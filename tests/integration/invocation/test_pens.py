@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from invocation.domain.turns import EventType
+from invocation.domain.turns import SEQS_OF_A_CLAIM, EventType
 from invocation.gateways import streams
 from invocation.gateways.streams import Event
 from invocation.gateways.writing import FEW, FRAME_S, LONGEST_FRAME_S, StreamWriter, frame_s
@@ -102,6 +102,87 @@ def test_a_writer_that_was_fenced_out_cannot_write_behind_a_newer_one(on_loop: O
         return len(await log_of("fenced")) == count
 
     assert [(event.seq, event.data.get("text")) for event in on_loop(story())] == [(1, None), (4_097, None), (4_098, "a living voice")]
+
+
+def test_of_progress_the_newest_is_written_once_a_frame_behind_the_words_and_before_what_follows(on_loop: OnLoop[Any]) -> None:
+    async def story() -> list[Event]:
+        writer = StreamWriter()
+        pen = pen_of(writer, "progress")
+        pen.delta("one ")
+        for done in range(5_000):
+            pen.progress({"done": done})
+        pen.delta("two")
+        await asyncio.sleep(2 * FRAME_S)
+        pen.progress({"done": 5_000})
+        pen.write(EventType.PLAN_READY, {"summary": "ready"})
+        await writer.drain()
+        await writer.aclose()
+        return await log_of("progress")
+
+    events = on_loop(story())
+    assert [event.type for event in events] == ["delta", "delta", "progress", "progress", "plan.ready"]
+    assert [event.data["done"] for event in events if event.type == "progress"] == [4_999, 5_000]
+
+
+@pytest.mark.parametrize("is_retracted", [False, True])
+def test_an_attempt_uses_no_more_seqs_than_its_claim_set_aside(on_loop: OnLoop[Any], *, is_retracted: bool) -> None:
+    async def story() -> tuple[int, list[Event]]:
+        writer = StreamWriter()
+        pen = pen_of(writer, "full")
+        for number in range(SEQS_OF_A_CLAIM):
+            pen.delta(f"{number} ")
+            pen.flush()
+            pen.progress({"done": number})
+            pen.write(EventType.PLAN_READY, {"summary": "again"})
+        if is_retracted:
+            pen.write(EventType.RETRACTED, {"reason": "a secret", "verifier": "v"})
+        pen.write_last(pen.last(EventType.TURN_FAILED, {}))
+        successor = pen_of(writer, "full", base=SEQS_OF_A_CLAIM)
+        successor.write(EventType.TURN_STARTED, {"attempt": 2})
+        await writer.drain()
+        await writer.aclose()
+        return pen.seq, await log_of("full")
+
+    used, events = on_loop(story())
+    text = "".join(event.data["text"] for event in events if event.type == "delta")
+    assert used <= SEQS_OF_A_CLAIM
+    assert [event.type for event in events[-3:]] == ["retracted" if is_retracted else "delta", "turn.failed", "turn.started"]
+    assert [event.seq for event in events[-3:]] == [used - 1, used, SEQS_OF_A_CLAIM + 1]
+    assert is_retracted or text.endswith(f" {SEQS_OF_A_CLAIM - 1} ")
+
+
+def test_what_cannot_be_written_takes_no_seq_and_half_a_character_costs_only_itself(on_loop: OnLoop[Any]) -> None:
+    async def story() -> list[Event]:
+        writer = StreamWriter()
+        pen = pen_of(writer, "odd")
+        with pytest.raises(TypeError):
+            pen.write(EventType.PLAN_READY, {"summary": object()})
+        pen.progress({"note": "half \ud83d"})
+        pen.write(EventType.PLAN_READY, {"summary": "ready"})
+        await writer.drain()
+        await writer.aclose()
+        return await log_of("odd")
+
+    assert [(event.seq, event.type) for event in on_loop(story())] == [(1, "progress"), (2, "plan.ready")]
+
+
+def test_a_pen_that_cannot_write_keeps_no_other_of_its_frame_from_writing(on_loop: OnLoop[Any]) -> None:
+    class Broken:
+        def flush(self) -> None:
+            raise TypeError("a defect")
+
+    async def story() -> list[Event]:
+        writer = StreamWriter()
+        pen = pen_of(writer, "beside")
+        pen.delta("one ")
+        writer.gather(Broken())
+        pen.delta("two")
+        await asyncio.sleep(2 * FRAME_S)
+        await writer.drain()
+        await writer.aclose()
+        return await log_of("beside")
+
+    assert [event.data["text"] for event in on_loop(story())] == ["one ", "two"]
 
 
 def test_what_a_turn_showed_is_read_back_from_its_last_beginning(wiped: redis.Redis) -> None:
