@@ -1,10 +1,10 @@
-"""What a run's attempt came to: the word that its record keeps."""
+"""What a run's attempt came to: the word that its record keeps, and the error where that could not be kept."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 
-from agents.domain.errors import AgentError, RunError
+from agents.domain.errors import AgentError, PlatformError, RunError
 
 
 class RunOutcome(StrEnum):
@@ -23,3 +23,11 @@ def outcome_of(error: RunError | None) -> RunOutcome:
     if error is None:
         return RunOutcome.COMPLETED
     return RunOutcome.DECLINED if isinstance(error, AgentError) else RunOutcome.FAILED
+
+
+class OutcomeNotKept(PlatformError):
+    """The run came to its end and that could not be stored, for a reason that is not the database's absence. A failure like any other."""
+
+    code = "outcome_not_kept"
+    is_for_operators = True
+    remedy = "Read the traceback in the worker's log: without this failure the job would be given back and run for ever."

@@ -13,9 +13,9 @@ from uuid import UUID
 import structlog
 from django.db import connections
 
-from agents.domain.errors import DayExceeded, PlatformError
+from agents.domain.errors import DayExceeded
 from invocation.domain.errors import StaleMove
-from invocation.domain.outcomes import RunOutcome, outcome_of
+from invocation.domain.outcomes import OutcomeNotKept, RunOutcome, outcome_of
 from invocation.gateways import declared, hints
 from invocation.gateways.announcing import Announcer
 from invocation.gateways.database import is_away, off_loop
@@ -34,14 +34,6 @@ CLAIMING_S = 0.02
 GIVE_BACK_EVERY_S = 0.5
 GIVE_BACK_TRIES = 60
 """Half a minute; after that the lease has ended, or the heartbeat gives the job back."""
-
-
-class OutcomeNotKept(PlatformError):
-    """The run came to its end and that could not be stored, for a reason that is not the database's absence. A failure like any other."""
-
-    code = "outcome_not_kept"
-    is_for_operators = True
-    remedy = "Read the traceback in the worker's log: without this failure the job would be given back and run for ever."
 
 
 class JobEngine:

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from uuid import UUID
 
 import structlog
-from django.db import DatabaseError, connection, transaction
+from django.db import connection, transaction
 
-from invocation.gateways.database import off_loop
+from invocation.gateways.database import is_away, off_loop
 from invocation.models import Turn
 from invocation.services import turn_rows
 from invocation.services.pens import Pen
@@ -51,7 +51,7 @@ class Snapshots:
             await asyncio.sleep(EVERY_S)
             try:
                 await self._store()
-            except DatabaseError as gone:  # the next second tells all of it again
+            except Exception as gone:  # noqa: BLE001  (the next second tells all of it again)
                 log.warning("shown_text_not_stored", error=str(gone))
 
     async def _store(self) -> None:
@@ -63,8 +63,23 @@ class Snapshots:
         self._pens.update({pen: (turn, seq) for pen, turn, seq in new if pen in self._pens})
 
 
-@transaction.atomic
 def _store(shown: list[Shown], *, owner: UUID) -> None:
+    """Store it all together; a text that cannot be kept is found by halves, and left out. Raises what says that the database is away."""
+    try:
+        _store_together(shown, owner=owner)
+    except Exception as broken:
+        if is_away(broken):
+            raise
+        if len(shown) == 1:
+            log.warning("shown_text_not_stored", turn_id=str(shown[0].turn_id), error=str(broken))
+            return
+        middle = len(shown) // 2
+        _store(shown[:middle], owner=owner)
+        _store(shown[middle:], owner=owner)
+
+
+@transaction.atomic
+def _store_together(shown: list[Shown], *, owner: UUID) -> None:
     """Not waiting for the disk: what a crash of the database takes back is told again or ended as text that was cut."""
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL synchronous_commit = off")

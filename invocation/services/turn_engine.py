@@ -11,15 +11,16 @@ import structlog
 from redis import RedisError
 
 from agents.domain.errors import RunError
+from agents.domain.storable import storable
 from agents.domain.values import Json, Request, Terms
 from invocation.domain.errors import StaleMove
 from invocation.domain.jobs import Fault
-from invocation.domain.outcomes import RunOutcome, outcome_of
+from invocation.domain.outcomes import OutcomeNotKept, RunOutcome, outcome_of
 from invocation.domain.turn_errors import LatencyBudgetExceeded, TurnCancelled, WorkerLost, escape_after, may_try_again
 from invocation.domain.turns import EventType, TurnMove
 from invocation.gateways import declared
 from invocation.gateways.announcing import Announcer
-from invocation.gateways.database import patiently, while_away
+from invocation.gateways.database import is_away, patiently, while_away
 from invocation.gateways.grouping import Grouper
 from invocation.gateways.streams import Event, client, read_after
 from invocation.gateways.writing import StreamWriter
@@ -90,8 +91,8 @@ class TurnEngine:
         if claimed is None:
             return
         turn = claimed.turn
-        self._announcer.started(turn.id, turn.agent, turn.endpoint)
         pen = Pen(self._writer, str(turn.session_id), claimed.base)
+        self._announcer.started(turn.id, turn.agent, turn.endpoint)
         outcome = "failed"
         try:
             with self._snapshots.of(turn, pen):
@@ -127,9 +128,25 @@ class _Performance:
         ending = self._ending(carried)
         word = _word(carried.error)
         run = records.finished(carried, row=turn, source=SOURCE, outcome=word, since=turn.received_at, asked=turn.input)
-        await self._finish(ending, run)
-        self.pen.write_last(ending.event)
-        return word
+        kept = await self._kept(ending, run)
+        self.pen.write_last(kept.event)
+        return word if kept is ending else RunOutcome.FAILED
+
+    async def _kept(self, ending: Ending, run: Finished) -> Ending:
+        """End the turn and return how: where that cannot be stored, with a failure that can, and what its calls cost all the same."""
+        try:
+            await self._finish(ending, run)
+        except StaleMove:
+            raise
+        except Exception as defect:
+            if is_away(defect):
+                raise
+            log.exception("outcome_not_kept", turn_id=str(self.turn.id))
+            unkept = OutcomeNotKept(f"What came of the turn could not be stored: {type(defect).__name__}: {defect}"[:500])
+            failed = self._unkept(ending, unkept)
+            await self._finish(failed, run._replace(outcome=outcome_of(unkept), error_code=unkept.code, evidence=None))
+            return failed
+        return ending
 
     async def _finish(self, ending: Ending, run: Finished) -> None:
         """End the turn as soon as the database is there. Raises StaleMove if somebody else ended it; its calls are booked all the same."""
@@ -218,6 +235,26 @@ class _Performance:
             truncated=failure["truncated"],
             retracted=bool(self.sink.retracted_by),
             last_seq=event["seq"],
+        )
+
+    def _unkept(self, ending: Ending, unkept: OutcomeNotKept) -> Ending:
+        """Return an end that can be stored, in the place of one that cannot: under its seq, with what was shown."""
+        fault, text = Fault.of(unkept), storable(ending.text)
+        failure = failure_event(
+            code=fault.code,
+            sentence=fault.sentence,
+            remedy=fault.remedy,
+            truncated=bool(text) and not ending.retracted,
+            escape=escape_after(unkept, self.endpoint.escape),
+        )
+        return Ending(
+            move=TurnMove.FAIL,
+            event={**ending.event, "type": str(EventType.TURN_FAILED), "data": {"turn": str(self.turn.id), **failure}},
+            text=text,
+            error=fault.as_json(),
+            truncated=failure["truncated"],
+            retracted=ending.retracted,
+            last_seq=ending.last_seq,
         )
 
     def _shown(self, carried: Carried) -> dict[str, Json]:

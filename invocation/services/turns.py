@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import DataError, IntegrityError, transaction
+from django.db import transaction
 
 from agents.domain.values import Exchange
 from invocation.domain.errors import StaleMove
 from invocation.domain.turns import ENDED, TURN_EDGES, TurnMove
+from invocation.gateways.database import is_away
 from invocation.models import Process, Session, Turn
 from invocation.selectors.chat import fitting
 from invocation.services import records, turn_rows
@@ -75,11 +76,13 @@ def finish(turn: Turn, ending: Ending, run: Finished | None) -> None:
 def finish_all(finishes: Sequence[Finish]) -> list[Exception | None]:
     """End turns of this process in one transaction, with what their runs left; StaleMove for one that this attempt does not hold.
 
-    What the database cannot keep of one is its own error, not its neighbours'.
+    What cannot be kept of one is its own error, not its neighbours'. Raises what says that the database is away.
     """
     try:
         return _finish_together(finishes)
-    except (DataError, IntegrityError) as broken:
+    except Exception as broken:
+        if is_away(broken):
+            raise
         return [broken] if len(finishes) == 1 else [answer for each in finishes for answer in finish_all([each])]
 
 

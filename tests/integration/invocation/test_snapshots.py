@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -73,6 +73,30 @@ def test_a_running_turns_text_is_stored_with_its_seq_and_without_what_was_retrac
 
     def _is(wanted: tuple[str, int]) -> bool:
         return shown(turn) == wanted
+
+    on_loop(story())
+
+
+@pytest.mark.parametrize("odd", ["a\0b", "one \ud83d"])
+def test_a_text_that_cannot_be_stored_keeps_no_other_from_it(on_loop: OnLoop[Any], odd: str) -> None:
+    owner = uuid4()
+    turns = [held(owner=owner) for _ in range(5)]
+
+    async def story() -> None:
+        writer, keeping = StreamWriter(), Snapshots(owner)
+        pens = [Pen(writer, str(turn.session_id), 0) for turn in turns]
+        with ExitStack() as kept:
+            for turn, pen in zip(turns, pens, strict=True):
+                kept.enter_context(keeping.of(turn, pen))
+                pen.delta(odd if turn is turns[1] else "good")
+            await until(lambda: off_loop(_are, ["good", "", "good", "good", "good"]))
+            pens[0].write(EventType.DELTA, {"text": " day"})
+            await until(lambda: off_loop(_are, ["good day", "", "good", "good", "good"]))
+        await keeping.aclose()
+        await writer.aclose()
+
+    def _are(wanted: list[str]) -> bool:
+        return [shown(turn)[0] for turn in turns] == wanted
 
     on_loop(story())
 

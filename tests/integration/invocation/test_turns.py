@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.db import DataError, IntegrityError, transaction
+from orjson import JSONEncodeError
 from pytest_django import Settings
 
 from invocation.domain.errors import AdmissionHeld, InputInvalid, NotFound, Saturated, SessionBusy, StaleMove, TooLongForSync
@@ -184,18 +185,19 @@ def test_an_attempt_that_lost_the_turn_ends_nothing(wrong: str) -> None:
 
 
 def test_what_cannot_be_ended_of_a_group_costs_the_others_nothing() -> None:
-    stale, unfit, good = working(), working(), working()
+    stale, unfit, half, good = working(), working(), working(), working()
     stale.attempt += 1
     answers = turns.finish_all(
         [
             Finish(stale, ended(stale), None),
             Finish(unfit, replace(ended(unfit), text="a\0b"), None),
+            Finish(half, replace(ended(half), text="one \ud83d"), None),
             Finish(good, ended(good), None),
         ]
     )
 
-    assert [type(answer) for answer in answers] == [StaleMove, DataError, type(None)]
-    assert [Turn.objects.get(pk=turn.pk).state for turn in (stale, unfit, good)] == ["working", "working", "completed"]
+    assert [type(answer) for answer in answers] == [StaleMove, DataError, JSONEncodeError, type(None)]
+    assert [Turn.objects.get(pk=turn.pk).state for turn in (stale, unfit, half, good)] == ["working", "working", "working", "completed"]
 
 
 @pytest.mark.parametrize("state", TurnState)
