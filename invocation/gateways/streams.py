@@ -68,20 +68,6 @@ async def read_after(source: redis.Redis, session_id: str, seq: int) -> list[Eve
         return _events(await source.xrange(key(session_id), min=f"({seq}-0"))
 
 
-def shown_text(session_id: str, turn_id: str) -> str:
-    """Return what the log holds of a turn's text, for a thread without a loop; nothing while Redis is away."""
-    try:
-        with blocking.Redis.from_url(settings.REDIS_URL, socket_timeout=2.0, socket_connect_timeout=1.0) as store:
-            events = _events(store.xrange(key(session_id)))
-    except (redis.RedisError, OSError):
-        return ""
-    began = max((event.seq for event in events if event.type == "turn.started" and event.data.get("turn") == turn_id), default=None)
-    if began is None:
-        return ""
-    since = max((event.seq for event in events if event.type == "retracted"), default=began)
-    return "".join(event.data["text"] for event in events if event.seq > max(began, since) and event.type == "delta")
-
-
 def _events(entries: Any) -> list[Event]:
     return [Event.parse(fields[b"e"]) for _, fields in entries]
 

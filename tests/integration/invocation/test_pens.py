@@ -6,7 +6,6 @@ import asyncio
 from typing import Any
 
 import pytest
-import redis
 
 from invocation.domain.turns import SEQS_OF_A_CLAIM, EventType
 from invocation.gateways import streams
@@ -183,17 +182,3 @@ def test_a_pen_that_cannot_write_keeps_no_other_of_its_frame_from_writing(on_loo
         return await log_of("beside")
 
     assert [event.data["text"] for event in on_loop(story())] == ["one ", "two"]
-
-
-def test_what_a_turn_showed_is_read_back_from_its_last_beginning(wiped: redis.Redis) -> None:
-    told = [
-        ("turn.started", {"turn": "one"}),
-        ("delta", {"text": "lost"}),
-        ("turn.started", {"turn": "two"}),
-        ("delta", {"text": "a "}),
-        ("delta", {"text": "b"}),
-    ]
-    for seq, (kind, data) in enumerate(told, start=1):
-        wiped.xadd(streams.key("s"), {"e": streams.Event(seq, kind, "", data).as_bytes()}, id=f"{seq}-0")
-
-    assert (streams.shown_text("s", "two"), streams.shown_text("s", "three")) == ("a b", "")
