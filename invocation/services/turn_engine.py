@@ -24,7 +24,7 @@ from invocation.gateways.database import is_away, patiently, while_away
 from invocation.gateways.grouping import Grouper
 from invocation.gateways.streams import Event, client, read_after
 from invocation.gateways.writing import StreamWriter
-from invocation.services import records, turns
+from invocation.services import records, turns, undeclared_turns
 from invocation.services.accounts import Unshared
 from invocation.services.bills import Bill
 from invocation.services.no_waits import NoWaits
@@ -92,6 +92,9 @@ class TurnEngine:
             return
         turn = claimed.turn
         pen = Pen(self._writer, str(turn.session_id), claimed.base)
+        if turn.endpoint not in declared.book().by_label:
+            await undeclared_turns.leave(turn, pen)
+            return
         self._announcer.started(turn.id, turn.agent, turn.endpoint)
         outcome = "failed"
         try:

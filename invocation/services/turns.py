@@ -142,6 +142,14 @@ def requeue_orphans(*, now: datetime) -> list[UUID]:
     return [turn_id for turn_id, attempt in found if orphans.filter(pk=turn_id, attempt=attempt).update(state=edge.target, owner=None)]
 
 
+def put_back(turn: Turn) -> None:
+    """Queue a turn again that this attempt holds, for another process to take. Raises StaleMove."""
+    edge = TURN_EDGES[TurnMove.RESCUE]
+    held = Turn.objects.filter(pk=turn.pk, attempt=turn.attempt, owner=turn.owner, state__in=edge.sources)
+    if not held.update(state=edge.target, owner=None):
+        raise StaleMove(f"Turn {turn.pk} is held by another attempt.")
+
+
 def _end(turn: Turn, ending: Ending, *, now: datetime, right: Mapping[str, Any]) -> None:
     edge = TURN_EDGES[ending.move]
     moved = Turn.objects.filter(pk=turn.pk, state__in=edge.sources, **right).update(
