@@ -37,8 +37,9 @@ def withdraw(turn_id: UUID, *, code: str, sentence: str) -> None:
     """End a turn that could not be sent to a worker. Raises StaleMove if one has it all the same."""
     now = datetime.now(UTC)
     turn = Turn.objects.get(pk=turn_id)
-    if not turns.end_from_outside(turn, _told(turn, code, sentence, TurnMove.OVERDUE, now=now), now=now):
-        raise StaleMove(f"Turn {turn_id} has ended already.")
+    is_waiting = turn.state == TurnState.QUEUED  # a claim that comes between is another attempt
+    if not (is_waiting and turns.end_from_outside(turn, _told(turn, code, sentence, TurnMove.OVERDUE, now=now), now=now)):
+        raise StaleMove(f"Turn {turn_id} does not wait for a worker any more.")
 
 
 def _cancelled(turn: Turn, *, now: datetime) -> Ending:

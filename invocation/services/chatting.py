@@ -85,7 +85,10 @@ def _desk() -> Grouper[tuple[Opening, datetime], Opened | Exception]:
 
 
 def open_and_wake(openings: Sequence[tuple[Opening, datetime]]) -> list[Opened | Exception]:
-    """Open all in one transaction and send them in one message; a broker that is gone leaves none of them open."""
+    """Open all in one transaction and send them in one message; a broker that is gone leaves none of them open.
+
+    One that failed after it had the message may have told a worker: what that has taken goes on.
+    """
     answers = turn_openings.open_turns(openings)
     opened = [answer for answer in answers if isinstance(answer, Opened)]
     if not opened:
@@ -95,11 +98,18 @@ def open_and_wake(openings: Sequence[tuple[Opening, datetime]]) -> list[Opened |
         if left_s > 0:  # whoever is late by now is ended by the sweep
             dispatch.wake_turns([each.turn_id for each in opened], within_s=left_s)
     except BrokerGone:
-        refusal = _out_of_service("The broker")
-        for each in opened:
-            cancelling.withdraw(each.turn_id, code=refusal.code, sentence=refusal.detail)
-        return [refusal if isinstance(answer, Opened) else answer for answer in answers]
+        return [_unsent(answer) if isinstance(answer, Opened) else answer for answer in answers]
     return answers
+
+
+def _unsent(opened: Opened) -> Opened | StreamUnavailable:
+    """Withdraw a turn whose message was not sent, as far as is known; one that somebody has taken is open."""
+    refusal = _out_of_service("The broker")
+    try:
+        cancelling.withdraw(opened.turn_id, code=refusal.code, sentence=refusal.detail)
+    except StaleMove:
+        return opened
+    return refusal
 
 
 def _out_of_service(what: str) -> StreamUnavailable:

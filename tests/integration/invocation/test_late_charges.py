@@ -14,7 +14,7 @@ from invocation.domain.jobs import JobState
 from invocation.gateways import database, parquet
 from invocation.gateways.database import off_loop
 from invocation.models import BatchRow, Job, Shard, Turn
-from invocation.services import attempts, batches, cancelling, journals, shard_runs, shards, turns, waves
+from invocation.services import attempts, batches, journals, overdue, shard_runs, shards, turns, waves
 from invocation.services.shard_engine import ShardEngine
 from quota.models import BatchLedgerEntry, LedgerEntry
 from tests.integration.invocation.batches.planned import LINES, Workers, opened
@@ -85,14 +85,14 @@ def test_the_calls_of_a_turn_that_was_ended_from_outside_are_booked(on_loop: OnL
         async with turn_worker() as engine:
             engine.accept([turn.pk])
             await until(lambda: DONE["runs"] > 0)
-            await off_loop(cancelling.withdraw, turn.pk, code="late", sentence="Too late.")
+            await off_loop(overdue.end_overdue_turns, now=turn.deadline + 2 * overdue.GRACE)
             GATES["gate"].set()
             await at_rest(engine)
 
     on_loop(story())
     turn.refresh_from_db()
     assert turn.error is not None
-    assert (turn.state, turn.error["code"]) == ("failed", "late")
+    assert (turn.state, turn.error["code"]) == ("failed", "latency_budget_exceeded")
     assert LedgerEntry.objects.get().parent_id == str(turn.pk)
 
 

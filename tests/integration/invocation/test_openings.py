@@ -161,3 +161,16 @@ def test_without_store_or_broker_no_turn_stays_open(on_loop: OnLoop[Any], settin
 
     assert [type(answer) for answer in on_loop(story())] == [StreamUnavailable] * 3
     assert not Turn.objects.filter(finished_at=None).exists()
+
+
+def test_a_broker_that_fails_after_sending_leaves_what_a_worker_has_and_refuses_the_others(on_loop: OnLoop[Any], settings: Any) -> None:
+    a_process("p0", slots=9, now=datetime.now(UTC))
+    settings.CELERY_APP = "tests.integration.invocation.api.told_before_it_went.app"
+
+    async def story() -> list[Any]:
+        return list(await off_loop(chatting.open_and_wake, [(opening(), datetime.now(UTC)) for _ in range(3)]))
+
+    taken, *others = on_loop(story())
+    assert isinstance(taken, Opened)
+    assert [type(answer) for answer in others] == [StreamUnavailable] * 2
+    assert list(Turn.objects.filter(finished_at=None).values_list("pk", "state")) == [(taken.turn_id, "working")]

@@ -283,6 +283,14 @@ def test_a_turn_that_could_not_be_sent_does_not_stay_open() -> None:
     assert (turn.state, last(turn)["data"]["code"]) == ("failed", "stream_unavailable")
 
 
+def test_a_turn_that_a_worker_has_is_not_withdrawn() -> None:
+    turn = working()
+    with pytest.raises(StaleMove):
+        cancelling.withdraw(turn.pk, code="stream_unavailable", sentence="The broker cannot be reached.")
+
+    assert Turn.objects.get(pk=turn.pk).state == "working"
+
+
 @pytest.mark.parametrize(
     ("columns", "rule"),
     [
