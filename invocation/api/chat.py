@@ -16,7 +16,7 @@ from invocation.api.jobs import told_of_accepted
 from invocation.api.shapes.chat import SessionLine, SessionPage, SessionShape, SessionsQuery, StoppedTurn, TicketShape, TurnShape
 from invocation.api.shapes.jobs import AcceptedJob
 from invocation.selectors.chat import owned_session, sessions_of, turns_of
-from invocation.services import chatting, offers, tickets
+from invocation.services import cancelling, offers, tickets
 from quota.domain.keys import split
 
 TAG = "chat"
@@ -62,7 +62,7 @@ class CancelTurn(Call):
     )
     def post(self, request: Request, session_id: UUID) -> Response:
         """Ask the open turn to stop: what was shown stays, and its last event says when it has ended."""
-        turn = chatting.stop(caller_of(request).tenant_id, session_id, now=timezone.now())
+        turn = cancelling.stop_open_turn(caller_of(request).tenant_id, session_id, now=timezone.now())
         return Response(StoppedTurn(turn).data, status=202)
 
 

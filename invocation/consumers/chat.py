@@ -29,7 +29,7 @@ from invocation.gateways.database import off_loop
 from invocation.gateways.streams import Event
 from invocation.selectors import endpoints, outstanding
 from invocation.selectors.chat import owned_session
-from invocation.services import abandoned, chatting, connections, double_sends, offers, request_rates, tallies
+from invocation.services import abandoned, cancelling, chatting, connections, double_sends, offers, request_rates, tallies
 from invocation.services.connections import Place
 from invocation.services.following import follow_turn
 from invocation.services.passing import Meter, gathered
@@ -179,7 +179,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     async def _cancel(self, frame: Frame) -> None:
         if self.session_id is None:
             raise StaleMove("Nothing was asked yet, so there is nothing to stop.")
-        await off_loop(chatting.stop, self.caller.tenant_id, self.session_id, now=timezone.now())
+        await off_loop(cancelling.stop_open_turn, self.caller.tenant_id, self.session_id, now=timezone.now())
 
     async def _accept(self, frame: Frame) -> None:
         """Answer with the job as which the turn goes on; whoever reads the session again finds it in the turn."""

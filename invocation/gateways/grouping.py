@@ -23,7 +23,7 @@ class Grouper(Generic[Item, Answer]):
     within `apart_s` of the last one's beginning waits so long.
     After a call that carried several the next waits for as many to come again, at most for a `breath`: those
     who ask again once they are answered go together, too, instead of in two parties that take turns.
-    An error of the call reaches every item of its group.
+    An error of the call reaches every item of its group; the answer for one that is waited for no more reaches `unheard`.
     """
 
     def __init__(
@@ -34,8 +34,10 @@ class Grouper(Generic[Item, Answer]):
         most: int = MOST,
         apart_s: float = 0.0,
         breath: timedelta = timedelta(0),
+        unheard: Callable[[Item, Answer], None] | None = None,
     ) -> None:
         self._together = together
+        self._unheard = unheard or _forgotten
         self._abreast = abreast
         self._most = most
         self._apart_s = apart_s
@@ -52,7 +54,13 @@ class Grouper(Generic[Item, Answer]):
             self._are_enough.set()
         if len(self._under_way) < self._abreast:
             self._under_way.add(asyncio.create_task(self._empty()))
-        return await answer
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            is_answered = answer.done() and not answer.cancelled() and answer.exception() is None
+            if is_answered:  # at the moment of the cancellation
+                self._unheard(item, answer.result())
+            raise
 
     async def _empty(self) -> None:
         try:
@@ -91,6 +99,12 @@ class Grouper(Generic[Item, Answer]):
                 if not waiting.done():
                     waiting.set_exception(error)
             return
-        for (_, waiting), answer in zip(group, answers, strict=True):
-            if not waiting.done():
+        for (item, waiting), answer in zip(group, answers, strict=True):
+            if waiting.done():
+                self._unheard(item, answer)
+            else:
                 waiting.set_result(answer)
+
+
+def _forgotten(_item: object, _answer: object) -> None:
+    """What nobody waits for is of no use to anybody."""

@@ -17,7 +17,7 @@ from invocation.domain.errors import StaleMove
 from invocation.domain.sessions import OnDisconnect
 from invocation.gateways import shared_counts, streams
 from invocation.gateways.database import off_loop
-from invocation.services import chatting, departing
+from invocation.services import cancelling, departing
 
 _waiting: set[asyncio.Task[None]] = set()
 
@@ -45,7 +45,7 @@ async def _stop_unless_followed(tenant_id: UUID, session_id: UUID) -> None:
     if followers or departing.is_under_way():
         return
     with suppress(StaleMove):
-        await off_loop(chatting.stop, tenant_id, session_id, now=timezone.now())
+        await off_loop(cancelling.stop_open_turn, tenant_id, session_id, now=timezone.now())
 
 
 _DONE: Mapping[OnDisconnect, Callable[[UUID, UUID], Coroutine[Any, Any, None]]] = MappingProxyType(

@@ -12,6 +12,7 @@ from invocation.domain.errors import StaleMove
 from invocation.domain.turns import ENDED, EventType, TurnMove, TurnState
 from invocation.gateways.presence import say_stop
 from invocation.models import Session, Turn
+from invocation.selectors.chat import owned_session
 from invocation.services import turns
 from invocation.services.turns import Ending, failure_event
 
@@ -25,6 +26,17 @@ def stop_turn(turn_id: UUID, *, now: datetime) -> None:
         elif turn.state not in ENDED:
             Turn.objects.filter(pk=turn_id).update(stop_requested_at=now)
             say_stop(turn_id)
+
+
+def stop_open_turn(tenant_id: UUID, session_id: UUID, *, now: datetime) -> Turn:
+    """Stop the session's open turn and return it. Raises NotFound, and StaleMove if none is open."""
+    session = owned_session(tenant_id, session_id)
+    turn = session.turns.filter(finished_at__isnull=True).first()
+    if turn is None:
+        raise StaleMove(f"No turn of session {session_id} is open.")
+    stop_turn(turn.pk, now=now)
+    turn.refresh_from_db()
+    return turn
 
 
 def stopping_turns(owner: UUID) -> list[str]:

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from invocation.domain.errors import StaleMove, StreamUnavailable
@@ -16,9 +15,7 @@ from invocation.gateways.dispatch import BrokerGone
 from invocation.gateways.grouping import Grouper
 from invocation.gateways.link import LinkDown
 from invocation.gateways.streams import Subscription
-from invocation.models import Turn
-from invocation.selectors.chat import owned_session
-from invocation.services import cancelling, turn_openings
+from invocation.services import abandoned, cancelling, turn_openings
 from invocation.services.following import listen
 from invocation.services.turn_openings import Opened, Opening
 
@@ -40,7 +37,7 @@ async def ask(opening: Opening, *, now: datetime) -> Asked:
     """Open a turn and wake a p0 worker for it: with all others of this process that wait at this moment, or at once if it is alone.
 
     Raises what open_turn raises, and StreamUnavailable when the stream store or the broker is
-    gone: then no turn stays open.
+    gone: then no turn stays open. Whoever is cancelled meanwhile has left the turn that is opened for him all the same.
     """
     new_session_id = new_id()
     try:
@@ -62,17 +59,6 @@ async def _opened(opening: Opening, now: datetime) -> Opened:
     return answer
 
 
-def stop(tenant_id: UUID, session_id: UUID, *, now: datetime) -> Turn:
-    """Stop the session's open turn and return it. Raises NotFound, and StaleMove if none is open."""
-    session = owned_session(tenant_id, session_id)
-    turn = session.turns.filter(finished_at__isnull=True).first()
-    if turn is None:
-        raise StaleMove(f"No turn of session {session_id} is open.")
-    cancelling.stop_turn(turn.pk, now=now)
-    turn.refresh_from_db()
-    return turn
-
-
 _desks: WeakKeyDictionary[asyncio.AbstractEventLoop, Grouper[tuple[Opening, datetime], Opened | Exception]] = WeakKeyDictionary()
 
 
@@ -80,8 +66,14 @@ def _desk() -> Grouper[tuple[Opening, datetime], Opened | Exception]:
     """Return where this loop's turns wait for one another while others are being opened."""
     loop = asyncio.get_running_loop()
     if loop not in _desks:
-        _desks[loop] = Grouper(open_and_wake, most=TOGETHER, apart_s=APART_S)
+        _desks[loop] = Grouper(open_and_wake, most=TOGETHER, apart_s=APART_S, unheard=_left)
     return _desks[loop]
+
+
+def _left(asked: tuple[Opening, datetime], answer: Opened | Exception) -> None:
+    opening, _ = asked
+    if isinstance(answer, Opened):
+        abandoned.left(opening.endpoint, opening.tenant_id, answer.session_id)
 
 
 def open_and_wake(openings: Sequence[tuple[Opening, datetime]]) -> list[Opened | Exception]:

@@ -14,7 +14,7 @@ from invocation.domain.errors import SessionBusy, StaleMove
 from invocation.domain.sessions import OnDoubleSend
 from invocation.gateways.database import off_loop
 from invocation.selectors.chat import has_open_turn
-from invocation.services import chatting
+from invocation.services import cancelling, chatting
 from invocation.services.chatting import Asked
 from invocation.services.turn_openings import Opening
 
@@ -55,7 +55,7 @@ async def _replace(opening: Opening, now: datetime) -> Asked:
         if opening.session_id is None:
             raise
         with suppress(StaleMove):
-            await off_loop(chatting.stop, opening.tenant_id, opening.session_id, now=now)
+            await off_loop(cancelling.stop_open_turn, opening.tenant_id, opening.session_id, now=now)
         return await _once_free(opening, now)
 
 

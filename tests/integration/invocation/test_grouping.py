@@ -136,3 +136,32 @@ async def test_who_comes_alone_after_a_group_goes_after_a_breath() -> None:
         assert await grouper.do(3) == 6
 
     assert together.groups == [[1, 2], [3]]
+
+
+@pytest.mark.parametrize("when", ["before the call", "during the call", "at the answer"])
+async def test_an_answer_that_nobody_waits_for_any_more_is_not_lost(when: str) -> None:
+    together, unheard = Together(), list[tuple[int, int]]()
+    grouper = Grouper(together, unheard=lambda item, answer: unheard.append((item, answer)))
+    first = asyncio.create_task(grouper.do(1))
+    await until(lambda: together.groups == [[1]])
+
+    async def cancelling() -> None:
+        await grouper.do(2)
+        left.cancel()
+
+    beside = asyncio.create_task(cancelling() if when == "at the answer" else grouper.do(2))
+    left = asyncio.create_task(grouper.do(3))
+    await asyncio.sleep(0)
+    if when == "before the call":
+        left.cancel()
+    together.gate.set()
+    if when == "during the call":
+        await first
+        together.gate.clear()
+        await until(lambda: together.groups == [[1], [2, 3]])
+        left.cancel()
+        together.gate.set()
+    await asyncio.wait([first, beside, left])
+    await until(lambda: bool(unheard))
+
+    assert (first.result(), left.cancelled(), unheard) == (2, True, [(3, 6)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,12 +19,14 @@ from invocation.domain.sessions import OnDisconnect, OnDoubleSend
 from invocation.domain.turns import TurnState
 from invocation.gateways import streams
 from invocation.gateways.database import off_loop
+from invocation.gateways.presence import own_connection
 from invocation.models import Turn
 from invocation.selectors import endpoints
-from invocation.services import abandoned, chatting, double_sends
+from invocation.services import abandoned, cancelling, double_sends
 from invocation.services.chatting import Asked
 from invocation.services.turn_openings import Opening
 from tests.integration.invocation.api.calling import Account, open_account
+from tests.integration.invocation.conftest import until
 from tests.integration.invocation.rows import a_process
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("on_this_loop")]
@@ -46,7 +49,7 @@ async def ask(account: Account, endpoint: Endpoint, session_id: UUID | None = No
 
 
 async def stop(account: Account, session_id: UUID) -> None:
-    await off_loop(chatting.stop, account.tenant_id, session_id, now=datetime.now(UTC))
+    await off_loop(cancelling.stop_open_turn, account.tenant_id, session_id, now=datetime.now(UTC))
 
 
 def states(session_id: UUID) -> list[str]:
@@ -152,3 +155,26 @@ async def test_where_nobody_can_say_who_follows_the_turn_goes_on(caller: Account
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
 
     assert await left(caller, first, OnDisconnect.CANCEL) == [TurnState.QUEUED]
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize(("policy", "state"), [(OnDisconnect.CANCEL, TurnState.CANCELLED), (OnDisconnect.CONTINUE, TurnState.QUEUED)])
+async def test_who_leaves_while_his_turn_is_opened_has_left_it(caller: Account, policy: OnDisconnect, state: TurnState) -> None:
+    endpoint = replace(chat(OnDoubleSend.REJECT), on_disconnect=policy)
+
+    def opened() -> list[str]:
+        return list(Turn.objects.values_list("state", flat=True))
+
+    with own_connection() as other:
+        other.execute("SELECT pg_advisory_lock(32330, 0)")
+        asking = asyncio.create_task(ask(caller, endpoint))
+        await asyncio.sleep(0.2)
+        asking.cancel()
+        await asyncio.wait([asking])
+        assert await off_loop(opened) == []
+    await until(lambda: off_loop(lambda: bool(opened())))
+    with suppress(AssertionError):
+        await until(lambda: off_loop(lambda: opened() == [TurnState.CANCELLED]), within_s=1.0)
+
+    assert asking.cancelled()
+    assert await off_loop(opened) == [state]
