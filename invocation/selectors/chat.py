@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
@@ -88,6 +89,15 @@ def turn_of(event: Event) -> Turn | None:
 
 def has_open_turn(session_id: UUID) -> bool:
     return Turn.objects.filter(session_id=session_id, finished_at__isnull=True).exists()
+
+
+def open_turn(session_id: UUID) -> Turn | None:
+    return Turn.objects.filter(session_id=session_id, finished_at__isnull=True).first()
+
+
+def is_asked_after(session_id: UUID, moment: datetime) -> bool:
+    """Say whether the session has a turn, open or ended, that was asked for after this moment."""
+    return Turn.objects.filter(session_id=session_id, received_at__gt=moment).exists()
 
 
 def is_at_rest(session_id: UUID, seq: int) -> bool:

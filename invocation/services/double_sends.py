@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from types import MappingProxyType
 from uuid import UUID
 
-from invocation.domain.errors import SessionBusy, StaleMove
+from invocation.domain.errors import SessionBusy
+from invocation.domain.openings import RETRY_BUSY
 from invocation.domain.sessions import OnDoubleSend
 from invocation.gateways.database import off_loop
-from invocation.selectors.chat import has_open_turn
+from invocation.selectors.chat import has_open_turn, is_asked_after, open_turn
 from invocation.services import cancelling, chatting
 from invocation.services.chatting import Asked
 from invocation.services.turn_openings import Opening
@@ -44,42 +46,56 @@ async def _wait(opening: Opening, now: datetime) -> Asked:
     if opening.session_id is None:
         return await chatting.ask(opening, now=now)
     async with _in_line(opening.session_id):
-        return await _once_free(opening, now)
+        return await _once_free(opening, now, is_busy=partial(has_open_turn, opening.session_id))
 
 
 async def _replace(opening: Opening, now: datetime) -> Asked:
-    """Ask; a turn that is in the way is stopped first, and its last event comes before the new turn's first."""
-    try:
+    """Ask; a turn that is in the way is stopped first, and its last event comes before the new turn's first.
+
+    Of several questions that come while the session answers the latest takes the place, whichever process they
+    come to; the others are refused (SessionBusy), or stopped if they are open already.
+    """
+    if opening.session_id is None:
         return await chatting.ask(opening, now=now)
-    except SessionBusy:
-        if opening.session_id is None:
-            raise
-        with suppress(StaleMove):
-            await off_loop(cancelling.stop_open_turn, opening.tenant_id, opening.session_id, now=now)
-        return await _once_free(opening, now)
+    return await _once_free(opening, now, is_busy=partial(_stop_older, opening.session_id, now))
 
 
-async def _once_free(opening: Opening, now: datetime) -> Asked:
+async def _once_free(opening: Opening, now: datetime, *, is_busy: Callable[[], bool]) -> Asked:
     """Ask again until the session is free. Raises SessionBusy once a usual answer would not fit the rest of the budget."""
     clock = asyncio.get_running_loop().time
-    spare = opening.endpoint.budgets.whole - opening.endpoint.estimate(opening.input).duration
-    end = clock() + spare.total_seconds()
+    came = clock()
     while True:
         try:
             return await chatting.ask(opening, now=now)
         except SessionBusy:
-            if opening.session_id is None or clock() >= end:
+            end = came + _spare(opening).total_seconds()
+            if clock() >= end:
                 raise
-        await _free(opening.session_id, by=end)
+        await _free(is_busy, by=end)
 
 
-async def _free(session_id: UUID, *, by: float) -> None:
+def _spare(opening: Opening) -> timedelta:
+    return opening.endpoint.budgets.whole - opening.endpoint.estimate(opening.input).duration
+
+
+async def _free(is_busy: Callable[[], bool], *, by: float) -> None:
     """Return when the session has no open turn, or at that moment of the loop's clock."""
     clock = asyncio.get_running_loop().time
     while clock() < by:
-        if not await off_loop(has_open_turn, session_id):
+        if not await off_loop(is_busy):
             return
         await asyncio.sleep(LOOK_S)
+
+
+def _stop_older(session_id: UUID, now: datetime) -> bool:
+    """Stop the turn that is open, and say whether it still is. Raises SessionBusy once there is one that was asked after `now`."""
+    turn = open_turn(session_id)
+    if turn is not None and turn.received_at <= now and turn.stop_requested_at is None:
+        cancelling.stop_turn(turn.pk, now=now)
+    is_busy = has_open_turn(session_id)
+    if is_asked_after(session_id, now):  # asked last: a later turn may have made the session free by its own end
+        raise SessionBusy(f"A later question took the place of this one in session {session_id}.", retry_after=RETRY_BUSY)
+    return is_busy
 
 
 @asynccontextmanager

@@ -7,27 +7,29 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
+from django.db import transaction
 from pytest_django import Settings
 
 from invocation.domain.endpoints import Endpoint, Estimate
 from invocation.domain.errors import SessionBusy
 from invocation.domain.modes import Transport
 from invocation.domain.sessions import OnDisconnect, OnDoubleSend
-from invocation.domain.turns import TurnState
+from invocation.domain.turns import TurnMove, TurnState
 from invocation.gateways import streams
 from invocation.gateways.database import off_loop
 from invocation.gateways.presence import own_connection
 from invocation.models import Turn
 from invocation.selectors import endpoints
-from invocation.services import abandoned, cancelling, double_sends
+from invocation.services import abandoned, cancelling, double_sends, turns
 from invocation.services.chatting import Asked
 from invocation.services.turn_openings import Opening
+from invocation.services.turns import Ending, TurnClaimed
 from tests.integration.invocation.api.calling import Account, open_account
 from tests.integration.invocation.conftest import until
-from tests.integration.invocation.rows import a_process
+from tests.integration.invocation.rows import a_process, a_turn
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("on_this_loop")]
 
@@ -71,6 +73,65 @@ async def test_a_question_that_replaces_stops_the_first(caller: Account) -> None
 
     assert second.session_id == first.session_id
     assert await off_loop(states, first.session_id) == [TurnState.CANCELLED, TurnState.QUEUED]
+
+
+async def held(account: Account, endpoint: Endpoint) -> TurnClaimed:
+    """Ask a question that a worker then has, who takes his time to stop."""
+    first = await ask(account, endpoint)
+    [claimed] = await off_loop(turns.claim, [first.turn_id], owner=uuid4())
+    assert claimed is not None
+    return claimed
+
+
+@transaction.atomic
+def end(first: TurnClaimed, *, then: TurnState | None = None, ago_s: float = 0.0) -> None:
+    """End the turn as its worker does; at the same moment another question is there, which came so long ago."""
+    turn, seq = first.turn, first.base + 1
+    event = {"seq": seq, "type": "turn.failed", "at": "", "data": {"turn": str(turn.pk)}}
+    turns.finish(turn, Ending(move=TurnMove.CANCEL, event=event, text="", last_seq=seq), None)
+    if then is not None:
+        a_turn(then, session=turn.session, now=datetime.now(UTC) - timedelta(seconds=ago_s))
+
+
+async def replacing(account: Account, endpoint: Endpoint, first: TurnClaimed) -> asyncio.Task[Asked]:
+    """Ask another question in the session, and return once the first was told to stop."""
+    asking = asyncio.create_task(ask(account, endpoint, first.turn.session_id))
+    await until(lambda: off_loop(lambda: Turn.objects.get(pk=first.turn.pk).stop_requested_at is not None))
+    return asking
+
+
+async def test_of_two_questions_that_replace_one_the_later_is_answered_last(caller: Account) -> None:
+    endpoint = chat(OnDoubleSend.REPLACE)
+    first = await held(caller, endpoint)
+    older, later = [await replacing(caller, endpoint, first) for _ in range(2)]
+    await off_loop(end, first)
+    await asyncio.wait([older, later])
+
+    left_open = await off_loop(lambda: list(Turn.objects.filter(session_id=first.turn.session_id, finished_at=None)))
+    assert [turn.pk for turn in left_open] == [later.result().turn_id]
+    assert isinstance(older.exception(), SessionBusy | None)
+
+
+async def test_a_question_stops_each_older_one_that_is_in_its_way(caller: Account) -> None:
+    endpoint = chat(OnDoubleSend.REPLACE)
+    first = await held(caller, endpoint)
+    asking = await replacing(caller, endpoint, first)
+    await off_loop(end, first, then=TurnState.QUEUED, ago_s=1)
+    await asking
+
+    assert await off_loop(states, first.turn.session_id) == [TurnState.CANCELLED, TurnState.CANCELLED, TurnState.QUEUED]
+
+
+@pytest.mark.parametrize("state", [TurnState.QUEUED, TurnState.WORKING, TurnState.COMPLETED])
+async def test_a_question_takes_no_later_ones_place_and_is_not_answered_behind_it(caller: Account, state: TurnState) -> None:
+    endpoint = chat(OnDoubleSend.REPLACE)
+    first = await held(caller, endpoint)
+    asking = await replacing(caller, endpoint, first)
+    await off_loop(end, first, then=state, ago_s=-1)
+    with pytest.raises(SessionBusy, match="later question"):
+        await asking
+
+    assert await off_loop(states, first.turn.session_id) == [TurnState.CANCELLED, state]
 
 
 async def test_questions_that_wait_are_asked_in_their_order_and_their_budget_runs(caller: Account) -> None:
