@@ -155,7 +155,8 @@ class PaidModels:
 
     async def _set_aside(self, ask: ModelAsk, option: Option, *, is_last: bool) -> SetAside:
         """Reserve the call's most on the run's budgets, the model's quota, the tenant's day and the job's row: on all or on none."""
-        held, wait = self._hold(option.most), patience(option, time=self._time(), is_last=is_last)
+        wait = patience(option, time=self._time(), is_last=is_last)
+        held = self._hold(option.most)
         grant: Grant | None = None
         day: DayHold | None = None
         try:
