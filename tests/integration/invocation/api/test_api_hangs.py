@@ -61,7 +61,7 @@ def _forget() -> None:
 @pytest.fixture
 def way_to_broker(settings: Settings) -> Iterator[Proxy]:
     with proxied(urlsplit(given.BROKER_URL).port or 6379) as proxy:
-        apart.conf.broker_url = through(given.BROKER_URL, proxy)
+        apart.conf.update(broker_url=through(given.BROKER_URL, proxy))
         settings.CELERY_APP = "tests.integration.invocation.api.apart.app"
         dispatch._broker.cache_clear()
         yield proxy
