@@ -38,15 +38,20 @@ LONG = 2 * STORED_PAGE + 10
 @pytest.fixture
 def way(monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
     """The way to PostgreSQL, which a test may freeze."""
-    connection.close()
-    connection.close_pool()  # type: ignore[attr-defined]
+    _let_go()
     with proxied(int(connection.settings_dict["PORT"])) as proxy, monkeypatch.context() as elsewhere:
         elsewhere.setitem(connection.settings_dict, "HOST", "127.0.0.1")
         elsewhere.setitem(connection.settings_dict, "PORT", str(proxy.port))
         yield proxy
         proxy.thaw()
-        connection.close()
-        connection.close_pool()  # type: ignore[attr-defined]
+        _let_go()
+
+
+def _let_go() -> None:
+    """Close this thread's connection and the pool of all: whoever connects next goes where the settings say by then."""
+    ours: Any = connection
+    ours.close()
+    ours.close_pool()
 
 
 @pytest.fixture
