@@ -122,7 +122,7 @@ def test_a_fault_is_stored_whatever_it_quotes(monkeypatch: pytest.MonkeyPatch) -
     breaking(monkeypatch, ManifestInvalid("Line 3: a\0b.", line=3, found=["\0", {"\0": float("inf")}], wanted="\ud800"))
     fault = planned(unread(of(manifest(LINES))))
 
-    assert (fault["sentence"], fault["found"], fault["wanted"]) == ("Line 3: a\ufffdb.", ["\ufffd", {"\ufffd": "inf"}], "?")
+    assert (fault["sentence"], fault["found"], fault["wanted"]) == ("Line 3: a\ufffdb.", ["\ufffd", {"\ufffd": "inf"}], "\ufffd")
 
 
 def test_what_broke_a_reading_is_stored_whatever_it_quotes(monkeypatch: pytest.MonkeyPatch) -> None:
