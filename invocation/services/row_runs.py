@@ -119,7 +119,7 @@ class RowRuns:
             return _Next.WIDEN
         if self._allowance.holds_something or self._allowance.settlements > settlements:
             return _Next.LEAVE if await self._waited(SETTLE_WAIT_S) else _Next.WIDEN
-        return self._leave(Stop.SPENT)
+        return self._leave(Stop.SPENT, short=self._allowance.remaining)
 
     def _next(self, error: RunError, tried: _Try) -> _Next:
         """Say what follows a try. Charged with its own errors only, a row has its tries; for others it waits as long as a row may take.

@@ -128,7 +128,7 @@ class ShardEngine:
             await off_loop(shards.complete, work.shard)
             return "completed"
         if stop is Stop.SPENT:
-            await off_loop(shards.hand_back_spent, work.shard, wait=WAIT_WHILE_SPENT)
+            await off_loop(shards.hand_back_spent, work.shard, had=work.short, wait=WAIT_WHILE_SPENT)
         else:
             wait = WAIT_WHILE_AWAY if stop is Stop.AWAY else None
             await off_loop(shards.hand_back, work.shard, short=work.short, wait=wait)

@@ -73,7 +73,10 @@ class ShardRun:
         return self._caution.losses
 
     def stop(self, why: Stop, *, short: Spending = NONE) -> None:
-        """Let no row begin any more; those that run come to their end. The first reason counts."""
+        """Let no row begin any more; those that run come to their end. The first reason counts.
+
+        `short` is what there was too little of: of a tenant's day what the next row could take, of the batch's caps all that the shard had.
+        """
         if self._why is None:
             self._why, self.short = why, short
             self._stopping.set()

@@ -229,12 +229,16 @@ def hand_back(shard: Shard, *, short: Spending = NONE, wait: timedelta | None = 
     _hold(shard, ShardMove.HAND_BACK, **waits, **batch_moves.RESERVES_NOTHING)
 
 
-def hand_back_spent(shard: Shard, *, wait: timedelta) -> None:
-    """Return a shard for whose next row the batch's caps have no room; when no other has anything set aside, the batch is paused."""
+def hand_back_spent(shard: Shard, *, had: Spending, wait: timedelta) -> None:
+    """Return a shard whose next row needs more than it `had`; where that was all there is, the batch is paused.
+
+    What others gave back meanwhile is tried again: shards that stop together each had a part only.
+    """
     with transaction.atomic(using=BATCH):
         batch = Batch.objects.select_for_update(no_key=True).get(pk=shard.batch_id)
         hand_back(shard, wait=wait)
-        batch_pauses.pause_if_spent(batch, now=datetime.now(UTC))
+        if _left(batch, batch.shards.aggregate(**_GONE)).fits(had):
+            batch_pauses.pause_if_spent(batch, now=datetime.now(UTC))
 
 
 def hand_back_changed(shard: Shard, *, sentence: str) -> None:
@@ -268,14 +272,18 @@ def reserve(shard: Shard, *, keep: Spending = NONE, sharers: Sharers = SHARERS[0
         batch = Batch.objects.select_for_update(no_key=True).get(pk=shard.batch_id)
         Shard.objects.filter(pk=shard.pk).update(**batch_moves.RESERVES_NOTHING)
         sums = batch.shards.aggregate(**_GONE, others=Count("pk", filter=Q(state__in=OPEN, reserved_calls=0)))
-        gone = Spending(sums["usd"], int(sums["tokens"]), int(sums["calls"]))
-        left = Spending(batch.cost_cap_usd, batch.token_cap, batch.call_cap) - gone - keep
-        part = keep + part_of(left, among=sharers.among(sums["others"]))
+        part = keep + part_of(_left(batch, sums) - keep, among=sharers.among(sums["others"]))
         _hold(shard, ShardMove.CHECKPOINT, reserved_usd=part.usd, reserved_tokens=part.tokens, reserved_calls=part.calls)
     return part
 
 
 OPEN = (ShardState.QUEUED, ShardState.WORKING)
+
+
+def _left(batch: Batch, sums: Mapping[str, Any]) -> Spending:
+    """Return what of the batch's caps is neither spent, nor set aside, nor may have been spent by lost attempts."""
+    gone = Spending(sums["usd"], int(sums["tokens"]), int(sums["calls"]))
+    return Spending(batch.cost_cap_usd, batch.token_cap, batch.call_cap) - gone
 
 
 def _whole(figures: CombinedExpression) -> Coalesce:

@@ -483,5 +483,5 @@ class Machine(RuleBasedStateMachine):
 @pytest.mark.django_db
 @pytest.mark.usefixtures("tried")
 def test_whatever_happens_in_any_order_the_rules_of_jobs_hold() -> None:
-    thorough = settings(max_examples=20, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+    thorough = settings(max_examples=12, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
     run_state_machine_as_test(Machine, settings=thorough)

@@ -156,7 +156,7 @@ def test_a_batch_whose_ceiling_holds_no_call_is_paused_and_no_row_ends_as_an_err
 
 
 def test_shards_that_run_at_once_spend_no_more_than_the_ceiling_and_nearly_all_of_it(on_loop: OnLoop[Any]) -> None:
-    batch = opened(ASKED, shards=4, cost_usd=Decimal("0.01"))
+    batch = opened(ASKED, shards=4, cost_usd=Decimal("0.008"))
     Batch.objects.filter(pk=batch.pk).update(state="running", started_at=NOW)
 
     async def story() -> None:
