@@ -147,10 +147,8 @@ def pause_broken(batch: Batch, *, broke: str, now: datetime) -> bool:
     return batch_moves.move(batch, BatchMove.PAUSE, pause=why)
 
 
-def pause_if_spent(batch: Batch, *, now: datetime) -> bool:
-    """Pause a batch nothing of whose caps is set aside any more, so that no row can be called for. Joins the caller's transaction."""
-    if batch.shards.filter(reserved_calls__gt=0).exists():
-        return False
+def pause_spent(batch: Batch, *, now: datetime) -> bool:
+    """Pause a batch for whose next row all that is left of its caps is too little. Joins the caller's transaction."""
     caps = Spending(batch.cost_cap_usd, batch.token_cap, batch.call_cap)
     sentence = f"What is left of {caps} is too little for a call.{_lost(batch)}"
     return batch_moves.move(batch, BatchMove.PAUSE, pause=_why(Pause.COST_CEILING, sentence, now=now))

@@ -232,13 +232,14 @@ def hand_back(shard: Shard, *, short: Spending = NONE, wait: timedelta | None = 
 def hand_back_spent(shard: Shard, *, had: Spending, wait: timedelta) -> None:
     """Return a shard whose next row needs more than it `had`; where that was all there is, the batch is paused.
 
-    What others gave back meanwhile is tried again: shards that stop together each had a part only.
+    Shards that stop together each had a part only: the last of them is sent again at once, before the others, and has it all.
     """
     with transaction.atomic(using=BATCH):
         batch = Batch.objects.select_for_update(no_key=True).get(pk=shard.batch_id)
-        hand_back(shard, wait=wait)
-        if _left(batch, batch.shards.aggregate(**_GONE)).fits(had):
-            batch_pauses.pause_if_spent(batch, now=datetime.now(UTC))
+        is_last = not batch.shards.exclude(pk=shard.pk).filter(reserved_calls__gt=0).exists()
+        hand_back(shard, wait=None if is_last else wait)
+        if is_last and _left(batch, batch.shards.aggregate(**_GONE)).fits(had):
+            batch_pauses.pause_spent(batch, now=datetime.now(UTC))
 
 
 def hand_back_changed(shard: Shard, *, sentence: str) -> None:
