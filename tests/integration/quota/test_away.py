@@ -47,6 +47,7 @@ async def reserved(model: str, tokens: int, word: PriorityClass) -> Grant:
         if grant.source is Source.STORE:
             return grant
         await admission.release(grant)
+        await asyncio.sleep(0.2)  # each look takes of the process's own share
 
 
 def wipe(model: str) -> None:
