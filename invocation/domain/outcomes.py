@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Self
 
 from agents.domain.errors import AgentError, PlatformError, RunError
 
@@ -32,6 +33,11 @@ class OutcomeNotKept(PlatformError):
     is_for_operators = True
     remedy = "Read the traceback in the worker's log: without this failure the job would be given back and run for ever."
 
+    @classmethod
+    def of(cls, defect: Exception) -> Self:
+        """Return the error that quotes what broke."""
+        return cls(f"What came of the run could not be stored: {type(defect).__name__}: {defect}"[:500])
+
 
 class OutcomeStoreAway(OutcomeNotKept):
     """The object store, where the outcome belongs, did not take it for half a minute. Put off, and charged to nobody."""
@@ -40,9 +46,3 @@ class OutcomeStoreAway(OutcomeNotKept):
     retryable = True
     is_charged = False
     remedy = "See to the object store. The job runs again by itself, and its journal's steps are not repeated."
-
-
-def unkept(defect: Exception) -> OutcomeNotKept:
-    """Return the error that says why what came of a run could not be stored."""
-    kind = OutcomeStoreAway if isinstance(defect, OSError) else OutcomeNotKept
-    return kind(f"What came of the run could not be stored: {type(defect).__name__}: {defect}"[:500])

@@ -15,7 +15,7 @@ from django.db import connections
 
 from agents.domain.errors import DayExceeded
 from invocation.domain.errors import StaleMove
-from invocation.domain.outcomes import RunOutcome, outcome_of, unkept
+from invocation.domain.outcomes import OutcomeNotKept, OutcomeStoreAway, RunOutcome, outcome_of
 from invocation.gateways import declared, hints
 from invocation.gateways.announcing import Announcer
 from invocation.gateways.database import is_away, off_loop
@@ -149,7 +149,7 @@ class JobEngine:
                 await self._give_back(work, run)
                 return
             log.exception("outcome_not_kept", job_id=work.fence.job_id)
-            why = unkept(defect)
+            why = (OutcomeStoreAway if isinstance(defect, OSError) else OutcomeNotKept).of(defect)
             await work.fail(why, run._replace(outcome=outcome_of(why), error_code=why.code, evidence=None))
 
     async def _give_back(self, work: JobRun, run: Finished) -> None:

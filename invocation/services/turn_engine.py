@@ -15,7 +15,7 @@ from agents.domain.storable import storable
 from agents.domain.values import Json, Request, Terms
 from invocation.domain.errors import StaleMove
 from invocation.domain.jobs import Fault
-from invocation.domain.outcomes import OutcomeNotKept, RunOutcome, outcome_of, unkept
+from invocation.domain.outcomes import OutcomeNotKept, RunOutcome, outcome_of
 from invocation.domain.turn_errors import LatencyBudgetExceeded, TurnCancelled, WorkerLost, escape_after, may_try_again
 from invocation.domain.turns import EventType, TurnMove
 from invocation.gateways import declared
@@ -146,7 +146,7 @@ class _Performance:
             if is_away(defect):
                 raise
             log.exception("outcome_not_kept", turn_id=str(self.turn.id))
-            why = unkept(defect)
+            why = OutcomeNotKept.of(defect)
             failed = self._unkept(ending, why)
             await self._finish(failed, run._replace(outcome=outcome_of(why), error_code=why.code, evidence=None))
             return failed

@@ -141,6 +141,13 @@ def test_a_job_whose_call_no_day_has_room_for_ends_at_once_and_says_what_the_pla
     assert not LedgerEntry.objects.exists()
 
 
+def test_text_that_is_no_prose_sets_aside_what_it_may_count_for(on_loop: OnLoop[Any]) -> None:
+    job = played(on_loop, spending({"calls": 1, "text": "0123456789" * 50, "raises": True}, tenant_id=a_day_of(tokens=400)))
+
+    assert (job.state, job.reason) == ("failed", "larger_than_day")
+    assert not LedgerEntry.objects.exists()
+
+
 def test_a_call_that_no_day_has_room_for_gives_way_to_a_cheaper_one(on_loop: OnLoop[Any]) -> None:
     asked = {"calls": 1, "most": 8_000, "tiers": ["standard", "economy"]}
     job = played(on_loop, spending(asked, tenant_id=a_day_of("0.01")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -64,15 +65,14 @@ class Gate(asyncio.Event):
         return await super().wait()
 
 
-def test_a_frozen_attempt_and_its_successor_together_spend_no_more_than_the_turn_may(on_loop: OnLoop[Any], paid: list[LedgerLine]) -> None:
-    """Both run in earnest: the first stands at a gate while the second takes its turn, then both ask for two hundred calls."""
-    turn = asked(TWO_HUNDRED, call_cap=40)
+def frozen_and_awake(on_loop: OnLoop[Any], turn: Turn, *, frozen_at: Callable[[Gate], bool]) -> None:
+    """Let a first attempt come to this point, a second begin as well, and both go on together to their ends."""
 
     async def story() -> None:
         gate = GATES["both"] = Gate()
         async with turn_worker() as frozen, turn_worker() as awake:
             frozen.accept([turn.pk])
-            await until(lambda: gate.stand_here == 1)
+            await until(lambda: frozen_at(gate))
             await off_loop(turns.requeue_orphans, now=datetime.now(UTC))
             awake.accept([turn.pk])
             await until(lambda: gate.stand_here == 2)
@@ -81,6 +81,13 @@ def test_a_frozen_attempt_and_its_successor_together_spend_no_more_than_the_turn
 
     on_loop(story())
     turn.refresh_from_db()
+
+
+def test_a_frozen_attempt_and_its_successor_together_spend_no_more_than_the_turn_may(on_loop: OnLoop[Any], paid: list[LedgerLine]) -> None:
+    """Both run in earnest: the first stands at a gate while the second takes its turn, then both ask for two hundred calls."""
+    turn = asked(TWO_HUNDRED, call_cap=40)
+
+    frozen_and_awake(on_loop, turn, frozen_at=lambda gate: gate.stand_here == 1)
 
     assert (turn.state, turn.attempt) == ("completed", 2)
     assert 30 <= len(paid) <= turn.call_cap
@@ -89,19 +96,7 @@ def test_a_frozen_attempt_and_its_successor_together_spend_no_more_than_the_turn
 def test_an_attempt_that_has_set_all_aside_leaves_its_successor_nothing_of_the_turn(on_loop: OnLoop[Any], paid: list[LedgerLine]) -> None:
     turn = asked({**TWO_HUNDRED, "first": True}, call_cap=1)
 
-    async def story() -> None:
-        gate = GATES["both"] = Gate()
-        async with turn_worker() as frozen, turn_worker() as awake:
-            frozen.accept([turn.pk])
-            await until(lambda: len(paid) == 1)
-            await off_loop(turns.requeue_orphans, now=datetime.now(UTC))
-            awake.accept([turn.pk])
-            await until(lambda: gate.stand_here == 2)
-            gate.set()
-            await until(lambda: frozen.in_flight == awake.in_flight == 0, within_s=50)
-
-    on_loop(story())
-    turn.refresh_from_db()
+    frozen_and_awake(on_loop, turn, frozen_at=lambda _: len(paid) == 1)
 
     assert (turn.state, turn.attempt) == ("completed", 2)
     assert (turn.output or {})["made"] == {"call_budget_exceeded": 200}
