@@ -63,18 +63,27 @@ def _drawn(harms: Harms, luck: random.Random) -> list[tuple[float, str]]:
 
 def _kill_a_worker(here: Press, luck: random.Random) -> str:
     """Kill a worker that holds shards."""
-    victim = luck.choice(WORKERS)
-    until(lambda: here.is_busy(victim), bool, within=PATIENCE_S)
+    victim = luck.choice(_who_is_busy(here))
     here.kill(victim)
     return victim
 
 
 def _flush(here: Press, luck: random.Random) -> str:
     """Wipe Redis while shards run, whose wave then has no end."""
-    worker = luck.choice(WORKERS)
-    until(lambda: here.is_busy(worker), bool, within=PATIENCE_S)
+    _who_is_busy(here)
     here.flush()
     return "wiped"
+
+
+def _who_is_busy(here: Press) -> Sequence[str]:
+    """Wait until a worker holds shards, and return which do: one may hold all that is left, beside another that just starts."""
+
+    def holders() -> Sequence[str]:
+        here.tend()
+        return [worker for worker in WORKERS if here.is_busy(worker)]
+
+    found: Sequence[str] = until(holders, bool, within=PATIENCE_S)
+    return found
 
 
 def _kill_beat(here: Press, luck: random.Random) -> str:
