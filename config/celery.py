@@ -28,6 +28,7 @@ app.conf.update(
     task_ignore_result=True,
     worker_prefetch_multiplier=1,
     worker_disable_prefetch=True,
+    worker_pool="config.pool:Threads",
     result_expires=86_400,
     result_chord_join_timeout=30,
     task_serializer="json",

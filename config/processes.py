@@ -25,7 +25,7 @@ SETUP: tuple[tuple[str, ...], ...] = (
 )
 
 QUEUES = ("p0", "p1", "p2", "p3", "control")
-WORKER_FLAGS = ("-P", "threads", "-E", "--without-gossip", "--without-mingle", "--loglevel", "WARNING")
+WORKER_FLAGS = ("-E", "--without-gossip", "--without-mingle", "--loglevel", "WARNING")
 NICENESS: Mapping[str, int] = MappingProxyType({"worker-p2": 5, "worker-p3": 10})
 """What nobody waits for gives way on a machine that it shares with chat; containers have shares of the processor instead."""
 MARGIN_AFTER_DRAIN = timedelta(seconds=2)

@@ -49,7 +49,7 @@ class Crew:
         self._started: list[subprocess.Popen[bytes]] = []
 
     def worker(self, name: str, *, priority_class: str = "p1") -> subprocess.Popen[bytes]:
-        flags = ["-P", "threads", "-c", "4", "--without-gossip", "--without-mingle", "--loglevel", "WARNING", "-E"]
+        flags = ["-c", "4", "--without-gossip", "--without-mingle", "--loglevel", "WARNING", "-E"]
         return self._start(
             name, ["-m", "celery", "--quiet", "-A", "config.celery", "worker", "-Q", priority_class, "-n", f"{name}@%h", *flags]
         )

@@ -53,7 +53,7 @@ def test_a_worker_whose_loop_stands_still_ends_so_that_its_leases_do(blocked_s: 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_worker_that_cannot_register_ends_instead_of_taking_messages() -> None:
-    command = [sys.executable, "-W", "ignore", "-m", "celery", "-A", "config.celery", "worker", "-P", "threads", "-c", "1", "-Q", "p1"]
+    command = [sys.executable, "-W", "ignore", "-m", "celery", "-A", "config.celery", "worker", "-c", "1", "-Q", "p1"]
     process = ended(command, DATABASE_URL="postgresql://a:b@127.0.0.1:1/c")
 
     assert process.returncode == EX_UNAVAILABLE, process.stderr
