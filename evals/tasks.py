@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from uuid import UUID
 
 from celery import shared_task
@@ -9,6 +10,8 @@ from django.utils import timezone
 
 from evals.gateways import dispatch
 from evals.services import batch_scoring, forgetting, scoring
+
+_one = threading.Lock()
 
 
 @shared_task(name=dispatch.CONSUME, send_events=False)
@@ -23,4 +26,11 @@ def consume() -> None:
 
 @shared_task(name=dispatch.SCORE_BATCH)
 def score_batch(batch_id: str) -> None:
-    batch_scoring.score_batch(UUID(batch_id), now=timezone.now())
+    """Score on this thread, one batch at a time in a process, whose other threads are for shards: a second one is put off."""
+    if not _one.acquire(blocking=False):
+        batch_scoring.put_off(UUID(batch_id), now=timezone.now())
+        return
+    try:
+        batch_scoring.score_batch(UUID(batch_id), now=timezone.now())
+    finally:
+        _one.release()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 from uuid import UUID
@@ -36,6 +36,8 @@ MOST_TRIES = 3
 MOST_WOKEN = 20
 PATIENCE = dispatch.MESSAGE_LIFE
 """A batch of which nothing was heard for so long gets another worker."""
+PUT_OFF = timedelta(seconds=4)
+"""How soon one whose worker was busy with another gets the next: not at each tick."""
 
 
 def accept(*, now: datetime) -> int:
@@ -69,6 +71,11 @@ def wake(*, now: datetime) -> int:
     for batch_id in due:
         dispatch.score_batch(batch_id)
     return len(due)
+
+
+def put_off(batch_id: UUID, *, now: datetime) -> None:
+    """Let a batch that a busy worker was woken for be due again soon: it was not begun, and no try counts."""
+    BatchScoring.objects.filter(pk=batch_id, finished_at__isnull=True).update(due_at=now + PUT_OFF)
 
 
 def score_batch(batch_id: UUID, *, now: datetime) -> int:

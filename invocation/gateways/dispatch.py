@@ -56,15 +56,19 @@ def start_wave(batch_id: UUID) -> None:
 
 
 def send_wave(shard_ids: Sequence[UUID | int], *, batch_id: UUID, wave: int) -> None:
-    """Send one wave as a chord on p3: a header a shard, and the body that asks for the next wave. Raises BrokerGone."""
+    """Send one wave as a chord on p3: a header a shard, and the body that asks for the next wave. Raises BrokerGone.
+
+    Where one of its messages was not taken in time the body does not come either: the sweep sends both again.
+    """
     from celery import chord, signature  # noqa: PLC0415  (canvas is heavy and only batches need it)
 
     app = _app()
-    body = signature(AFTER_WAVE, app=app, args=[str(batch_id), wave], queue="p3")
-    header = [signature(RUN_SHARD, app=app, args=[str(batch_id), str(shard), wave], queue="p3", immutable=True) for shard in shard_ids]
+    body = signature(AFTER_WAVE, app=app, args=[str(batch_id), wave], queue="p3", expires=MESSAGE_LIFE_S)
+    terms: dict[str, Any] = {"app": app, "queue": "p3", "immutable": True, "expires": MESSAGE_LIFE_S}
+    header = [signature(RUN_SHARD, args=[str(batch_id), str(shard), wave], **terms) for shard in shard_ids]
     try:
         chord(header, app=app)(body)
-    except (OperationalError, ConnectionError, OSError, RuntimeError) as gone:  # RuntimeError: the result store's own word
+    except (OperationalError, RedisError, ConnectionError, OSError, RuntimeError) as gone:  # RuntimeError: the result store's own word
         raise BrokerGone(str(gone)) from gone
 
 

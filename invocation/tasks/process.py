@@ -9,7 +9,7 @@ from uuid import UUID
 
 import psycopg
 import structlog
-from celery.signals import worker_ready, worker_shutting_down
+from celery.signals import worker_init, worker_ready, worker_shutting_down
 from django.conf import settings
 from django.db import DatabaseError, connections
 
@@ -17,17 +17,22 @@ from agents.services import providers
 from invocation.gateways.announcing import Announcer
 from invocation.gateways.interpreter import suit_many_runs
 from invocation.gateways.loop import runs
+from invocation.services import waves
+from invocation.services.in_turn import InTurn
 from invocation.services.planning import Planner
 from invocation.services.quarantine import Quarantine
-from invocation.services.worker import Engine, Worker, slots_of
+from invocation.services.worker import HOLD_SHARDS, Engine, Worker, slots_of
 
 log = structlog.get_logger()
 _worker: Worker | None = None
 _quarantine: Quarantine | None = None
 _planner = Planner()
+_gatherer = InTurn(waves.after_wave)
 EX_UNAVAILABLE = 69
 LAST_WORDS = timedelta(seconds=1)
 """For what drained beside this process to store that it did."""
+THREADS_BESIDE_SHARDS = 3
+"""A manifest is read, a batch is gathered and one is scored while every slot has its shard: one of each at a time."""
 
 
 class NotAWorker(RuntimeError):
@@ -58,17 +63,30 @@ def planner() -> Planner:
     return _planner
 
 
+def gatherer() -> InTurn:
+    """Return what ends waves beside this process's engine."""
+    return _gatherer
+
+
 def _engine() -> Engine:
     if _worker is None:
         raise NotAWorker("Start this worker with -Q p0, p1, p2 or p3: it serves no priority class.")
     return _worker.engine
 
 
+@worker_init.connect
+def make_room(sender: Any = None, **_: Any) -> None:
+    """Give a worker of shards, which hold a thread each, as many as it has slots and some beside, however few it was told to have."""
+    queue = _queue_of(sender)
+    if queue in HOLD_SHARDS:
+        sender.concurrency = max(sender.concurrency, slots_of(queue) + THREADS_BESIDE_SHARDS)
+
+
 @worker_ready.connect
 def begin(sender: Any = None, **_: Any) -> None:
     """Register when Celery listens: a slot that is counted is a slot that answers."""
     global _worker, _quarantine  # noqa: PLW0603  (one worker a process, made by Celery's signal)
-    queue = next(iter(sender.app.amqp.queues.consume_from))
+    queue = _queue_of(sender)
     build = _BUILDERS.get(queue)
     if build is None:
         return
@@ -82,6 +100,10 @@ def begin(sender: Any = None, **_: Any) -> None:
         _quarantine.warm()
     suit_many_runs()
     log.info("worker_ready", priority_class=queue, process=str(worker.id))
+
+
+def _queue_of(sender: Any) -> str:
+    return str(next(iter(sender.app.amqp.queues.consume_from)))
 
 
 def _start(worker: Worker) -> None:
@@ -99,6 +121,7 @@ def end(**_: Any) -> None:
     if _worker is None or _quarantine is None:
         return
     _planner.end()
+    _gatherer.end()
     _quarantine.let_go()
     _worker.end(timedelta(seconds=settings.DRAIN_S))
     _quarantine.end(timedelta(seconds=settings.DRAIN_S) + LAST_WORDS)

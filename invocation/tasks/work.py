@@ -72,4 +72,5 @@ def plan_batch(batch_id: str) -> None:
 
 @shared_task(name=dispatch.AFTER_WAVE)
 def after_wave(outcomes: list[str], batch_id: str, wave: int) -> None:
-    waves.after_wave(UUID(batch_id))
+    """Gather on this thread, one batch at a time in a process: what comes meanwhile is left to the thread that gathers."""
+    process.gatherer().take(UUID(batch_id))

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import pytest
+from django.db import connections
+from django.utils import timezone
 from kombu import Queue
 
 from config.celery import QUEUES, app
 from evals import tasks
 from evals.gateways import dispatch
 from evals.models import BatchScoring, Score
+from evals.services import batch_scoring
+from invocation.services import datasets
 from tests.integration.evals.conftest import finish
 from tests.integration.evals.test_batch_scoring import complete, row
 
@@ -41,3 +50,39 @@ def test_a_tick_scores_runs_and_hands_batches_to_p3(db: None, p3: Queue, tmp_pat
     tasks.score_batch(*message.decode()[0])
     assert Score.objects.filter(mode="batch-window").count() == 2
     assert BatchScoring.objects.get().batch_id == batch_id
+
+
+def test_a_process_scores_one_batch_at_a_time_and_puts_others_off(
+    transactional_db: None, p3: Queue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (complete(tmp_path / name, [row(0)]) for name in ("first", "second"))
+    is_reading, may_end = threading.Event(), threading.Event()
+    real = datasets.rows
+
+    def slowly(batch_id: UUID) -> Iterator[Mapping[str, Any]]:
+        is_reading.set()
+        assert may_end.wait(20)
+        return real(batch_id)
+
+    monkeypatch.setattr(datasets, "rows", slowly)
+    batch_scoring.accept(now=timezone.now())
+    with ThreadPoolExecutor(1) as beside:
+        scored = beside.submit(_scored, first)
+        assert is_reading.wait(20)
+        before = timezone.now()
+        tasks.score_batch(str(second))
+        put_off = BatchScoring.objects.get(pk=second)
+        may_end.set()
+        scored.result()
+
+    assert (put_off.tries, put_off.finished_at) == (0, None)
+    assert before < put_off.due_at < before + batch_scoring.PATIENCE
+    tasks.score_batch(str(second))
+    assert BatchScoring.objects.filter(finished_at__isnull=False).count() == 2
+
+
+def _scored(batch_id: UUID) -> None:
+    try:
+        tasks.score_batch(str(batch_id))
+    finally:
+        connections.close_all()

@@ -29,4 +29,7 @@ class Harmful:
         yield Output({"text": str(os.getpid())})
 
 
-ENDPOINTS = (replace(trial("harmful-job", Mode.ASYNC_QUEUE), agent="harmful"),)
+ENDPOINTS = (
+    replace(trial("harmful-job", Mode.ASYNC_QUEUE), agent="harmful"),
+    replace(trial("harmful-batch", Mode.BATCH_WINDOW), agent="harmful"),
+)

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import celery
 import pytest
 from kombu import Queue
+from redis import ResponseError
 
 from invocation.domain.batches import BATCH_ENDED, BatchState, Pause
 from invocation.domain.errors import StaleMove
-from invocation.gateways import objects
+from invocation.gateways import dispatch, objects
 from invocation.gateways.database import BATCH, off_loop
 from invocation.gateways.presence import own_connection
 from invocation.models import Batch, BatchRow, Process, Shard
@@ -44,6 +46,16 @@ def test_a_wave_goes_out_as_one_chord_and_ends_in_one_callback(p3: Queue) -> Non
     assert waiting(p3) == 4
     batch.refresh_from_db()
     assert (batch.state, batch.wave, batch.wave_at, batch.started_at) == ("running", 1, NOW, NOW)
+
+
+def test_the_messages_of_a_wave_are_not_read_long_after_the_sweep_has_sent_others(p3: Queue) -> None:
+    opened(shards=1)
+    waves.admit(now=NOW)
+    message: Any = p3.get(no_ack=True)
+    _, _, embedded = message.decode()
+
+    assert datetime.fromisoformat(message.headers["expires"]) <= datetime.now(UTC) + timedelta(seconds=dispatch.MESSAGE_LIFE_S)
+    assert embedded["chord"]["options"]["expires"] == dispatch.MESSAGE_LIFE_S
 
 
 def test_no_more_is_sent_than_there_are_free_slots(worker: Process, p3: Queue) -> None:
@@ -131,6 +143,18 @@ def test_without_a_broker_a_shard_counts_as_not_sent(settings: Any, p3: Queue) -
     settings.CELERY_APP = "config.celery.app"
 
     assert waves.admit(now=NOW) == 4
+
+
+def test_a_broker_that_refuses_a_wave_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one does that reads its files, or was made a replica."""
+
+    def refused(*_: Any, **__: Any) -> None:
+        raise ResponseError("READONLY You can't write against a read only replica.")
+
+    batch = opened(shards=1)
+    monkeypatch.setattr(celery.chord, "__call__", refused)
+    assert waves.admit(now=NOW) == 0
+    assert batch.shards.get().sent_at is None
 
 
 def test_admission_reads_what_waits_by_its_index_however_many_shards_there_are() -> None:
