@@ -40,7 +40,7 @@ MOST_AHEAD = 50 * CHECKPOINT_ROWS
 """Rows behind the first unfinished one beyond which none begins."""
 LOOK_S = 0.5
 GRACE_S = 30.0
-"""How long rows that run may go on when the shard is to stop; then they are cut off, and run again later."""
+"""How long rows that run may go on when the process is to end; then they are cut off, and run again elsewhere."""
 
 
 class ShardRun:
@@ -55,7 +55,7 @@ class ShardRun:
         self._why: Stop | None = None
         self._stopping = asyncio.Event()
         self._slice = TimeSlice()
-        self._has_progress = asyncio.Event()
+        self._ending = asyncio.Event()
         self._lanes: set[asyncio.Task[None]] = set()
         self._queue: deque[tuple[int, Row]] = deque()
         self._reading = asyncio.Lock()
@@ -73,7 +73,7 @@ class ShardRun:
         return self._caution.losses
 
     def stop(self, why: Stop, *, short: Spending = NONE) -> None:
-        """Let no row begin any more; those that run come to their end. The first reason counts.
+        """Let no row begin any more; those that run come to their end, unless the process ends before. The first reason counts.
 
         `short` is what there was too little of: of a tenant's day what the next row could take, of the batch's caps all that the shard had.
         """
@@ -81,6 +81,8 @@ class ShardRun:
             self._why, self.short = why, short
             self._stopping.set()
             self._bell.set()
+        if why is Stop.HANDED_BACK:
+            self._ending.set()
 
     async def to_its_end(self) -> Stop | None:
         """Run what is left of the shard; return why it stopped, or nothing when every row is finished.
@@ -172,7 +174,6 @@ class ShardRun:
             self._slice.begin()
             finished = self._caution.begin(*taken) or await work.run(*taken)
             if finished:
-                self._has_progress.set()
                 self._done.append(finished)
                 await self._made_room()
             self._staff(group, work)
@@ -218,11 +219,9 @@ class ShardRun:
                 self.stop(Stop.SLICED)
 
     async def _cut_off(self) -> None:
-        """Give rows that run a while to their end when the shard is to stop; one that makes way ends one row at least."""
-        await self._stopping.wait()
+        """Give rows that run a while to their end when the process is to end: cut off for less they would be paid for again and again."""
+        await self._ending.wait()
         await asyncio.sleep(GRACE_S)
-        if self._why is Stop.SLICED:
-            await self._has_progress.wait()
         for lane in self._lanes:
             lane.cancel()
 

@@ -194,22 +194,44 @@ def test_a_time_slice_begins_with_the_first_row(
     assert sharing.shards.get().position == DONE["runs"] == 16
 
 
-def test_who_makes_way_ends_a_row_that_takes_longer_than_its_slice_and_its_grace(
+def test_rows_that_take_longer_than_a_slice_and_any_grace_run_once(
     on_loop: OnLoop[Any], worker: Process, sharing: Batch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shard_runs, "GRACE_S", 0.01)
+    """One row ends long before the others: the shard has made progress then, and still none of them is cut off."""
+    monkeypatch.setattr(shard_runs, "GRACE_S", 0.0)
+    batch = opened([{**line, "wait": line["row_id"]} for line in LINES[:24]], shards=1)
+    began = [line["row_id"] for line in LINES[:16]]
+
+    async def story() -> str:
+        engine = ShardEngine(owner=worker.pk)
+        running = asyncio.create_task(engine.run((await off_loop(batch.shards.get)).pk))
+        await until(lambda: DONE["runs"] == 16)
+        await until(lambda: is_stopping(engine))
+        for row in began:
+            GATES[row].set()
+            await asyncio.sleep(0.05)
+        return await running
+
+    assert on_loop(story()) == "sliced"
+    assert batch.shards.get().position == DONE["runs"] == 16
+
+
+def test_rows_are_cut_off_when_the_process_ends_also_behind_a_slice(
+    on_loop: OnLoop[Any], worker: Process, sharing: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shard_runs, "GRACE_S", 0.0)
 
     async def story() -> str:
         engine = ShardEngine(owner=worker.pk)
         running = asyncio.create_task(engine.run((await off_loop(sharing.shards.get)).pk))
         await until(lambda: DONE["runs"] == 16)
         await until(lambda: is_stopping(engine))
-        await asyncio.sleep(0.2)
-        GATES["slice"].set()
+        await engine.drain(timedelta(seconds=30))
         return await running
 
     assert on_loop(story()) == "sliced"
-    assert sharing.shards.get().done > 0
+    shard = sharing.shards.get()
+    assert (shard.state, shard.position, shard.lost_calls) == ("queued", 0, 0)
 
 
 def test_a_planner_goes_round_the_tenants(monkeypatch: pytest.MonkeyPatch) -> None:
