@@ -117,13 +117,16 @@ def go_on(batch_id: UUID, *, now: datetime) -> int:
 
 
 def after_wave(batch_id: UUID) -> None:
-    """The chord's body: gather the batch if nothing of it is left, or publish what it has if it ended early; then admit the next of all."""
+    """The chord's body: gather the batch if nothing of it is left, or publish what it has if it ended early; then admit the next of all.
+
+    Gathering may take minutes: shards are sent, and slots counted, as of its end.
+    """
     now = datetime.now(UTC)
     if seen.is_done(batch_id):
         gathering.gather(batch_id, now=now)
     elif seen.is_ungathered(batch_id):
         gathering.gather_rest(batch_id, now=now)
-    admit(now=now)
+    admit(now=datetime.now(UTC))
 
 
 def after_shard() -> None:

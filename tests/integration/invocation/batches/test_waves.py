@@ -27,7 +27,8 @@ from invocation.services import batch_pauses, batches, datasets, gathering, hold
 from invocation.services.shard_engine import ShardEngine
 from tests.integration.invocation.batches.planned import LINES, TENANT, Open, Workers, is_stopping, opened, results, waiting
 from tests.integration.invocation.conftest import OnLoop, until
-from tests.integration.invocation.crossing import beside
+from tests.integration.invocation.crew import wait_until
+from tests.integration.invocation.crossing import beside, is_waited
 from tests.integration.invocation.rows import NOW, a_process
 from tests.integration.invocation.trial import DONE, GATES
 
@@ -124,6 +125,24 @@ def test_a_wave_whose_messages_were_lost_is_sent_again(p3: Queue) -> None:
     assert waves.sweep(now=NOW + waves.TRUSTED / 2) == 0
     assert waves.sweep(now=NOW + 2 * waves.TRUSTED) == 4
     assert waiting(p3) == 4
+
+
+def test_shards_that_are_sent_behind_a_long_gathering_are_sent_then(workers: Workers) -> None:
+    Process.objects.update(slots=4, lease_until=datetime.now(UTC) + timedelta(hours=1))
+    done = opened()
+    workers.run(*done.shards.values_list("pk", flat=True))
+    other = opened(tenant=uuid4())
+    with ThreadPoolExecutor(1) as threads, own_connection(using=BATCH) as session:
+        with session.transaction():
+            session.execute("SELECT FROM invocation_batch WHERE id = %s FOR UPDATE", [done.pk])
+            ended = threads.submit(beside(lambda: waves.after_wave(done.pk)))
+            wait_until(is_waited)
+            has_waited = datetime.now(UTC)
+        ended.result()
+
+    sent_at = set(other.shards.values_list("sent_at", flat=True))
+    assert len(sent_at) == 1
+    assert min(sent_at) > has_waited
 
 
 def test_two_sweeps_at_once_send_nothing_twice(p3: Queue) -> None:
