@@ -14,7 +14,7 @@ from django.db import DatabaseError
 from invocation.domain.batches import Stop
 from invocation.domain.errors import ManifestChanged, StaleMove
 from invocation.domain.losses import most_beside
-from invocation.gateways.database import off_loop
+from invocation.gateways.database import off_loop, patiently
 from invocation.services import shards
 from invocation.services.rows_in_flight import RowsInFlight
 from invocation.services.shard_runs import ShardRun
@@ -105,7 +105,7 @@ class ShardEngine:
         try:
             return await self._left(work, await work.to_its_end())
         except ManifestChanged as changed:
-            await off_loop(shards.hand_back_changed, work.shard, sentence=changed.detail)
+            await patiently(shards.hand_back_changed, work.shard, sentence=changed.detail)
             return changed.code
 
     async def _claimed(self, shard_id: int) -> ShardRun | None:
@@ -114,7 +114,7 @@ class ShardEngine:
         if claimed is None:
             return None
         if claimed.shard.losses > self._most_losses():
-            await off_loop(shards.hand_back, claimed.shard, wait=WAIT_WHILE_BESIDE)
+            await patiently(shards.hand_back, claimed.shard, wait=WAIT_WHILE_BESIDE)
             return None
         work = self._running[str(shard_id)] = ShardRun(claimed, self._rows)
         return work
@@ -123,15 +123,15 @@ class ShardEngine:
         return most_beside(work.losses for work in self._running.values() if work)
 
     async def _left(self, work: ShardRun, stop: Stop | None) -> str:
-        """Say in the database how the run of the shard ended."""
+        """Say in the database how the run ended. Raises StaleMove also where that was said and nobody heard: nothing is lost then."""
         if stop is None:
-            await off_loop(shards.complete, work.shard)
+            await patiently(shards.complete, work.shard)
             return "completed"
         if stop is Stop.SPENT:
-            await off_loop(shards.hand_back_spent, work.shard, had=work.short, wait=WAIT_WHILE_SPENT)
+            await patiently(shards.hand_back_spent, work.shard, had=work.short, wait=WAIT_WHILE_SPENT)
         else:
             wait = WAIT_WHILE_AWAY if stop is Stop.AWAY else None
-            await off_loop(shards.hand_back, work.shard, short=work.short, wait=wait)
+            await patiently(shards.hand_back, work.shard, short=work.short, wait=wait)
         return str(stop)
 
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import psycopg
 import pytest
+from django.db import OperationalError
 
-from invocation.gateways.database import BATCH
+from invocation.gateways import database
+from invocation.gateways.database import BATCH, off_loop
 from invocation.gateways.presence import own_connection
+from invocation.services import shards
 from invocation.services.shard_engine import ShardEngine
 from tests.integration.invocation.batches.planned import LINES, Workers, opened, results
 from tests.integration.invocation.conftest import OnLoop, until
@@ -41,3 +47,57 @@ def test_a_checkpoint_whose_session_is_cut_is_made_again_and_no_row_runs_twice(o
     assert DONE["runs"] == len(LINES)
     workers.finish(batch)
     assert results(batch) == Counter(line["row_id"] for line in LINES)
+
+
+@pytest.mark.parametrize("is_heard", [True, False])
+@pytest.mark.parametrize(
+    ("move", "changed", "why"),
+    [
+        ("complete", False, "completed"),
+        ("hand_back", False, "handed_back"),
+        ("hand_back_changed", True, "manifest_changed"),
+        ("hand_back_spent", False, "spent"),
+    ],
+)
+def test_a_shard_whose_end_meets_a_database_that_is_away_is_not_charged(
+    on_loop: OnLoop[Any], monkeypatch: pytest.MonkeyPatch, move: str, why: str, *, changed: bool, is_heard: bool
+) -> None:
+    """Neither where the move was not made, nor where it was and nobody heard."""
+    cut_once(monkeypatch, move, behind=not is_heard)
+    asks = {"model": "What is new?"} if move == "hand_back_spent" else {}
+    batch = opened([{**line, "wait": "end", **asks} for line in LINES], shards=1, model_calls=20)
+    if changed:
+        path = Path(batch.manifest)
+        path.write_bytes(path.read_bytes().replace(b"row 1", b"now 1"))
+
+    async def story() -> str:
+        engine = ShardEngine(owner=uuid4())
+        running = asyncio.create_task(engine.run((await off_loop(batch.shards.get)).pk))
+        if move == "hand_back":
+            await until(lambda: DONE["runs"] > 0)
+            draining = asyncio.create_task(engine.drain(timedelta(seconds=30)))
+            await asyncio.sleep(0)
+            GATES["end"].set()
+            await draining
+        GATES["end"].set()
+        return await running
+
+    assert on_loop(story()) == (why if is_heard else "stale")
+    shard = batch.shards.get()
+    assert (shard.owner, shard.failures, shard.lost_calls, shard.reserved_calls) == (None, 0, 0, 0)
+    assert shard.state == ("completed" if move == "complete" else "queued")
+
+
+def cut_once(monkeypatch: pytest.MonkeyPatch, move: str, *, behind: bool) -> None:
+    """Let the session be lost once before a move, or behind its commit."""
+    real, cuts = getattr(shards, move), iter([True])
+
+    def cut(*given: Any, **terms: Any) -> None:
+        is_cut = next(cuts, False)
+        if behind or not is_cut:
+            real(*given, **terms)
+        if is_cut:
+            raise OperationalError("server closed the connection") from psycopg.OperationalError("server closed the connection")
+
+    monkeypatch.setattr(shards, move, cut)
+    monkeypatch.setattr(database, "AWAY_EVERY_S", 0.01)
