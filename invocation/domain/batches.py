@@ -122,6 +122,14 @@ SHARD_EDGES: Mapping[ShardMove, Edge[ShardState]] = MappingProxyType(
 
 CHECKPOINT_ROWS = 500
 """Finished rows of a shard that make a checkpoint at once; fewer do after a while."""
+CHECKPOINT_S = 2.0
+MOST_CHECKPOINT_S = 30.0
+PARTS_AT_THAT_PACE = 50
+
+
+def checkpoint_within(parts: int) -> float:
+    """Return after how many seconds a few finished rows make a checkpoint: later the more parts there are, for each writes their list."""
+    return min(MOST_CHECKPOINT_S, CHECKPOINT_S * max(1.0, parts / PARTS_AT_THAT_PACE))
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,6 +105,9 @@ class Batch(Invoked):
 class Shard(Held):
     """A slice of a manifest, and how far it is."""
 
+    LONG = ("ahead", "parts")
+    """What may have thousands of entries."""
+
     batch = models.ForeignKey(Batch, on_delete=models.CASCADE, related_name="shards")
     index = models.PositiveIntegerField()
     first_line = models.PositiveBigIntegerField()

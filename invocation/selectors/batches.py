@@ -34,7 +34,8 @@ def owned_batch(tenant_id: UUID, batch_id: UUID) -> Batch:
 
 
 def shards_of(batch: Batch) -> QuerySet[Shard]:
-    return batch.shards.order_by("index")
+    """Return the batch's shards in order, without what only their runs need."""
+    return batch.shards.order_by("index").defer(*Shard.LONG)
 
 
 def must_have_results(batch: Batch) -> None:

@@ -44,6 +44,11 @@ class Keeper:
         self._one = asyncio.Lock()
         self._widened = 0
 
+    @property
+    def parts(self) -> int:
+        """Return how many parts the shard has."""
+        return self._count
+
     async def keep(self, done: Sequence[FinishedRow]) -> bool:
         """Make what is finished count, and what was called for; say whether the batch was paused because too much fails.
 

@@ -12,7 +12,7 @@ from django.db import DatabaseError
 from agents.domain import registry
 from agents.domain.values import Tier
 from agents.services import providers
-from invocation.domain.batches import BATCH_ENDED, BATCH_OPEN, CHECKPOINT_ROWS, Row, Stop
+from invocation.domain.batches import BATCH_ENDED, BATCH_OPEN, CHECKPOINT_ROWS, CHECKPOINT_S, Row, Stop, checkpoint_within
 from invocation.domain.budgets import Allowance
 from invocation.domain.errors import StaleMove
 from invocation.domain.places import Places
@@ -33,7 +33,6 @@ from quota.domain.ledger import LedgerLine
 
 log = structlog.get_logger()
 ROWS_READ_AT_ONCE = 256
-CHECKPOINT_S = 2.0
 MOST_FINISHED = 4 * CHECKPOINT_ROWS
 """Finished rows in memory beyond which none begins until a checkpoint has taken them."""
 MOST_AHEAD = 50 * CHECKPOINT_ROWS
@@ -122,7 +121,7 @@ class ShardRun:
             beside = [group.create_task(self._watch()), group.create_task(self._cut_off())]
             self._staff(group, work)
             while self._lanes or self._done:
-                await self._due()
+                await self._due(keeper.parts)
                 done, self._done = self._done, []
                 self._bell.clear()
                 self._room.set()
@@ -133,11 +132,11 @@ class ShardRun:
             for task in beside:
                 task.cancel()
 
-    async def _due(self) -> None:
-        """Wait for the next checkpoint: enough rows, or enough time, or the end."""
+    async def _due(self, parts: int) -> None:
+        """Wait for the next checkpoint: enough rows, or enough time, or the end. A shard that is to stop has no time to wait."""
         while self._lanes and len(self._done) < self._enough:
             try:
-                async with asyncio.timeout(CHECKPOINT_S):
+                async with asyncio.timeout(CHECKPOINT_S if self._why else checkpoint_within(parts)):
                     await self._bell.wait()
             except TimeoutError:
                 if self._done:

@@ -252,7 +252,8 @@ def hand_back_changed(shard: Shard, *, sentence: str) -> None:
 
 
 def held_by(owner: UUID) -> list[Shard]:
-    return list(Shard.objects.filter(owner=owner))
+    """Return the shards that a process holds, without what only their runs need: asked at each beat."""
+    return list(Shard.objects.filter(owner=owner).defer(*Shard.LONG))
 
 
 def return_broken_off(held: Sequence[Shard]) -> int:

@@ -200,7 +200,7 @@ def test_rows_that_take_longer_than_a_slice_and_any_grace_run_once(
     """One row ends long before the others: the shard has made progress then, and still none of them is cut off."""
     monkeypatch.setattr(shard_runs, "GRACE_S", 0.0)
     batch = opened([{**line, "wait": line["row_id"]} for line in LINES[:24]], shards=1)
-    began = [line["row_id"] for line in LINES[:16]]
+    began = [str(line["row_id"]) for line in LINES[:16]]
 
     async def story() -> str:
         engine = ShardEngine(owner=worker.pk)

@@ -12,11 +12,12 @@ import pytest
 from kombu import Queue
 
 from config.celery import app
-from invocation.domain.batches import ShardState
+from invocation.domain.batches import Pause, ShardState
 from invocation.gateways.database import off_loop
 from invocation.models import Batch
 from invocation.models.admission import HoldScope
-from invocation.services import holds, shard_runs, shards, waves
+from invocation.selectors import batches as seen
+from invocation.services import batch_pauses, holds, shard_runs, shards, waves
 from invocation.services.shard_engine import ShardEngine
 from tests.integration.invocation.batches.planned import LINES, TENANT, Open, Workers, is_stopping, opened, results, waiting
 from tests.integration.invocation.conftest import OnLoop, until
@@ -118,3 +119,33 @@ def finished(workers: Workers, batch: Batch) -> list[str]:
 
 def test_a_shard_of_a_batch_that_is_gone_is_not_claimed() -> None:
     assert shards.claim(10**9, owner=uuid4()) is None
+
+
+def test_a_shard_with_many_parts_writes_the_next_late_but_at_once_when_it_is_to_stop(
+    on_loop: OnLoop[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shard_runs, "CHECKPOINT_S", 0.1)
+    monkeypatch.setattr(shard_runs, "LOOK_S", 0.05)
+    batch = opened([*LINES[:-1], {**LINES[-1], "wait": "late"}], shards=1)
+    batch.shards.update(parts=[f"part-{number}" for number in range(1_000)])
+
+    async def story() -> None:
+        engine = ShardEngine(owner=uuid4())
+        running = asyncio.create_task(engine.run((await off_loop(batch.shards.get)).pk))
+        await until(lambda: DONE["runs"] == len(LINES))
+        await asyncio.sleep(1)
+        assert (await off_loop(batch.shards.get)).done == 0
+        await off_loop(batch_pauses.pause, batch.pk, Pause.ASKED, "Somebody asked for it.", now=NOW)
+        await until(lambda: off_loop(batch.shards.filter(done=len(LINES) - 1).exists))
+        GATES["late"].set()
+        assert await running == "held"
+
+    on_loop(story())
+
+
+def test_who_lists_shards_reads_no_long_lists() -> None:
+    batch = opened()
+    batch.shards.update(owner=(owner := uuid4()), state=ShardState.WORKING)
+    for listed in (list(seen.shards_of(batch)), shards.held_by(owner)):
+        assert [shard.get_deferred_fields() for shard in listed] == [{"ahead", "parts"}] * 4
+    assert shards.return_broken_off(shards.held_by(owner)) == 4
