@@ -24,6 +24,12 @@ from invocation.gateways.stores import answering
 from invocation.models import Batch
 
 canonical = partial(orjson.dumps, option=orjson.OPT_SORT_KEYS)
+"""Raises TypeError for what is nested too deeply, and for a whole number beyond 64 bits."""
+
+
+def unkeepable(line: int, why: Exception) -> ManifestInvalid:
+    """Return the refusal of a row that cannot be written as JSON."""
+    return ManifestInvalid(f"Line {line} cannot be kept as JSON: {why}.", line=line)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

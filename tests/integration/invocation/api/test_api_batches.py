@@ -48,6 +48,16 @@ def test_rows_in_the_body_become_a_planned_batch(account: Account) -> None:
     assert (told["progress"]["rate"], told["progress"]["eta_s"]) == (None, None)
 
 
+def test_a_row_in_the_body_that_cannot_be_kept_is_named(account: Account, store: Path) -> None:
+    deep = b"[" * 300 + b"]" * 300
+    body = b'{"endpoint": "enrich@1", "manifest": {"rows": [{"title": "monster"}, {"row_id": "deep", "items": ' + deep + b"}]}}"
+    answer = account.api.post("/v1/batches", data=body, content_type="application/json")
+
+    assert answer.status_code == 422, answer.json()
+    assert (answer.json()["code"], answer.json()["line"]) == ("manifest_invalid", 2)
+    assert not list(store.rglob("*.jsonl"))
+
+
 def test_a_manifest_in_the_tenants_folder_is_named_by_its_path(account: Account, store: Path) -> None:
     path = store / str(account.tenant_id) / "lists" / "week.jsonl"
     path.parent.mkdir(parents=True)
