@@ -31,7 +31,7 @@ def resume(batch_id: UUID, *, now: datetime, wish: Wish = NOTHING) -> None:
 def retry_failed(batch_id: UUID, *, now: datetime) -> int:
     """Run the failed rows of a completed or paused batch once more; return how many.
 
-    Raises ManifestChanged if its manifest is gone, StoreUnavailable, NothingFailed or StaleMove.
+    Raises ManifestChanged if its manifest is gone or has another length, StoreUnavailable, NothingFailed or StaleMove: nothing changed.
     """
     manifests.must_be_there(Batch.objects.get(pk=batch_id))
     count = batch_pauses.retry_failed(batch_id, now=now)

@@ -69,12 +69,16 @@ def of_batch(batch: Batch) -> Manifest:
 
 
 def must_be_there(batch: Batch) -> None:
-    """Raise ManifestChanged if a batch's manifest is gone, and StoreUnavailable if nobody can say."""
+    """Raise ManifestChanged if a batch's manifest is gone or has another length, and StoreUnavailable if nobody can say."""
     try:
         with answering("manifest"):
-            sources.stamp(batch.manifest)
+            size = sources.stamp(batch.manifest).size
     except FileNotFoundError:
         raise ManifestChanged(f"The manifest of batch {batch.pk} is gone.", field="manifest") from None
+    if batch.manifest_bytes is not None and size != batch.manifest_bytes:
+        raise ManifestChanged(
+            f"The manifest of batch {batch.pk} has {size} bytes; it was planned with {batch.manifest_bytes}.", field="manifest"
+        )
 
 
 def read(batch: Batch, part: Slice, *, skip: int) -> Iterator[Row]:

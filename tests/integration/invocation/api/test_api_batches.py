@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -17,7 +18,7 @@ from invocation.domain.batches import BatchState, Pause, Publication, ShardState
 from invocation.domain.windows import window_of
 from invocation.gateways import declared
 from invocation.models import Batch, BatchRow, Shard
-from invocation.services import batch_pauses, batches, planning
+from invocation.services import batch_pauses, batches, manifest_files, planning
 from tests.integration.invocation.api.calling import Account, post, refusal
 
 ROWS = [{"row_id": f"r{number}", "title": "monster"} for number in range(5)]
@@ -85,6 +86,21 @@ def test_a_broken_manifest_in_the_tenants_folder_fails_its_batch_with_the_line(a
         2,
         "/price",
     )
+
+
+def test_a_batch_whose_upload_was_replaced_stays_completed_and_published(account: Account) -> None:
+    manifest_files.put(account.tenant_id, "week.jsonl", BytesIO(b'{"row_id": "1", "title": "monster"}'))
+    batch_id = UUID(open_batch(account, manifest="manifests/week.jsonl")["id"])
+    planning.plan(batch_id)
+    now = datetime.now(UTC)
+    ended = {"state": BatchState.COMPLETED, "publication": Publication.PUBLISHED, "finished_at": now, "gathered_at": now}
+    Batch.objects.filter(pk=batch_id).update(**ended)
+    Shard.objects.update(state=ShardState.COMPLETED, position=1, done=1, failed_rows=1, errors={"declined": 1})
+    manifest_files.put(account.tenant_id, "week.jsonl", BytesIO(b'{"row_id": "1", "title": "monster"}\n{"row_id": "2", "title": "pluto"}'))
+    answer = post(account, f"/v1/batches/{batch_id}/retry-failed", {})
+
+    refusal(answer, status=409, code="manifest_changed")
+    assert Batch.objects.values_list("state", "publication", "round").get() == (BatchState.COMPLETED, Publication.PUBLISHED, 0)
 
 
 def test_a_format_and_the_column_that_names_rows_are_said_with_the_path(account: Account, store: Path) -> None:
