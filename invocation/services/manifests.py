@@ -20,7 +20,7 @@ from invocation.gateways import declared
 from invocation.gateways.manifests import sources
 from invocation.gateways.manifests.opening import Opened, Ways, opened
 from invocation.gateways.manifests.tap import Tap
-from invocation.gateways.stores import answering
+from invocation.gateways.stores import Stamp, answering
 from invocation.models import Batch
 
 canonical = partial(orjson.dumps, option=orjson.OPT_SORT_KEYS)
@@ -94,6 +94,19 @@ def read(batch: Batch, part: Slice, *, skip: int) -> Iterator[Row]:
         for record in islice(found.reader.records(), skip, part.rows):
             value = found.reader.value(record)
             yield Row(name_of(record.line, value, ways.by, canonical), value, record.line)
+
+
+def stamp(batch: Batch, part: Slice) -> Stamp:
+    """Return what is another once the manifest was written again. Raises ManifestChanged if it is gone."""
+    try:
+        return sources.stamp(batch.manifest)
+    except FileNotFoundError:
+        raise _changed("it is gone", part) from None
+
+
+def written(part: Slice) -> ManifestChanged:
+    """Return the refusal of a manifest that is written again and again while it is read."""
+    return _changed("it is written while it is read", part)
 
 
 def _must_be_planned(batch: Batch, part: Slice, ways: Ways) -> None:
