@@ -96,10 +96,7 @@ class BatchResults(Call):
     def get(self, request: Request, batch_id: UUID) -> Response:
         """A batch that was cancelled, or failed, tells what was finished of it."""
         batch = _owned(request, batch_id)
-        manifest = datasets.part_of(batch)
-        if manifest is None:
-            seen.must_have_results(batch)
-        return Response({"id": str(batch.pk), "location": datasets.place_of(batch), "manifest": manifest or datasets.manifest(batch.pk)})
+        return Response({"id": str(batch.pk), "location": datasets.place_of(batch), "manifest": datasets.published(batch)})
 
 
 class Datasets(Call):

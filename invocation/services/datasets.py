@@ -9,9 +9,11 @@ from uuid import UUID
 from invocation.domain.batches import BATCH_ENDED, BatchState
 from invocation.domain.columns import Column
 from invocation.domain.columns import columns_of as columns_of_outputs
+from invocation.domain.errors import NoResult
 from invocation.gateways import objects, parquet
-from invocation.gateways.stores import Store, store_at
+from invocation.gateways.stores import Store, answering, store_at
 from invocation.models import Batch
+from invocation.selectors.batches import must_have_results
 
 
 def store_of(batch: Batch) -> Store:
@@ -57,6 +59,22 @@ def part_of(batch: Batch) -> Mapping[str, Any] | None:
         return parquet.read_manifest(store_of(batch), mark=parquet.PARTIAL)
     except FileNotFoundError:
         return None
+
+
+def published(batch: Batch) -> Mapping[str, Any]:
+    """Return the manifest of what is published of a batch: the whole dataset, or what was finished before it ended early.
+
+    Raises ResultNotReady, NoResult where there will be none or it was taken away, and StoreUnavailable.
+    """
+    with answering("results"):
+        part = part_of(batch)
+        if part is not None:
+            return part
+        must_have_results(batch)
+        try:
+            return parquet.read_manifest(store_of(batch))
+        except FileNotFoundError:
+            raise NoResult(f"The dataset of batch {batch.pk} is gone from its store.", state=batch.state, error=None) from None
 
 
 def manifest(batch_id: UUID) -> Mapping[str, Any]:

@@ -236,6 +236,13 @@ def test_results_are_a_typed_refusal_until_the_dataset_is_whole(account: Account
     assert refusal(account.api.get(told["links"]["results"]), status=404, code="result_not_ready")["state"] == "planned"
 
 
+def test_results_that_were_taken_away_are_no_result(account: Account) -> None:
+    told = open_batch(account)
+    Batch.objects.update(state=BatchState.COMPLETED, finished_at=datetime.now(UTC))
+
+    refusal(account.api.get(told["links"]["results"]), status=410, code="no_result")
+
+
 def test_a_cancelled_batch_ends_with_its_shards_and_never_has_results(account: Account) -> None:
     told = open_batch(account, shards=2)
     answer = post(account, told["links"]["cancel"], None)
