@@ -61,6 +61,11 @@ def part_of(batch: Batch) -> Mapping[str, Any] | None:
         return None
 
 
+def drop_part(batch: Batch, name: str) -> None:
+    """Take a part out of staging. What is gone already stays gone."""
+    parquet.drop_part(store_of(batch), name)
+
+
 def published(batch: Batch) -> Mapping[str, Any]:
     """Return the manifest of what is published of a batch: the whole dataset, or what was finished before it ended early.
 
@@ -72,7 +77,7 @@ def published(batch: Batch) -> Mapping[str, Any]:
             return part
         must_have_results(batch)
         try:
-            return parquet.read_manifest(store_of(batch))
+            return manifest(batch.pk)
         except FileNotFoundError:
             raise NoResult(f"The dataset of batch {batch.pk} is gone from its store.", state=batch.state, error=None) from None
 
