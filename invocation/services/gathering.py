@@ -43,6 +43,7 @@ def gather_rest(batch_id: UUID, *, now: datetime) -> None:
     """Do what is left of an ended batch's gathering. Again after a crash it writes the same files.
 
     What a batch had finished when it was cancelled or failed is published, marked as a part; a completed one has its staging left.
+    Catalogs that list an earlier round of it are told: that round's files are gone.
     After as many tries as there may be nothing is done any more, and staging stays.
     """
     with _alone(batch_id) as is_alone:
@@ -51,7 +52,9 @@ def gather_rest(batch_id: UUID, *, now: datetime) -> None:
             with _noted(batch):
                 if batch.state != BatchState.COMPLETED:
                     publishing.publish_part(batch)
+                    registering.ask_again(batch, now=now)
                 _tidy(batch, now=now)
+            registering.register(batch.pk, now=now)
 
 
 def _gathering(batch_id: UUID, *, now: datetime) -> Batch | None:
