@@ -46,9 +46,13 @@ def rows(batch_id: UUID) -> Iterator[Mapping[str, Any]]:
 
 
 def place_of(batch: Batch) -> str:
-    """Return where the dataset lies: a path below the tenant's part of the object store, or the location outside of it."""
-    own = f"{objects.store_of(batch.tenant_id).location}/"
-    return batch.output.removeprefix(own)
+    """Return where the dataset lies, as its tenant is told."""
+    return place_in(batch.tenant_id, batch.output)
+
+
+def place_in(tenant_id: UUID, location: str) -> str:
+    """Return a location as the tenant is told: a path below its part of the object store, or the location where it lies outside of it."""
+    return location.removeprefix(f"{objects.store_of(tenant_id).location}/")
 
 
 def part_of(batch: Batch) -> Mapping[str, Any] | None:
