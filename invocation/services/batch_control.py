@@ -23,7 +23,10 @@ def pause(batch_id: UUID, *, now: datetime, sentence: str = ASKED) -> None:
 
 
 def resume(batch_id: UUID, *, now: datetime, wish: Wish = NOTHING) -> None:
-    """Let a paused batch go on, under another budget if one is wished for, up to its endpoint's. Raises StaleMove."""
+    """Let a paused batch go on, under another budget if one is wished for, up to its endpoint's; or have its dataset tried again.
+
+    Raises StaleMove if it is not paused, nor failed for its dataset alone.
+    """
     batch_pauses.resume(batch_id, now=now, wish=wish)
     _ask_on(batch_id)
 

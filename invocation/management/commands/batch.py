@@ -133,7 +133,7 @@ _ACTS: dict[str, Callable[..., None]] = {
 _MEANS = {
     "status": "how far it is",
     "pause": "let no row begin until it is resumed",
-    "resume": "let it go on, in its window",
+    "resume": "let it go on, in its window; or have its dataset tried again",
     "cancel": "end it for good; what is finished is published as a part",
     "retry-failed": "run the failed rows once more",
 }
