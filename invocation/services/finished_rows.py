@@ -50,7 +50,7 @@ def lost(place: int, row: Row) -> FinishedRow:
 
 def columns(batch: Batch, done: Sequence[FinishedRow], *, now: datetime) -> Mapping[str, Sequence[Any]]:
     """Return the rows as a part of the dataset holds them, a list a column."""
-    asked = [orjson.dumps(each.row.input, option=orjson.OPT_SORT_KEYS) for each in done]
+    asked = [_asked(each.row) for each in done]
     performed = [each.carried.performance for each in done]
     outputs = [None if each is None else each.output.value for each in performed]
     faults = [Fault.of(each.error) if each.error else None for each in done]
@@ -76,6 +76,14 @@ def columns(batch: Batch, done: Sequence[FinishedRow], *, now: datetime) -> Mapp
         "attempt": [each.tries for each in done],
         "finished_at": [now] * count,
     }
+
+
+def _asked(row: Row) -> bytes:
+    """Return a row's input with sorted keys; what its agent put into it, or an older plan let in, is said as well as it can be."""
+    try:
+        return orjson.dumps(row.input, option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        return json.dumps(dict(row.input), sort_keys=True, default=str).encode()
 
 
 def _facts(done: FinishedRow) -> str | None:
