@@ -27,7 +27,7 @@ PARTS = ("head", "notices", "figures", "legend", "causes")
 LABELS: Mapping[Act, tuple[str, str]] = MappingProxyType(
     {
         Act.PAUSE: ("Pause", "No row begins any more; those that run come to their end. It waits until somebody resumes it."),
-        Act.RESUME: ("Resume", "It goes on from its checkpoints, in its window."),
+        Act.RESUME: ("Resume", "It goes on from its checkpoints, in its window; where only its dataset is missing, that is tried again."),
         Act.RETRY_FAILED: ("Retry failed rows", "Only the rows that failed run once more, and are paid for again."),
         Act.CANCEL: ("Cancel", "It ends for good. What is finished is published as a part."),
     }
@@ -79,9 +79,13 @@ def drawn(row: Any, *, now: datetime) -> dict[str, Any]:
         "states": [(state, count, cells.TONES.get(state, "calm")) for state, count in progress.shards.items() if count],
         "causes": [_cause(cause) for cause in progress.causes],
         "squares": [square(shard) for shard in shards],
-        "acts": possible(row.state, pause=(row.pause or {}).get("code", ""), failed=progress.rows_failed),
+        "acts": possible(row.state, pause=_code(row.pause), fault=_code(row.fault), failed=progress.rows_failed),
         "is_live": row.state not in BATCH_ENDED,
     }
+
+
+def _code(told: Mapping[str, Any] | None) -> str:
+    return str((told or {}).get("code", ""))
 
 
 def update(row: Any, *, now: datetime) -> dict[str, Any]:

@@ -96,10 +96,7 @@ class BatchResults(Call):
     def get(self, request: Request, batch_id: UUID) -> Response:
         """A batch that was cancelled, or failed, tells what was finished of it."""
         batch = _owned(request, batch_id)
-        manifest = datasets.part_of(batch)
-        if manifest is None:
-            seen.must_have_results(batch)
-        return Response({"id": str(batch.pk), "location": datasets.place_of(batch), "manifest": manifest or datasets.manifest(batch.pk)})
+        return Response({"id": str(batch.pk), "location": datasets.place_of(batch), "manifest": datasets.published(batch)})
 
 
 class Datasets(Call):
@@ -147,7 +144,10 @@ class ResumeBatch(Call):
         "resume_batch", "Resume a paused batch", tag=TAG, answers={202: BatchDetail}, refuses=(400, 404, 409, 422), request=BatchResumption
     )
     def post(self, request: Request, batch_id: UUID) -> Response:
-        """One that was paused at its ceiling may be given a larger budget, up to its endpoint's."""
+        """One that was paused at its ceiling may be given a larger budget, up to its endpoint's.
+
+        One that failed with `dataset_unwritten` has its dataset tried again: no row runs for that.
+        """
         told = bodies.body(request, BatchResumption) if request.body else {}
         batch_control.resume(_owned(request, batch_id).pk, now=timezone.now(), wish=wish_of(told))
         return _accepted(request, batch_id)

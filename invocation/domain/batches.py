@@ -71,6 +71,8 @@ class BatchMove(StrEnum):
     RETRY = "retry"
     """Its failed rows run once more."""
     GATHER = "gather"
+    GATHER_AGAIN = "gather_again"
+    """Its dataset, which could not be written, is tried again."""
     COMPLETE = "complete"
     FAIL = "fail"
     CANCEL = "cancel"
@@ -102,6 +104,7 @@ BATCH_EDGES: Mapping[BatchMove, Edge[BatchState]] = MappingProxyType(
         BatchMove.RESUME: Edge(frozenset({BatchState.PAUSED}), BatchState.RUNNING),
         BatchMove.RETRY: Edge(frozenset({BatchState.COMPLETED, BatchState.PAUSED}), BatchState.RUNNING),
         BatchMove.GATHER: Edge(frozenset({BatchState.PLANNED, BatchState.RUNNING}), BatchState.GATHERING),
+        BatchMove.GATHER_AGAIN: Edge(frozenset({BatchState.FAILED}), BatchState.GATHERING),
         BatchMove.COMPLETE: Edge(frozenset({BatchState.GATHERING}), BatchState.COMPLETED),
         BatchMove.FAIL: Edge(BATCH_STOPPABLE | {BatchState.GATHERING}, BatchState.FAILED),
         BatchMove.CANCEL: Edge(BATCH_STOPPABLE | {BatchState.GATHERING}, BatchState.CANCELLED),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+DATASET_UNWRITTEN = "dataset_unwritten"
+"""The code of the fault by which a batch fails after so many tries: its rows are done, and staging has them."""
 MOST_TRIES = 20
 """Two to three hours, with the waits in between."""
 FIRST_WAIT = timedelta(seconds=10)

@@ -147,6 +147,10 @@ def rows(store: Store) -> Iterator[dict[str, Any]]:
             yield from batch.to_pylist()
 
 
+def drop_part(store: Store, name: str) -> None:
+    store.remove(f"{STAGING}/{name}")
+
+
 def drop_staging(store: Store) -> None:
     store.remove_tree(STAGING)
 

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from stat import S_ISREG
 from typing import Any, BinaryIO, NamedTuple, Protocol
@@ -273,8 +274,8 @@ def _looking_for(path: str) -> Iterator[None]:
 
 @contextmanager
 def _whole(path: Path) -> Iterator[BinaryIO]:
-    """Write beside, then rename; durable before it is seen: the file's bytes, then its name in the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write beside, then rename; durable before it is seen: its folders, the file's bytes, then its name in the folder."""
+    _make(path.parent)
     beside = path.with_name(f".{path.name}{BESIDE}{uuid4().hex}")
     try:
         with beside.open("wb") as file:
@@ -286,6 +287,14 @@ def _whole(path: Path) -> Iterator[BinaryIO]:
         beside.unlink(missing_ok=True)
         raise
     _sync(path.parent)
+
+
+def _make(folder: Path) -> None:
+    """Make a folder and what is missing above it, each durable by its name in the folder around it."""
+    missing = list(takewhile(lambda each: not each.exists(), (folder, *folder.parents)))
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in reversed(missing):
+        _sync(each.parent)
 
 
 def _sync(folder: Path) -> None:

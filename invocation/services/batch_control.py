@@ -23,7 +23,10 @@ def pause(batch_id: UUID, *, now: datetime, sentence: str = ASKED) -> None:
 
 
 def resume(batch_id: UUID, *, now: datetime, wish: Wish = NOTHING) -> None:
-    """Let a paused batch go on, under another budget if one is wished for, up to its endpoint's. Raises StaleMove."""
+    """Let a paused batch go on, under another budget if one is wished for, up to its endpoint's; or have its dataset tried again.
+
+    Raises StaleMove if it is not paused, nor failed for its dataset alone.
+    """
     batch_pauses.resume(batch_id, now=now, wish=wish)
     _ask_on(batch_id)
 
@@ -31,7 +34,7 @@ def resume(batch_id: UUID, *, now: datetime, wish: Wish = NOTHING) -> None:
 def retry_failed(batch_id: UUID, *, now: datetime) -> int:
     """Run the failed rows of a completed or paused batch once more; return how many.
 
-    Raises ManifestChanged if its manifest is gone, StoreUnavailable, NothingFailed or StaleMove.
+    Raises ManifestChanged if its manifest is gone or has another length, StoreUnavailable, NothingFailed or StaleMove: nothing changed.
     """
     manifests.must_be_there(Batch.objects.get(pk=batch_id))
     count = batch_pauses.retry_failed(batch_id, now=now)

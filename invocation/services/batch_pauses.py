@@ -17,7 +17,7 @@ from invocation.domain import failing, windows
 from invocation.domain.batches import BATCH_EDGES, BatchMove, BatchState, Pause, Publication
 from invocation.domain.budgets import NOTHING, Wish
 from invocation.domain.errors import NothingFailed
-from invocation.domain.gathering import MOST_TRIES
+from invocation.domain.gathering import DATASET_UNWRITTEN, MOST_TRIES
 from invocation.gateways import declared
 from invocation.gateways.database import BATCH
 from invocation.models import Batch
@@ -75,13 +75,19 @@ def resume(batch_id: UUID, *, now: datetime, wish: Wish = NOTHING) -> None:
     """Let a paused batch go on, under other caps if they are wished for, up to its endpoint's; whoever calls asks for its next wave.
 
     Outside of its window it stays paused, and goes on in the next one. Rows that failed until now are not held against it
-    again. Raises StaleMove if it is not paused.
+    again. One that failed because its dataset could not be written has that tried again, and keeps its caps. Raises StaleMove
+    if it is neither.
     """
     with transaction.atomic(using=BATCH):
         batch = Batch.objects.select_for_update(no_key=True).get(pk=batch_id)
+        if batch_moves.move(batch, BatchMove.GATHER_AGAIN, by=_UNWRITTEN, fault=None, finished_at=None, **batch_moves.TRIED_NEVER):
+            return
         batch_moves.must_move(batch_id, BatchMove.RESUME, pause=None, failures=_forgiven(batch), **_goes_on(now), **_caps(batch, wish))
         _forgive(batch)
         close_window(batch, now=now)
+
+
+_UNWRITTEN = Q(fault__code=DATASET_UNWRITTEN)
 
 
 def _forgive(batch: Batch) -> None:

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 import structlog
-from django.conf import settings
 from django.db.models import Q
 
 from invocation.domain.batches import BATCH_ENDED
+from invocation.domain.locations import is_within
 from invocation.gateways import objects
-from invocation.gateways.stores import Store, store_at
+from invocation.gateways.stores import S3_SCHEME, Store, store_at
 from invocation.models import Batch
 
 log = structlog.get_logger()
@@ -28,11 +28,12 @@ def sweep(*, now: datetime) -> int:
 
 
 def _stores(*, now: datetime) -> Iterator[Store]:
-    yield objects.root()
+    own = objects.root()
+    yield own
     recent = Batch.objects.filter(~Q(state__in=BATCH_ENDED) | Q(finished_at__gt=now - LOOKED_AFTER))
-    elsewhere = recent.exclude(output__startswith=str(settings.OBJECT_STORE)).filter(output__startswith="s3://")
-    for location in elsewhere.values_list("output", flat=True):
-        yield store_at(location)
+    for location in recent.filter(output__startswith=S3_SCHEME).values_list("output", flat=True):
+        if not is_within(location, own.location):
+            yield store_at(location)
 
 
 def _clean(store: Store, *, before: float) -> int:

@@ -18,7 +18,7 @@ from invocation.gateways.manifests import sources
 from invocation.gateways.manifests.opening import Opened, Ways
 from invocation.gateways.manifests.repeats import Names, first_repeat
 from invocation.gateways.manifests.tap import Tap
-from invocation.services.manifests import Manifest, canonical
+from invocation.services.manifests import Manifest, canonical, unkeepable
 from invocation.services.submission import check_input
 from quota.domain.days import DayLimits
 from quota.domain.errors import CanNeverFit
@@ -134,6 +134,7 @@ class _Taken:
             digest.update(record.raw)
             value = value_of(record)
             _must_be_storable(record, value)
+            _must_be_sayable(record, value)
             add(name_of(record.line, value, by, canonical))
             check(record, value)
             if not (self._done + taken) % BEAT_ROWS:
@@ -159,6 +160,14 @@ def _must_be_storable(record: Record, value: Mapping[str, Json]) -> None:
             raise ManifestInvalid(f"Line {line}: {unfit}.", line=line, field=unfit.pointer, found=unfit.found[:MOST_OF_AN_ID]) from None
         except RecursionError:
             raise ManifestInvalid(f"Line {line} is nested too deeply.", line=line) from None
+
+
+def _must_be_sayable(record: Record, value: Mapping[str, Json]) -> None:
+    """Raise ManifestInvalid, naming the line, for what can be read and not written: what finished of it could never be kept."""
+    try:
+        canonical(value)
+    except TypeError as unsayable:
+        raise unkeepable(record.line, unsayable) from None
 
 
 class _Check:

@@ -9,9 +9,11 @@ from uuid import UUID
 from invocation.domain.batches import BATCH_ENDED, BatchState
 from invocation.domain.columns import Column
 from invocation.domain.columns import columns_of as columns_of_outputs
+from invocation.domain.errors import NoResult
 from invocation.gateways import objects, parquet
-from invocation.gateways.stores import Store, store_at
+from invocation.gateways.stores import Store, answering, store_at
 from invocation.models import Batch
+from invocation.selectors.batches import must_have_results
 
 
 def store_of(batch: Batch) -> Store:
@@ -44,9 +46,13 @@ def rows(batch_id: UUID) -> Iterator[Mapping[str, Any]]:
 
 
 def place_of(batch: Batch) -> str:
-    """Return where the dataset lies: a path below the tenant's part of the object store, or the location outside of it."""
-    own = f"{objects.store_of(batch.tenant_id).location}/"
-    return batch.output.removeprefix(own)
+    """Return where the dataset lies, as its tenant is told."""
+    return place_in(batch.tenant_id, batch.output)
+
+
+def place_in(tenant_id: UUID, location: str) -> str:
+    """Return a location as the tenant is told: a path below its part of the object store, or the location where it lies outside of it."""
+    return location.removeprefix(f"{objects.store_of(tenant_id).location}/")
 
 
 def part_of(batch: Batch) -> Mapping[str, Any] | None:
@@ -57,6 +63,27 @@ def part_of(batch: Batch) -> Mapping[str, Any] | None:
         return parquet.read_manifest(store_of(batch), mark=parquet.PARTIAL)
     except FileNotFoundError:
         return None
+
+
+def drop_part(batch: Batch, name: str) -> None:
+    """Take a part out of staging. What is gone already stays gone."""
+    parquet.drop_part(store_of(batch), name)
+
+
+def published(batch: Batch) -> Mapping[str, Any]:
+    """Return the manifest of what is published of a batch: the whole dataset, or what was finished before it ended early.
+
+    Raises ResultNotReady, NoResult where there will be none or it was taken away, and StoreUnavailable.
+    """
+    with answering("results"):
+        part = part_of(batch)
+        if part is not None:
+            return part
+        must_have_results(batch)
+        try:
+            return manifest(batch.pk)
+        except FileNotFoundError:
+            raise NoResult(f"The dataset of batch {batch.pk} is gone from its store.", state=batch.state, error=None) from None
 
 
 def manifest(batch_id: UUID) -> Mapping[str, Any]:

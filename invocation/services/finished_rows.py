@@ -20,6 +20,7 @@ from invocation.domain.jobs import Fault
 from invocation.domain.losses import LOSSES_OF_A_ROW
 from invocation.domain.outcomes import outcome_of
 from invocation.models import Batch, BatchRow, Shard
+from invocation.services import records, results
 from invocation.services.bills import Bill
 from invocation.services.runs import Carried, Clock
 
@@ -49,7 +50,7 @@ def lost(place: int, row: Row) -> FinishedRow:
 
 def columns(batch: Batch, done: Sequence[FinishedRow], *, now: datetime) -> Mapping[str, Sequence[Any]]:
     """Return the rows as a part of the dataset holds them, a list a column."""
-    asked = [orjson.dumps(each.row.input, option=orjson.OPT_SORT_KEYS) for each in done]
+    asked = [_asked(each.row) for each in done]
     performed = [each.carried.performance for each in done]
     outputs = [None if each is None else each.output.value for each in performed]
     faults = [Fault.of(each.error) if each.error else None for each in done]
@@ -58,8 +59,8 @@ def columns(batch: Batch, done: Sequence[FinishedRow], *, now: datetime) -> Mapp
     return {
         "row_id": [each.row.id for each in done],
         "input_sha256": [hashlib.sha256(each).hexdigest() for each in asked],
-        "output": [None if each is None else dumped(each) for each in outputs],
-        "facts": [None if each is None else dumped(each.plan.facts) for each in performed],
+        "output": [None if each is None else _said(each) or results.written(each).decode() for each in outputs],
+        "facts": [_facts(each) for each in done],
         "input": [each.decode() for each in asked],
         "error_code": [each.code if each else "" for each in faults],
         "error": [each.sentence if each else "" for each in faults],
@@ -77,8 +78,30 @@ def columns(batch: Batch, done: Sequence[FinishedRow], *, now: datetime) -> Mapp
     }
 
 
-def dumped(value: Mapping[str, Any]) -> str:
-    return json.dumps(dict(value))
+def _asked(row: Row) -> bytes:
+    """Return a row's input with sorted keys; what its agent put into it, or an older plan let in, is said as well as it can be."""
+    try:
+        return orjson.dumps(row.input, option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        return json.dumps(dict(row.input), sort_keys=True, default=str).encode()
+
+
+def _facts(done: FinishedRow) -> str | None:
+    """Return the plan's facts as JSON; where Python's own cannot say them, as they are kept of a job: perhaps not at all."""
+    performance = done.carried.performance
+    if performance is None:
+        return None
+    facts = performance.plan.facts
+    kept = None if (plain := _said(facts)) else records.evidence(facts, run_id=done.run_id)
+    return kept.decode() if kept else plain
+
+
+def _said(value: Mapping[str, Any]) -> str | None:
+    """Return a mapping as Python writes it; None where a value, such as a moment, is nothing that its JSON says."""
+    try:
+        return json.dumps(dict(value))
+    except (TypeError, ValueError, RecursionError):
+        return None
 
 
 def record(batch: Batch, shard: Shard, done: FinishedRow, *, now: datetime) -> BatchRow:

@@ -23,7 +23,7 @@ log = structlog.get_logger()
 AGAIN = "Something broke while the dataset was written, or while its staging was taken away. It is tried again by itself."
 WAIT = "Wait, or cancel the batch; tell whoever runs this its id if it lasts."
 UNWRITTEN = f"The dataset could not be written, in {gathering.MOST_TRIES} tries over hours. It is not the rows' fault."
-MEND = "Tell whoever runs this the batch's id: its finished rows stay in staging. Once the store is mended, open the batch again."
+MEND = "Tell whoever runs this the batch's id: its finished rows stay in staging. Once the store is mended, resume the batch."
 
 
 def gather(batch_id: UUID, *, now: datetime) -> None:
@@ -43,6 +43,7 @@ def gather_rest(batch_id: UUID, *, now: datetime) -> None:
     """Do what is left of an ended batch's gathering. Again after a crash it writes the same files.
 
     What a batch had finished when it was cancelled or failed is published, marked as a part; a completed one has its staging left.
+    Catalogs that list an earlier round of it are told: that round's files are gone.
     After as many tries as there may be nothing is done any more, and staging stays.
     """
     with _alone(batch_id) as is_alone:
@@ -51,7 +52,9 @@ def gather_rest(batch_id: UUID, *, now: datetime) -> None:
             with _noted(batch):
                 if batch.state != BatchState.COMPLETED:
                     publishing.publish_part(batch)
+                    registering.ask_again(batch, now=now)
                 _tidy(batch, now=now)
+            registering.register(batch.pk, now=now)
 
 
 def _gathering(batch_id: UUID, *, now: datetime) -> Batch | None:
@@ -88,7 +91,8 @@ def _is_due(batch: Batch, *, now: datetime) -> bool:
 
 def _give_up(batch: Batch, *, now: datetime) -> None:
     broke = str((batch.gathering or {}).get("broke", "No try came to its end: its process vanished each time."))
-    batches.fail(batch, Fault(code="dataset_unwritten", sentence=UNWRITTEN, cause=Cause.BAD_CODE, remedy=MEND, broke=broke), now=now)
+    fault = Fault(code=gathering.DATASET_UNWRITTEN, sentence=UNWRITTEN, cause=Cause.BAD_CODE, remedy=MEND, broke=broke)
+    batches.fail(batch, fault, now=now)
 
 
 @contextmanager

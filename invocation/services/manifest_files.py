@@ -23,7 +23,7 @@ from invocation.gateways.stores import S3_SCHEME, BadPath, answering, relative, 
 from invocation.models import Batch
 from invocation.selectors import grants
 from invocation.services.manifest_room import FOLDER, room_of
-from invocation.services.manifests import Manifest
+from invocation.services.manifests import Manifest, unkeepable
 
 STAGED = f"{FOLDER}/staged"
 """No upload has a name in there."""
@@ -69,13 +69,23 @@ def _granted(tenant_id: UUID, uri: str) -> str:
 
 
 def stage(tenant_id: UUID, rows: Iterable[Mapping[str, Any]], *, row_id: str | None = None) -> Manifest:
-    """Store rows that came with a request as a manifest of the tenant's. Raises ManifestsFull and StoreUnavailable."""
-    content = b"".join(orjson.dumps(row) + b"\n" for row in rows)
+    """Store rows that came with a request as a manifest of the tenant's.
+
+    Raises ManifestInvalid for one that cannot be kept, naming which it is from 1, ManifestsFull and StoreUnavailable.
+    """
+    content = b"".join(_line(number, row) for number, row in enumerate(rows, 1))
     room_of(tenant_id).must_hold(len(content))
     path, store = f"{STAGED}/{new_id()}.jsonl", objects.store_of(tenant_id)
     with answering("manifest"):
         store.write_whole(path, content)
     return Manifest(location=store.at(path), form=Form(Format.JSONL), row_id=row_id)
+
+
+def _line(number: int, row: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(row) + b"\n"
+    except TypeError as unsayable:
+        raise unkeepable(number, unsayable) from None
 
 
 @contextmanager

@@ -20,10 +20,16 @@ from invocation.gateways import declared
 from invocation.gateways.manifests import sources
 from invocation.gateways.manifests.opening import Opened, Ways, opened
 from invocation.gateways.manifests.tap import Tap
-from invocation.gateways.stores import answering
+from invocation.gateways.stores import Stamp, answering
 from invocation.models import Batch
 
 canonical = partial(orjson.dumps, option=orjson.OPT_SORT_KEYS)
+"""Raises TypeError for what is nested too deeply, and for a whole number beyond 64 bits."""
+
+
+def unkeepable(line: int, why: Exception) -> ManifestInvalid:
+    """Return the refusal of a row that cannot be written as JSON."""
+    return ManifestInvalid(f"Line {line} cannot be kept as JSON: {why}.", line=line)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,12 +69,16 @@ def of_batch(batch: Batch) -> Manifest:
 
 
 def must_be_there(batch: Batch) -> None:
-    """Raise ManifestChanged if a batch's manifest is gone, and StoreUnavailable if nobody can say."""
+    """Raise ManifestChanged if a batch's manifest is gone or has another length, and StoreUnavailable if nobody can say."""
     try:
         with answering("manifest"):
-            sources.stamp(batch.manifest)
+            size = sources.stamp(batch.manifest).size
     except FileNotFoundError:
         raise ManifestChanged(f"The manifest of batch {batch.pk} is gone.", field="manifest") from None
+    if batch.manifest_bytes is not None and size != batch.manifest_bytes:
+        raise ManifestChanged(
+            f"The manifest of batch {batch.pk} has {size} bytes; it was planned with {batch.manifest_bytes}.", field="manifest"
+        )
 
 
 def read(batch: Batch, part: Slice, *, skip: int) -> Iterator[Row]:
@@ -84,6 +94,19 @@ def read(batch: Batch, part: Slice, *, skip: int) -> Iterator[Row]:
         for record in islice(found.reader.records(), skip, part.rows):
             value = found.reader.value(record)
             yield Row(name_of(record.line, value, ways.by, canonical), value, record.line)
+
+
+def stamp(batch: Batch, part: Slice) -> Stamp:
+    """Return what is another once the manifest was written again. Raises ManifestChanged if it is gone."""
+    try:
+        return sources.stamp(batch.manifest)
+    except FileNotFoundError:
+        raise _changed("it is gone", part) from None
+
+
+def written(part: Slice) -> ManifestChanged:
+    """Return the refusal of a manifest that is written again and again while it is read."""
+    return _changed("it is written while it is read", part)
 
 
 def _must_be_planned(batch: Batch, part: Slice, ways: Ways) -> None:

@@ -80,15 +80,19 @@ def finished(carried: Carried, *, row: Any, source: str, outcome: str, since: da
     )
 
 
-def _evidence(performance: Performance, asked: Mapping[str, Any], row: Any) -> bytes | None:
-    """Return what a judge needs, or None where the plan's facts are nothing that can be kept: a run is not lost for its judge."""
-    told = {"input": asked, "facts": performance.plan.facts, "output": performance.output.value, "agent": row.agent, "mode": row.mode}
+def evidence(told: Mapping[str, Any], *, run_id: UUID) -> bytes | None:
+    """Return what a judge needs as JSON, or None where that is nothing that can be kept: a run is not lost for its judge."""
     try:
-        evidence = orjson.dumps(told, default=dict)
+        return orjson.dumps(dict(told), default=dict)
     except TypeError as unfit:
-        log.warning("evidence_not_kept", run_id=str(row.id), error=str(unfit))
+        log.warning("evidence_not_kept", run_id=str(run_id), error=str(unfit))
         return None
-    return None if b"\\u0000" in evidence else evidence
+
+
+def _evidence(performance: Performance, asked: Mapping[str, Any], row: Any) -> bytes | None:
+    told = {"input": asked, "facts": performance.plan.facts, "output": performance.output.value, "agent": row.agent, "mode": row.mode}
+    found = evidence(told, run_id=row.id)
+    return None if found is None or b"\\u0000" in found else found
 
 
 WRITE = """

@@ -30,6 +30,11 @@ def ask(batch: Batch, *, now: datetime) -> None:
     Registration.objects.bulk_create(rows, update_conflicts=True, unique_fields=["batch_id", "catalog"], update_fields=anew)
 
 
+def ask_again(batch: Batch, *, now: datetime) -> None:
+    """Put on record that the catalogs which a round before was for are to be told of the dataset as it is now."""
+    Registration.objects.filter(batch_id=batch.pk).update(due_at=now, tries=0, done_at=None, error="")
+
+
 def register(batch_id: UUID, *, now: datetime) -> int:
     """Register the batch's dataset wherever it is due and return how many catalogs took it; what fails is due again later."""
     return sum(_try(row, now=now) for row in _taken(now=now, batch_id=batch_id))

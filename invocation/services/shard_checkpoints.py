@@ -7,10 +7,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+import structlog
+
 from invocation.domain.batches import part_name
 from invocation.domain.budgets import SHARERS, Allowance, Sharers
+from invocation.domain.errors import StaleMove
 from invocation.domain.places import Places
 from invocation.gateways.database import patiently, patiently_stored
+from invocation.models import Shard
 from invocation.services import batch_pauses, datasets, shards
 from invocation.services.caution import Caution
 from invocation.services.finished_rows import FinishedRow, columns, record
@@ -18,6 +22,7 @@ from invocation.services.shards import Checkpoint, ShardClaimed
 from quota.domain.budgets import NONE
 from quota.domain.ledger import LedgerLine
 
+log = structlog.get_logger()
 USUAL, *WIDENINGS = SHARERS
 
 
@@ -110,7 +115,24 @@ class Keeper:
         )
 
     def _commit(self, done: Sequence[FinishedRow], block: Checkpoint) -> None:
-        """First the part, then what says that it counts: a crash in between leaves a part that nobody reads. Again it changes nothing."""
+        """First the part, then what says that it counts: a crash in between leaves a part that nobody reads. Again it changes nothing.
+
+        Where the shard was taken from us the part goes again: staging may have been dropped before it was written.
+        """
         if done:
             datasets.write_part(self._batch, block.part, columns(self._batch, done, now=datetime.now(UTC)))
-        shards.checkpoint(self._shard, block)
+        try:
+            shards.checkpoint(self._shard, block)
+        except StaleMove:
+            if done:
+                self._take_back(block.part)
+            raise
+
+    def _take_back(self, part: str) -> None:
+        """Drop a part, unless it counts, as where nobody heard that it was committed. It has the attempt's number: it is nobody else's."""
+        if Shard.objects.filter(pk=self._shard.pk, parts__contains=[part]).exists():
+            return
+        try:
+            datasets.drop_part(self._batch, part)
+        except OSError as away:
+            log.warning("part_not_taken_back", batch_id=str(self._batch.pk), part=part, error=str(away))

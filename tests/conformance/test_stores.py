@@ -258,3 +258,17 @@ def test_a_writer_that_is_killed_leaves_nothing_to_see_in_a_folder(tmp_path: Pat
     assert store.remove_abandoned(before=left.stat().st_mtime) == 0
     assert store.remove_abandoned(before=left.stat().st_mtime + 1) == 1
     assert not left.exists()
+
+
+def test_a_folder_that_is_made_for_a_file_is_as_durable_as_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the disk was asked to keep is looked at; only a loss of power would show what it did not."""
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda number: synced.append(str(Path(f"/proc/self/fd/{number}").readlink())))
+    store = LocalStore(tmp_path / "new" / "store")
+    store.write_whole("a/b/one.txt", b"1")
+
+    folders = [tmp_path, tmp_path / "new", store.folder, store.folder / "a", store.folder / "a" / "b"]
+    assert [path for path in synced if "-beside-" not in path] == [str(folder) for folder in folders]
+    synced.clear()
+    store.write_whole("a/b/two.txt", b"2")
+    assert [path for path in synced if "-beside-" not in path] == [str(store.folder / "a" / "b")]

@@ -14,6 +14,8 @@ from invocation.domain.forecasts import Misfit
 from invocation.domain.manifests import Format
 from invocation.domain.partitions import MOST_COLUMNS
 from invocation.domain.windows import Window, WindowInvalid, window_of
+from invocation.models import CatalogTable
+from invocation.services.datasets import place_in
 
 STATES = [str(state) for state in BatchState]
 FORMATS = [str(form) for form in Format]
@@ -290,13 +292,18 @@ class TableShape(serializers.Serializer[Any]):
     name = serializers.CharField()
     batch = serializers.UUIDField(source="batch_id")
     endpoint = serializers.CharField()
-    location = serializers.CharField()
+    location = serializers.CharField(help_text="A path below the tenant's part of the object store, or the location outside of it.")
     columns = serializers.ListField(child=JsonObject(), help_text="Name and type of each, in the words of Hive.")
     partition_by = serializers.ListField(child=serializers.CharField())
     partitions = serializers.ListField(child=JsonObject(), help_text="Values and location of each.")
     rows = serializers.IntegerField()
     bytes = serializers.IntegerField()
     registered_at = serializers.DateTimeField()
+
+    def to_representation(self, instance: CatalogTable) -> dict[str, Any]:
+        told: dict[str, Any] = super().to_representation(instance)
+        partitions = [{**each, "location": place_in(instance.tenant_id, each["location"])} for each in told["partitions"]]
+        return {**told, "location": place_in(instance.tenant_id, told["location"]), "partitions": partitions}
 
 
 class TablePage(serializers.Serializer[Any]):

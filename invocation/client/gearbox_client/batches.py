@@ -76,7 +76,10 @@ class Batches(Group[W]):
     def resume(
         self, batch_id: str, *, budget: Decimal | None = None, tokens: int | None = None, model_calls: int | None = None
     ) -> Call[Batch]:
-        """Let a paused batch go on; one that was paused at its ceiling may be given another, up to its endpoint's."""
+        """Let a paused batch go on; one that was paused at its ceiling may be given another, up to its endpoint's.
+
+        One that failed with `dataset_unwritten` has its dataset tried again.
+        """
         caps = budget_of(budget, tokens, model_calls)
         return post(place("batches", batch_id, "resume"), reader(Batch), given(budget=caps) if caps else None)
 

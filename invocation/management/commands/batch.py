@@ -22,10 +22,10 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         acts = parser.add_subparsers(dest="act", required=True, metavar="|".join(_ACTS))
-        run = acts.add_parser("run", help="open a batch over a local manifest")
-        run.add_argument("manifest", type=Path)
+        run = acts.add_parser("run", help="open a batch over a local manifest, or over one in S3 that the tenant was granted")
+        run.add_argument("manifest", metavar="FILE|s3://BUCKET/KEY")
         run.add_argument("--endpoint", required=True, metavar="NAME@VERSION")
-        run.add_argument("--tenant", required=True, metavar="NAME", help="whose batch it is")
+        run.add_argument("--tenant", default="", metavar="NAME", help="whose batch it is, where there is more than one tenant")
         run.add_argument("--shards", type=_count, default=256)
         run.add_argument("--format", choices=("jsonl", "csv", "parquet"), default="", help="where the extension does not say it")
         run.add_argument("--row-id", metavar="COLUMN", help="what names each row, instead of row_id")
@@ -45,22 +45,25 @@ class Command(BaseCommand):
 
     def handle(self, *_: Any, act: str, **given: Any) -> None:
         from invocation.domain.errors import InvocationError
+        from invocation.selectors.batches import any_batch
 
         try:
+            if "batch" in given:
+                any_batch(given["batch"])
             _ACTS[act](self, **given)
         except InvocationError as refused:
             raise CommandError(f"{refused.title}: {refused.detail}") from refused
 
-    def run(self, *, manifest: Path, endpoint: str, tenant: str, watch: bool, **given: Any) -> None:
+    def run(self, *, manifest: str, endpoint: str, tenant: str, watch: bool, **given: Any) -> None:
         from invocation.services import batch_desk
         from invocation.services.outputs import OutputWish
 
-        if not manifest.is_file():
+        source = batch_desk.Source(place=manifest, form=given["format"], row_id=given["row_id"])
+        if not source.is_in_s3 and not Path(manifest).is_file():
             raise CommandError(f"There is no manifest at {manifest}.")
         terms = {name: given[name] for name in ("shards", "window", "finish_by")}
         output = OutputWish(uri=given["output"], partition_by=tuple(given["partition_by"]))
-        source = batch_desk.LocalFile(path=manifest, form=given["format"], row_id=given["row_id"])
-        batch_id = batch_desk.open_local(source, endpoint=endpoint, tenant=tenant, output=output, **terms)
+        batch_id = batch_desk.open_batch(source, endpoint=endpoint, tenant=tenant, output=output, **terms)
         self.stdout.write(f"batch {batch_id}")
         self._watch(batch_id, wanted=watch)
 
@@ -130,7 +133,7 @@ _ACTS: dict[str, Callable[..., None]] = {
 _MEANS = {
     "status": "how far it is",
     "pause": "let no row begin until it is resumed",
-    "resume": "let it go on, in its window",
+    "resume": "let it go on, in its window; or have its dataset tried again",
     "cancel": "end it for good; what is finished is published as a part",
     "retry-failed": "run the failed rows once more",
 }

@@ -8,7 +8,7 @@ from invocation.domain.batch_acts import possible
 
 
 @pytest.mark.parametrize(
-    ("state", "pause", "failed", "acts"),
+    ("state", "why", "failed", "acts"),
     [
         ("planning", "", 0, ["cancel"]),
         ("planned", "", 0, ["pause", "cancel"]),
@@ -19,9 +19,11 @@ from invocation.domain.batch_acts import possible
         ("gathering", "", 0, ["cancel"]),
         ("completed", "", 0, []),
         ("completed", "", 3, ["retry-failed"]),
-        ("failed", "", 3, []),
+        ("failed", "lost_worker", 3, []),
+        ("failed", "dataset_unwritten", 3, ["resume"]),
         ("cancelled", "", 3, []),
     ],
 )
-def test_what_may_be_done_goes_with_the_state(state: str, pause: str, failed: int, acts: list[str]) -> None:
-    assert possible(state, pause=pause, failed=failed) == acts
+def test_what_may_be_done_goes_with_the_state(state: str, why: str, failed: int, acts: list[str]) -> None:
+    pause, fault = ("", why) if state == "failed" else (why, "")
+    assert possible(state, pause=pause, fault=fault, failed=failed) == acts

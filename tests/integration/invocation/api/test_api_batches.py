@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -17,7 +18,7 @@ from invocation.domain.batches import BatchState, Pause, Publication, ShardState
 from invocation.domain.windows import window_of
 from invocation.gateways import declared
 from invocation.models import Batch, BatchRow, Shard
-from invocation.services import batch_pauses, batches, planning
+from invocation.services import batch_pauses, batches, manifest_files, planning
 from tests.integration.invocation.api.calling import Account, post, refusal
 
 ROWS = [{"row_id": f"r{number}", "title": "monster"} for number in range(5)]
@@ -48,6 +49,16 @@ def test_rows_in_the_body_become_a_planned_batch(account: Account) -> None:
     assert (told["progress"]["rate"], told["progress"]["eta_s"]) == (None, None)
 
 
+def test_a_row_in_the_body_that_cannot_be_kept_is_named(account: Account, store: Path) -> None:
+    deep = b"[" * 300 + b"]" * 300
+    body = b'{"endpoint": "enrich@1", "manifest": {"rows": [{"title": "monster"}, {"row_id": "deep", "items": ' + deep + b"}]}}"
+    answer = account.api.post("/v1/batches", data=body, content_type="application/json")
+
+    assert answer.status_code == 422, answer.json()
+    assert (answer.json()["code"], answer.json()["line"]) == ("manifest_invalid", 2)
+    assert not list(store.rglob("*.jsonl"))
+
+
 def test_a_manifest_in_the_tenants_folder_is_named_by_its_path(account: Account, store: Path) -> None:
     path = store / str(account.tenant_id) / "lists" / "week.jsonl"
     path.parent.mkdir(parents=True)
@@ -75,6 +86,21 @@ def test_a_broken_manifest_in_the_tenants_folder_fails_its_batch_with_the_line(a
         2,
         "/price",
     )
+
+
+def test_a_batch_whose_upload_was_replaced_stays_completed_and_published(account: Account) -> None:
+    manifest_files.put(account.tenant_id, "week.jsonl", BytesIO(b'{"row_id": "1", "title": "monster"}'))
+    batch_id = UUID(open_batch(account, manifest="manifests/week.jsonl")["id"])
+    planning.plan(batch_id)
+    now = datetime.now(UTC)
+    ended = {"state": BatchState.COMPLETED, "publication": Publication.PUBLISHED, "finished_at": now, "gathered_at": now}
+    Batch.objects.filter(pk=batch_id).update(**ended)
+    Shard.objects.update(state=ShardState.COMPLETED, position=1, done=1, failed_rows=1, errors={"declined": 1})
+    manifest_files.put(account.tenant_id, "week.jsonl", BytesIO(b'{"row_id": "1", "title": "monster"}\n{"row_id": "2", "title": "pluto"}'))
+    answer = post(account, f"/v1/batches/{batch_id}/retry-failed", {})
+
+    refusal(answer, status=409, code="manifest_changed")
+    assert Batch.objects.values_list("state", "publication", "round").get() == (BatchState.COMPLETED, Publication.PUBLISHED, 0)
 
 
 def test_a_format_and_the_column_that_names_rows_are_said_with_the_path(account: Account, store: Path) -> None:
@@ -208,6 +234,13 @@ def test_results_are_a_typed_refusal_until_the_dataset_is_whole(account: Account
     told = open_batch(account)
 
     assert refusal(account.api.get(told["links"]["results"]), status=404, code="result_not_ready")["state"] == "planned"
+
+
+def test_results_that_were_taken_away_are_no_result(account: Account) -> None:
+    told = open_batch(account)
+    Batch.objects.update(state=BatchState.COMPLETED, finished_at=datetime.now(UTC))
+
+    refusal(account.api.get(told["links"]["results"]), status=410, code="no_result")
 
 
 def test_a_cancelled_batch_ends_with_its_shards_and_never_has_results(account: Account) -> None:

@@ -13,7 +13,8 @@ from django.urls import reverse
 from pytest_django import Settings
 
 from invocation.domain.batches import BatchState
-from invocation.gateways import parquet
+from invocation.domain.catalogs import Partition
+from invocation.gateways import objects, parquet
 from invocation.gateways.catalogs.sql import SqlCatalog
 from invocation.gateways.stores import store_at
 from invocation.models import Batch, Registration, StoreGrant
@@ -100,6 +101,17 @@ def test_the_catalog_lists_a_tenants_own_tables(account: Account) -> None:
     assert [each["name"] for each in read(account, f"/v1/datasets?batch={ours.batch_id}")["items"]] == [ours.name]
     first = read(account, "/v1/datasets?limit=1")
     assert [each["name"] for each in read(account, f"/v1/datasets?limit=1&cursor={first['next']}")["items"]] == [ours.name]
+
+
+def test_tables_lie_where_their_results_are_told_to(account: Account) -> None:
+    own = objects.store_of(account.tenant_id).at("batches/x")
+    inside = a_table(tenant_id=account.tenant_id, location=f"{own}/data", partitions=(Partition(("letter",), f"{own}/data/task=letter"),))
+    SqlCatalog().register(inside)
+    SqlCatalog().register(a_table(tenant_id=account.tenant_id, name="outside", location="s3://lake/x/data"))
+    outside, found = read(account, "/v1/datasets")["items"]
+
+    assert (outside["location"], found["location"]) == ("s3://lake/x/data", "batches/x/data")
+    assert found["partitions"] == [{"values": ["letter"], "location": "batches/x/data/task=letter"}]
 
 
 def test_operators_see_the_catalog_and_what_is_still_to_be_registered(admin_client: Client) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
+from invocation.domain.batches import BatchState
 from invocation.gateways import s3
 from invocation.gateways.stores import store_at
 from invocation.models import Batch, StoreGrant
@@ -100,6 +102,15 @@ def test_an_object_store_that_is_away_is_told_to_whoever_needs_it(account: Accou
         account.api.delete("/v1/manifests/a.jsonl"),
     ):
         assert refusal(answer, status=503, code="store_unavailable")["field"] == "manifest"
+
+
+@pytest.mark.usefixtures("refusing")
+@pytest.mark.parametrize("state", [BatchState.COMPLETED, BatchState.CANCELLED])
+def test_results_in_a_store_that_is_away_are_asked_for_again_later(account: Account, state: BatchState) -> None:
+    links, now = opened(account, {"rows": ROWS}).json()["links"], datetime.now(UTC)
+    Batch.objects.update(state=state, finished_at=now, gathered_at=now, output="s3://ours/objects/dataset")
+
+    assert refusal(account.api.get(links["results"]), status=503, code="store_unavailable")["field"] == "results"
 
 
 def test_a_granted_uri_counts_in_its_plain_form(account: Account, s3_folder: str) -> None:

@@ -84,6 +84,19 @@ def test_the_sweep_cleans_the_object_store_and_outputs_elsewhere(aws_address: st
 
 @pytest.mark.usefixtures("tried")
 @pytest.mark.django_db
+def test_an_output_whose_name_begins_as_the_object_stores_is_elsewhere(aws_address: str, s3_folder: str, settings: Any) -> None:
+    batch = opened(shards=1)
+    settings.OBJECT_STORE = s3_folder
+    output = f"{s3_folder}-beside/dataset"
+    type(batch).objects.filter(pk=batch.pk).update(output=output)
+    killed_while_writing(aws_address, output)
+
+    assert cleaning.sweep(now=datetime.now(UTC) + timedelta(days=2)) == 1
+    assert not uploads(aws_address, output.removeprefix(f"s3://{aws.BUCKET}/"))
+
+
+@pytest.mark.usefixtures("tried")
+@pytest.mark.django_db
 def test_a_store_that_is_away_stops_no_sweep(s3_folder: str, settings: Any) -> None:
     batch = opened(shards=1)
     type(batch).objects.filter(pk=batch.pk).update(output="s3://no-such-bucket-anywhere/x")

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db import connections
 
 from invocation.domain.places import Places
+from invocation.gateways import database, parquet
 from invocation.gateways.database import BATCH
 from invocation.models import Batch, BatchRow, Shard
-from invocation.services import batches, shard_runs, shards
+from invocation.services import batches, datasets, gathering, shard_runs, shards
 from quota.models import BatchLedgerEntry
 from tests.integration.invocation.batches.planned import Workers, errors, opened, results
 
@@ -125,3 +128,45 @@ def test_the_same_attempt_writes_over_what_it_could_not_commit_and_another_besid
     parts = batch.shards.get().parts
     assert parts[0] == "shard=00000/part-000000-0002.parquet"
     assert [part.rpartition("-")[0] for part in parts] == [f"shard=00000/part-{number:06d}" for number in range(len(parts))]
+
+
+def staged(batch: Batch) -> list[str]:
+    return sorted(path.name for path in Path(batch.output).glob("_staging/*/*"))
+
+
+def ended(batch: Batch) -> None:
+    batches.cancel(batch.pk, now=datetime.now(UTC))
+    gathering.gather_rest(batch.pk, now=datetime.now(UTC))
+
+
+def test_a_part_that_was_written_after_staging_was_dropped_is_taken_back(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch, real, found = opened(LINES, shards=1), shards.checkpoint, []
+
+    def late(*given: Any) -> None:
+        found.append(staged(batch))
+        ended(batch)
+        assert staged(batch) == []
+        datasets.write_part(batch, given[1].part, {"row_id": ["row-00"], "finished_at": [None]})
+        real(*given)
+
+    monkeypatch.setattr(shards, "checkpoint", late)
+    assert workers.run(batch.shards.get().pk) == ["stale"]
+    assert found == [["part-000000-0001.parquet"]]
+    assert staged(batch) == []
+
+
+def test_a_part_that_counts_stays_though_nobody_heard_that_it_was_committed(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch, real, calls = opened(LINES, shards=1), shards.checkpoint, count()
+
+    def unheard(*given: Any) -> None:
+        real(*given)
+        if not next(calls):
+            batches.cancel(batch.pk, now=datetime.now(UTC))
+            raise OSError("the answer never came")
+
+    monkeypatch.setattr(shards, "checkpoint", unheard)
+    monkeypatch.setattr(database, "AWAY_EVERY_S", 0.0)
+    assert workers.run(batch.shards.get().pk) == ["stale"]
+    assert staged(batch) == batch.shards.get().parts[0].split("/")[-1:]
+    gathering.gather_rest(batch.pk, now=datetime.now(UTC))
+    assert parquet.read_manifest(datasets.store_of(batch), mark=parquet.PARTIAL)["rows"] >= 4

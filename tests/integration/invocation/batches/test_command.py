@@ -18,8 +18,10 @@ from rich.console import Console
 
 from invocation.domain import paces
 from invocation.domain.batches import BatchState
+from invocation.gateways.stores import store_at
 from invocation.management import watching
-from invocation.models import Batch
+from invocation.models import Batch, StoreGrant
+from invocation.services import planning
 from tests.integration.invocation.batches.planned import Workers
 from tests.integration.invocation.records import a_batch, a_named_tenant
 from tests.integration.invocation.rows import NOW
@@ -105,9 +107,39 @@ def test_failed_rows_are_run_again() -> None:
     assert said("retry-failed", batch.pk) == "1 failed rows run again\n"
 
 
-def test_what_is_not_there_is_said() -> None:
-    with pytest.raises(CommandError, match="There is no batch"):
-        said("status", uuid4())
+@pytest.mark.parametrize("act", ["status", "pause", "resume", "cancel", "retry-failed"])
+def test_what_is_not_there_is_said(act: str) -> None:
+    unknown = uuid4()
+    with pytest.raises(CommandError, match=f"There is no batch {unknown}"):
+        said(act, unknown)
+
+
+def test_the_only_tenant_need_not_be_named(manifest: Path) -> None:
+    words = ("run", manifest, "--endpoint", "trial-batch@1")
+    with pytest.raises(CommandError, match="There is no tenant"):
+        said(*words)
+    ours = a_named_tenant("Paper Lantern")
+    said(*words)
+    assert Batch.objects.get().tenant_id == ours
+
+    a_named_tenant("Another House")
+    with pytest.raises(CommandError, match="--tenant: there are Another House, Paper Lantern"):
+        said(*words)
+
+
+def test_a_manifest_in_s3_is_one_that_the_tenant_was_granted(s3_folder: str) -> None:
+    ours, place = a_named_tenant(), f"{s3_folder}/list.jsonl"
+    store_at(s3_folder).write_whole("list.jsonl", b'{"row_id": "a", "text": "x"}\n')
+    with pytest.raises(CommandError, match="was not granted"):
+        said("run", place, "--endpoint", "trial-batch@1")
+    StoreGrant.objects.create(tenant_id=ours, prefix=s3_folder)
+    said("run", place, "--endpoint", "trial-batch@1")
+    batch = Batch.objects.get()
+
+    assert (batch.tenant_id, batch.manifest, batch.state) == (ours, place, "planning")
+    planning.plan(batch.pk)
+    assert Batch.objects.values_list("state", "rows").get() == ("planned", 1)
+    assert store_at(s3_folder).exists("list.jsonl")
 
 
 def test_a_bar_shows_rows_rate_cost_and_what_fails(monkeypatch: pytest.MonkeyPatch) -> None:

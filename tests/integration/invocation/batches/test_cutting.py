@@ -102,6 +102,28 @@ def test_text_of_parquet_that_nothing_can_keep_fails_its_batch_by_the_row(tmp_pa
     assert planned(unread(of(path)))["line"] == 2
 
 
+DEEP = b"[" * 300 + b"]" * 300
+
+
+@pytest.mark.parametrize(
+    ("name", "raw"),
+    [
+        ("rows.jsonl", b'{"text": "one"}\n{"row_id": "deep", "items": ' + DEEP + b"}\n"),
+        ("rows.jsonl", b'{"text": "one"}\n{"items": ' + DEEP + b"}\n"),
+        ("rows.csv", b"row_id,items\nlong,[12345678901234567890123]\n"),
+        ("rows.csv", b"items\n[12345678901234567890123]\n"),
+    ],
+    ids=["deep", "deep without a name", "a long number", "a long number without a name"],
+)
+def test_a_row_that_can_be_read_and_not_written_fails_its_batch_by_the_line(tmp_path: Path, name: str, raw: bytes) -> None:
+    path = tmp_path / name
+    path.write_bytes(raw)
+    fault = planned(unread(of(path)))
+
+    assert (fault["code"], fault["line"]) == ("manifest_invalid", 2)
+    assert "cannot be kept as JSON" in fault["sentence"]
+
+
 def test_escapes_that_can_be_kept_are(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(rb'{"text": "\ud83d\ude00 \\u0000"}')

@@ -11,13 +11,15 @@ import pytest
 
 from invocation.api.shapes.batches import BatchShape
 from invocation.domain.batch_acts import Act, possible
+from invocation.domain.errors import StaleMove
 from invocation.domain.gathering import FIRST_WAIT, LONGEST_WAIT, MOST_TRIES
 from invocation.domain.gathering import wait as wait_of
 from invocation.gateways import parquet
 from invocation.models import Batch
 from invocation.selectors import waves as seen
-from invocation.services import batch_pauses, batches, gathering, publishing, waves
+from invocation.services import batch_control, batch_pauses, batches, gathering, publishing, waves
 from tests.integration.invocation.batches.planned import LINES, Workers, opened, results
+from tests.integration.invocation.trial import DONE
 
 pytestmark = [pytest.mark.usefixtures("tried"), pytest.mark.django_db(transaction=True)]
 FAILING: list[Any] = [*LINES[:6], {"row_id": "no", "fails": "decline"}]
@@ -104,6 +106,37 @@ def test_a_dataset_that_is_never_written_fails_its_batch_and_keeps_its_staging(w
     assert Batch.objects.get().gather_tries == MOST_TRIES
 
 
+def test_a_dataset_that_could_not_be_written_is_tried_again_when_its_batch_is_resumed(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch, now = run(workers, FAILING), datetime.now(UTC)
+    with monkeypatch.context() as full:
+        full.setattr(publishing, "publish", raising(OSError("No space left on device")))
+        for _ in range(MOST_TRIES + 1):
+            gather_at(batch, now)
+            now += 2 * LONGEST_WAIT
+    assert batch.state == "failed"
+    ran = DONE["runs"]
+    batch_control.resume(batch.pk, now=now)
+    batch.refresh_from_db()
+    assert (batch.state, batch.fault, batch.finished_at, batch.gather_tries) == ("gathering", None, None, 0)
+    waves.after_wave(batch.pk)
+
+    batch.refresh_from_db()
+    assert (batch.state, len(results(batch)), DONE["runs"]) == ("completed", 6, ran)
+    assert not staged(batch)
+
+
+@pytest.mark.parametrize("code", ["lost_worker", "manifest_invalid"])
+def test_a_batch_that_failed_for_something_else_is_not_resumed(code: str) -> None:
+    batch, now = opened(LINES[:2]), datetime.now(UTC)
+    Batch.objects.filter(pk=batch.pk).update(state="failed", finished_at=now, fault={"code": code})
+
+    with pytest.raises(StaleMove):
+        batch_control.resume(batch.pk, now=now)
+    assert Batch.objects.get().state == "failed"
+
+
 def test_the_waits_double_up_to_the_longest() -> None:
     waits = [wait_of(tries) for tries in range(1, MOST_TRIES + 1)]
 
@@ -117,7 +150,7 @@ def test_a_batch_that_cannot_be_gathered_can_be_cancelled(workers: Workers, monk
     with monkeypatch.context() as full:
         full.setattr(publishing, "publish", raising(OSError("No space left on device")))
         waves.after_wave(batch.pk)
-    assert Act.CANCEL in possible("gathering", pause="", failed=0)
+    assert Act.CANCEL in possible("gathering", pause="", fault="", failed=0)
     batches.cancel(batch.pk, now=datetime.now(UTC))
     waves.after_wave(batch.pk)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from invocation.models import Batch, Shard, StoreGrant
 from invocation.services import batch_pauses, batches, cutting, manifest_files, manifests, planning, shards, waves
 from invocation.services.cutting import Beat
 from invocation.services.manifests import Manifest
+from invocation.services.shard_rows import ShardRows
 from tests.integration.invocation.batches.planned import LINES, TENANT, manifest, opened, results, unread, waiting
 from tests.integration.invocation.batches.planned import Workers as Workers_
 from tests.integration.invocation.rows import a_process
@@ -261,6 +264,55 @@ def test_rows_that_were_changed_after_planning_are_not_read(change: Any, words: 
     with pytest.raises(ManifestChanged, match=words) as changed:
         next(manifests.read(batch, last, skip=0))
     assert changed.value.facts == {"shard": 3, "line": 114}
+
+
+def rewrite(path: Path, content: bytes) -> None:
+    """Write into the file itself, as who holds it open sees it, at another moment."""
+    with path.open("r+b") as file:
+        file.write(content)
+    told = path.stat().st_mtime_ns + 1
+    os.utime(path, ns=(told, told))
+
+
+def rows_of(batch: Batch) -> ShardRows:
+    return ShardRows(shards.ShardClaimed(batch.shards.get(), batch), ())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda raw: raw.replace(b'"row 149"', b'"row 941"'), lambda raw: raw.replace(b'"row 149"', b'"row 149 ')],
+    ids=["another value", "no JSON"],
+)
+def test_a_manifest_that_is_written_over_while_a_shard_reads_it_gives_no_foreign_row(change: Any) -> None:
+    lines = [{**line, "more": "x" * 10_000} for line in LINES]
+    batch = opened(lines, shards=1)
+    path, rows = Path(batch.manifest), rows_of(batch)
+    content = path.read_bytes()
+    assert [row.id for _, row in rows.read(2)] == ["row-000", "row-001"]
+    rewrite(path, change(content))
+
+    for _ in range(2):
+        with pytest.raises(ManifestChanged, match="are not those that were planned"):
+            rows.read(148)
+    rewrite(path, content)
+    assert [row.id for _, row in rows.read(200)] == [line["row_id"] for line in LINES[2:]]
+
+
+def test_a_manifest_that_is_only_touched_while_a_shard_reads_it_is_read_on() -> None:
+    batch = opened(shards=1)
+    path, rows = Path(batch.manifest), rows_of(batch)
+    first = rows.read(2)
+    rewrite(path, path.read_bytes())
+
+    assert [row.id for _, row in [*first, *rows.read(200)]] == [line["row_id"] for line in LINES]
+
+
+def test_a_manifest_that_is_written_all_the_time_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, marks, real = rows_of(opened(shards=1)), count(), sources.stamp
+    monkeypatch.setattr(sources, "stamp", lambda location: real(location)._replace(mark=str(next(marks))))
+
+    with pytest.raises(ManifestChanged, match="written while it is read"):
+        rows.read(2)
 
 
 def test_rows_of_other_shards_may_change_and_a_file_may_be_put_back() -> None:

@@ -108,6 +108,24 @@ def test_what_was_finished_of_a_cancelled_batch_is_published_as_a_part(workers: 
     assert not CatalogTable.objects.exists()
 
 
+def test_a_round_that_was_cancelled_is_in_the_catalogs_as_its_files_are(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = workers.finish(opened(FAILING))
+    assert CatalogTable.objects.count() == 2
+    batch_pauses.retry_failed(batch.pk, now=datetime.now(UTC))
+    monkeypatch.setattr(trial, "fail", lambda _: None)
+    waves.go_on(batch.pk, now=datetime.now(UTC))
+    workers.run(*batch.shards.filter(state="queued").values_list("pk", flat=True))
+    batches.cancel(batch.pk, now=datetime.now(UTC))
+    waves.after_wave(batch.pk)
+    batch.refresh_from_db()
+    told = datasets.part_of(batch)
+
+    assert told is not None
+    assert (batch.state, told["results"], told["errors"]) == ("cancelled", 22, 0)
+    tables = CatalogTable.objects.values_list("name", "rows", "bytes")
+    assert list(tables) == [(name_of(batch.endpoint, batch.pk, "results"), told["results"], told["bytes"])]
+
+
 def test_a_batch_that_ended_before_any_row_publishes_nothing(workers: Workers) -> None:
     batch = opened(FAILING)
     batches.cancel(batch.pk, now=datetime.now(UTC))

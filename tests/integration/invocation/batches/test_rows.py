@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
@@ -17,18 +18,20 @@ import pytest
 from django.db.models import F
 
 from invocation.api.shapes.batches import BatchShape
+from invocation.domain.batches import Row
 from invocation.domain.budgets import Wish
 from invocation.domain.jobs import BROKE
 from invocation.gateways import database, declared, parquet
 from invocation.gateways.database import off_loop
 from invocation.models import Batch, BatchOutbox, BatchRow
 from invocation.services import batch_pauses, batches, datasets, manifests, row_runs, shard_runs, shards, waves
+from invocation.services.finished_rows import columns, lost
 from invocation.services.shard_engine import ShardEngine
 from quota.models import BatchLedgerEntry
 from tests.integration.invocation.batches.planned import LINES, Workers, errors, failed_rows, manifest, opened, results
 from tests.integration.invocation.conftest import OnLoop
 from tests.integration.invocation.rows import NOW
-from tests.integration.invocation.trial import DONE
+from tests.integration.invocation.trial import DONE, FACTS
 
 CHECKED_ELSEWHERE = ("files", "bytes", "columns")
 pytestmark = [pytest.mark.usefixtures("tried"), pytest.mark.django_db(transaction=True)]
@@ -80,6 +83,45 @@ def test_what_a_crash_says_is_for_operators_and_no_datasets(workers: Workers, cr
     batch = workers.finish(opened([{"row_id": "crash", "fails": crash}]))
 
     assert [(row["error_code"], row["error"]) for row in failed_rows(batch)] == [("agent_crashed", BROKE)]
+
+
+class Owned:
+    """Nothing that JSON can say."""
+
+
+UNPLAIN: list[tuple[Any, Any]] = [
+    ({"price": Decimal("1.50")}, None),
+    ({"owner": Owned()}, None),
+    ({"terms": MappingProxyType({"a": 1})}, {"terms": {"a": 1}}),
+    ({"answer": NOW}, {"answer": NOW.isoformat()}),
+    ({"big": 10**30}, {"big": 10**30}),
+]
+
+
+@pytest.mark.parametrize(("facts", "kept"), UNPLAIN, ids=["decimal", "object", "mapping", "moment", "big"])
+def test_facts_and_outputs_are_kept_as_a_jobs_and_cost_no_row(workers: Workers, facts: Any, kept: Any) -> None:
+    FACTS.update(facts)
+    try:
+        batch = workers.finish(opened([{"row_id": "strange", "facts": True}, *LINES[:3]], shards=1))
+    finally:
+        FACTS.clear()
+    found = {row["row_id"]: row for row in datasets.rows(batch.pk)}
+
+    assert (batch.state, len(found), DONE["runs"]) == ("completed", 4, 4)
+    told = found["strange"]["facts"]
+    assert (None if told is None else {name: json.loads(told)[name] for name in facts}) == kept
+    assert json.loads(found["strange"]["output"])["answer"] == (kept or {}).get("answer")
+    assert all(json.loads(found[line["row_id"]]["facts"]) for line in LINES[:3])
+
+
+@pytest.mark.parametrize("given", [Decimal("1.50"), 10**30, json.loads("[" * 300 + "]" * 300)], ids=["decimal", "big", "deep"])
+def test_an_input_that_cannot_be_said_plainly_costs_no_row_and_no_neighbour(given: Any) -> None:
+    batch = opened(LINES[:2])
+    found = columns(batch, [lost(0, Row("strange", {"b": given, "a": 1}, 1)), lost(1, Row("plain", {"b": 2, "a": 1}, 2))], now=NOW)
+    datasets.write_part(batch, "shard=00000/part.parquet", found)
+
+    assert json.loads(found["input"][0]) == {"a": 1, "b": str(given) if isinstance(given, Decimal) else given}
+    assert found["input"][1] == '{"a":1,"b":2}'
 
 
 def test_a_batch_of_which_every_row_failed_has_an_empty_dataset(workers: Workers) -> None:
