@@ -36,7 +36,7 @@ def gather(batch_id: UUID, *, now: datetime) -> None:
         if batch:
             with _noted(batch):
                 _gather(batch, now=now)
-            registering.register(batch.pk, now=now)
+            registering.register(batch.pk, now=_later(now))
 
 
 def gather_rest(batch_id: UUID, *, now: datetime) -> None:
@@ -52,9 +52,9 @@ def gather_rest(batch_id: UUID, *, now: datetime) -> None:
             with _noted(batch):
                 if batch.state != BatchState.COMPLETED:
                     publishing.publish_part(batch)
-                    registering.ask_again(batch, now=now)
-                _tidy(batch, now=now)
-            registering.register(batch.pk, now=now)
+                    registering.ask_again(batch, now=_later(now))
+                _tidy(batch, now=_later(now))
+            registering.register(batch.pk, now=_later(now))
 
 
 def _gathering(batch_id: UUID, *, now: datetime) -> Batch | None:
@@ -125,8 +125,14 @@ def _alone(batch_id: UUID) -> Iterator[bool]:
 
 def _gather(batch: Batch, *, now: datetime) -> None:
     publishing.publish(batch)
-    if _complete(batch, now=now):
-        _tidy(batch, now=now)
+    ended = _later(now)
+    if _complete(batch, now=ended):
+        _tidy(batch, now=ended)
+
+
+def _later(now: datetime) -> datetime:
+    """Return the moment as it is behind a publishing, which may take minutes: what is done then is done as of its end."""
+    return max(now, datetime.now(UTC))
 
 
 def _complete(batch: Batch, *, now: datetime) -> bool:
