@@ -61,6 +61,8 @@ class Stop(StrEnum):
     """The batch's caps have no room for its next call."""
     SLICED = "sliced"
     """Others wait, and it has had its time."""
+    ENDED = "ended"
+    """Its batch was cancelled, or has failed."""
 
 
 class BatchMove(StrEnum):

@@ -164,4 +164,7 @@ def _done() -> QuerySet[Batch]:
 
 
 def _ungathered() -> QuerySet[Batch]:
-    return Batch.objects.filter(state__in=BATCH_ENDED, gathered_at__isnull=True, gather_tries__lt=MOST_TRIES)
+    """Shards at work when their batch ended are waited for: they keep what they have finished."""
+    unfinished = Shard.objects.filter(_UNFINISHED, batch=OuterRef("pk"))
+    ended = Batch.objects.filter(state__in=BATCH_ENDED, gathered_at__isnull=True, gather_tries__lt=MOST_TRIES)
+    return ended.filter(~Exists(unfinished))

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connections, transaction
-from django.db.models import DateTimeField, F, Func, Q
+from django.db.models import DateTimeField, F, Func, Q, QuerySet
 
 from agents.domain.errors import Cause
 from invocation.domain.batches import (
@@ -119,7 +119,10 @@ def room_of_plan(tenant_id: UUID) -> int | None:
 
 
 def cancel(batch_id: UUID, *, now: datetime) -> None:
-    """End a batch: shards stop within a second or two, and what is finished is published as a part. Raises StaleMove if it has ended."""
+    """End a batch: shards stop within a second or two, and what is finished by then is published as a part.
+
+    Raises StaleMove if it has ended.
+    """
     with transaction.atomic(using=BATCH):
         batch = Batch.objects.select_for_update(no_key=True).get(pk=batch_id)
         if not batch_moves.move(batch, BatchMove.CANCEL, pause=None, finished_at=now, **batch_moves.TRIED_NEVER):
@@ -183,5 +186,17 @@ def _fail_lost(shard: Shard, *, now: datetime) -> None:
 
 
 def _cancel_shards(batch: Batch, *, now: datetime) -> None:
+    """Cancel what waits. Shards at work see that their batch has ended, keep what they have finished, and end by themselves."""
+    _cancel(batch.shards.all(), now=now)
+
+
+def cancel_left(*, now: datetime) -> None:
+    """Cancel what went back to the queue of a batch that has ended: its worker vanished, or was let go for another reason just then."""
+    ended = Batch.objects.filter(state__in=[BatchState.CANCELLED, BatchState.FAILED], gathered_at__isnull=True)
+    with transaction.atomic(using=BATCH):
+        _cancel(Shard.objects.filter(batch_id__in=list(ended.values_list("pk", flat=True))), now=now)
+
+
+def _cancel(shards: QuerySet[Shard], *, now: datetime) -> None:
     edge = SHARD_EDGES[ShardMove.CANCEL]
-    batch_moves.in_order(batch.shards.filter(state__in=edge.sources)).update(state=edge.target, owner=None, finished_at=now)
+    batch_moves.in_order(shards.filter(state=ShardState.QUEUED)).update(state=edge.target, finished_at=now)

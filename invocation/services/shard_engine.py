@@ -127,7 +127,9 @@ class ShardEngine:
         if stop is None:
             await patiently(shards.complete, work.shard)
             return "completed"
-        if stop is Stop.SPENT:
+        if stop is Stop.ENDED:
+            await patiently(shards.cancel, work.shard)
+        elif stop is Stop.SPENT:
             await patiently(shards.hand_back_spent, work.shard, had=work.short, wait=WAIT_WHILE_SPENT)
         else:
             wait = WAIT_WHILE_AWAY if stop is Stop.AWAY else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import structlog
@@ -14,7 +15,7 @@ from agents.domain.values import Tier
 from agents.services import providers
 from invocation.domain.batches import BATCH_ENDED, BATCH_OPEN, CHECKPOINT_ROWS, CHECKPOINT_S, Row, Stop, checkpoint_within
 from invocation.domain.budgets import Allowance
-from invocation.domain.errors import StaleMove
+from invocation.domain.errors import ManifestChanged, StaleMove
 from invocation.domain.places import Places
 from invocation.gateways import declared
 from invocation.gateways.database import off_loop, patiently, patiently_stored
@@ -65,6 +66,7 @@ class ShardRun:
         self._places = Places(self.shard.position, self.shard.ahead)
         self._redo: dict[int, str] = {}
         self._source = ShardRows(claimed, ())
+        self._changed: ManifestChanged | None = None
 
     @property
     def losses(self) -> int:
@@ -86,7 +88,7 @@ class ShardRun:
     async def to_its_end(self) -> Stop | None:
         """Run what is left of the shard; return why it stopped, or nothing when every row is finished.
 
-        Raises StaleMove if the shard was taken from us. The calls of rows that cannot count are booked all the same:
+        Raises StaleMove if the shard was taken from us, and ManifestChanged. The calls of rows that cannot count are booked all the same:
         they were made.
         """
         flow = self._rows.join(self._model)
@@ -114,6 +116,8 @@ class ShardRun:
             raise
         finally:
             self._rows.leave(self._model)
+        if self._changed is not None:
+            raise self._changed
         return self._why
 
     async def _played(self, work: RowRuns, keeper: Keeper) -> None:
@@ -198,10 +202,19 @@ class ShardRun:
         async with self._reading:
             while not self._queue and not self._is_read and self._why is None:
                 await self._wait_for_the_first()
-                block = await patiently_stored(self._source.read, ROWS_READ_AT_ONCE)
+                block = await self._read()
                 self._is_read = not block
                 self._queue.extend(each for each in block if each[0] in self._redo or each[0] not in self._places)
             return self._queue.popleft() if self._queue and self._why is None else None
+
+    async def _read(self) -> Sequence[tuple[int, Row]]:
+        """Return the next rows; none of a manifest that was changed: what runs comes to its end and is kept before that is said."""
+        try:
+            return await patiently_stored(self._source.read, ROWS_READ_AT_ONCE)
+        except ManifestChanged as changed:
+            self._changed = changed
+            self.stop(Stop.HELD)
+            return ()
 
     async def _wait_for_the_first(self) -> None:
         """Go no further ahead of the first unfinished row than can be remembered."""
@@ -209,18 +222,24 @@ class ShardRun:
             await asyncio.sleep(LOOK_S)
 
     async def _watch(self) -> None:
-        """Look twice a second whether the shard is still to run. Raises StaleMove when its batch has ended."""
+        """Look twice a second whether the shard is still to run. Where its batch has ended, its rows are cut off at once."""
         while True:
             await asyncio.sleep(LOOK_S)
-            if await off_loop(_must_wait, self.batch):
-                self.stop(Stop.HELD)
+            if why := await off_loop(_why_stop, self.batch):
+                self.stop(why)
             elif self._slice.is_over() and await off_loop(_others_wait, self.batch):
                 self.stop(Stop.SLICED)
+            if why is Stop.ENDED:
+                return self._cut()
 
     async def _cut_off(self) -> None:
         """Give rows that run a while to their end when the process is to end: cut off for less they would be paid for again and again."""
         await self._ending.wait()
         await asyncio.sleep(GRACE_S)
+        self._cut()
+
+    def _cut(self) -> None:
+        """End the rows that run: what their calls have used by then is billed, and what is finished is kept."""
         for lane in self._lanes:
             lane.cancel()
 
@@ -234,17 +253,16 @@ def _model_of(agent: str) -> str:
     return providers.names()[tiers[0] if tiers else Tier.STANDARD]
 
 
-def _must_wait(batch: Batch) -> bool:
-    """Say whether rows must wait; a database that is away holds nothing. Raises StaleMove if the batch has ended."""
+def _why_stop(batch: Batch) -> Stop | None:
+    """Say why rows must stop: they have to wait, or their batch has ended; nothing if they need not. A database that is away stops none."""
     try:
         state = Batch.objects.values_list("state", flat=True).get(pk=batch.pk)
-        if state in BATCH_OPEN:
-            return batch_pauses.is_held(batch)
+        must_wait = state not in BATCH_OPEN or batch_pauses.is_held(batch)
     except DatabaseError:
-        return False
+        return None
     if state in BATCH_ENDED:
-        raise StaleMove(f"Batch {batch.pk} is {state}.")
-    return True
+        return Stop.ENDED
+    return Stop.HELD if must_wait else None
 
 
 def _others_wait(batch: Batch) -> bool:

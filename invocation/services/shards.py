@@ -229,6 +229,11 @@ def hand_back(shard: Shard, *, short: Spending = NONE, wait: timedelta | None = 
     _hold(shard, ShardMove.HAND_BACK, **waits, **batch_moves.RESERVES_NOTHING)
 
 
+def cancel(shard: Shard) -> None:
+    """End a shard whose batch has ended, behind its last checkpoint. Raises StaleMove."""
+    _hold(shard, ShardMove.CANCEL, owner=None, finished_at=datetime.now(UTC), **batch_moves.RESERVES_NOTHING)
+
+
 def hand_back_spent(shard: Shard, *, had: Spending, wait: timedelta) -> None:
     """Return a shard whose next row needs more than it `had`; where that was all there is, the batch is paused.
 

@@ -138,9 +138,11 @@ def sweep(*, now: datetime) -> int:
     """Make true again what a lost message, worker, broker or callback left behind; return how many were sent.
 
     Batches whose window closed are paused, and those whose window opened go on.
-    Shards of processes that are gone are queued; slots are filled; a batch of which nothing is left is gathered.
+    Shards of processes that are gone are queued, or cancelled where their batch has ended; slots are filled;
+    a batch of which nothing is left is gathered.
     """
     batches.rescue_shards(now=now)
+    batches.cancel_left(now=now)
     for batch in seen.in_windows():
         _ = batch_pauses.close_window(batch, now=now) or batch_pauses.open_window(batch, now=now)
     for batch in seen.left_behind(since=now - TRUSTED, now=now):

@@ -39,6 +39,8 @@ def test_the_calls_of_a_cancelled_batchs_last_block_are_booked(on_loop: OnLoop[A
         await until(lambda: DONE["runs"] > 0)
         await off_loop(waves.go_on, batch.pk, now=NOW)
         await off_loop(batches.cancel, batch.pk, now=NOW)
+        assert await off_loop(batches.rescue_shards, now=NOW) == 1  # its process is taken for dead
+        await off_loop(batches.cancel_left, now=NOW)
         GATES["cancel"].set()
         return await running
 

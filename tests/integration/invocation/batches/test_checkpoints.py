@@ -134,9 +134,12 @@ def staged(batch: Batch) -> list[str]:
     return sorted(path.name for path in Path(batch.output).glob("_staging/*/*"))
 
 
-def ended(batch: Batch) -> None:
-    batches.cancel(batch.pk, now=datetime.now(UTC))
-    gathering.gather_rest(batch.pk, now=datetime.now(UTC))
+def lost(batch: Batch) -> None:
+    """Cancel it while the shard's process is taken for dead."""
+    now = datetime.now(UTC)
+    batches.cancel(batch.pk, now=now)
+    assert batches.rescue_shards(now=now) == 1
+    batches.cancel_left(now=now)
 
 
 def test_a_part_that_was_written_after_staging_was_dropped_is_taken_back(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +147,8 @@ def test_a_part_that_was_written_after_staging_was_dropped_is_taken_back(workers
 
     def late(*given: Any) -> None:
         found.append(staged(batch))
-        ended(batch)
+        lost(batch)
+        gathering.gather_rest(batch.pk, now=datetime.now(UTC))
         assert staged(batch) == []
         datasets.write_part(batch, given[1].part, {"row_id": ["row-00"], "finished_at": [None]})
         real(*given)
@@ -161,7 +165,7 @@ def test_a_part_that_counts_stays_though_nobody_heard_that_it_was_committed(work
     def unheard(*given: Any) -> None:
         real(*given)
         if not next(calls):
-            batches.cancel(batch.pk, now=datetime.now(UTC))
+            lost(batch)
             raise OSError("the answer never came")
 
     monkeypatch.setattr(shards, "checkpoint", unheard)

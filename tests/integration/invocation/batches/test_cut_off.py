@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,11 +13,14 @@ import psycopg
 import pytest
 from django.db import OperationalError
 
+from invocation.domain.batches import BatchState
 from invocation.gateways import database
 from invocation.gateways.database import BATCH, off_loop
 from invocation.gateways.presence import own_connection
-from invocation.services import shards
+from invocation.models import Batch
+from invocation.services import batch_pauses, shards
 from invocation.services.shard_engine import ShardEngine
+from invocation.services.shard_runs import ROWS_READ_AT_ONCE
 from tests.integration.invocation.batches.planned import LINES, Workers, opened, results
 from tests.integration.invocation.conftest import OnLoop, until
 from tests.integration.invocation.trial import DONE, GATES
@@ -101,3 +104,28 @@ def cut_once(monkeypatch: pytest.MonkeyPatch, move: str, *, behind: bool) -> Non
 
     monkeypatch.setattr(shards, move, cut)
     monkeypatch.setattr(database, "AWAY_EVERY_S", 0.01)
+
+
+def test_rows_that_ran_when_their_manifest_was_changed_are_kept_and_run_once(on_loop: OnLoop[Any], workers: Workers, settings: Any) -> None:
+    settings.ROWS_OF_A_SHARD = 100
+    lines = [{"row_id": f"row-{number:03d}", "text": f"row {number}", "wait": "read"} for number in range(ROWS_READ_AT_ONCE + 40)]
+    batch = opened(lines, shards=1)
+    Batch.objects.filter(pk=batch.pk).update(state=BatchState.RUNNING)
+    shard, path = batch.shards.get(), Path(batch.manifest)
+    content = path.read_bytes()
+
+    async def story() -> str:
+        running = asyncio.create_task(ShardEngine(owner=uuid4()).run(shard.pk))
+        await until(lambda: DONE["runs"] == settings.ROWS_OF_A_SHARD)
+        await off_loop(path.write_bytes, content.replace(b"row 29", b"wor 29"))
+        GATES["read"].set()
+        return await running
+
+    assert on_loop(story()) == "manifest_changed"
+    shard.refresh_from_db()
+    assert (shard.done, DONE["runs"]) == (ROWS_READ_AT_ONCE, ROWS_READ_AT_ONCE)
+
+    path.write_bytes(content)
+    batch_pauses.resume(batch.pk, now=datetime.now(UTC))
+    assert results(workers.finish(batch)) == Counter(line["row_id"] for line in lines)
+    assert DONE["runs"] == len(lines)

@@ -49,7 +49,7 @@ def block_of(shard: Shard, *, name: str = "shard=00000/late.parquet") -> Checkpo
     return Checkpoint(part=name, position=1, errors={"provider_unavailable": 1}, failed=[row])
 
 
-@pytest.mark.parametrize("act", ["checkpoint", "complete", "hand_back"])
+@pytest.mark.parametrize("act", ["checkpoint", "complete", "hand_back", "cancel"])
 @pytest.mark.parametrize("wrong", ["an earlier attempt", "another process", "a cancelled shard"])
 def test_who_does_not_hold_a_shard_changes_nothing(act: str, wrong: str) -> None:
     batch = opened(shards=1)
@@ -61,7 +61,7 @@ def test_who_does_not_hold_a_shard_changes_nothing(act: str, wrong: str) -> None
     elif wrong == "another process":
         Shard.objects.filter(pk=stale.pk).update(owner=uuid4())
     else:
-        batches.cancel(batch.pk, now=NOW)
+        Shard.objects.filter(pk=stale.pk).update(state="cancelled", owner=None, finished_at=NOW)
     before = Shard.objects.values().get(pk=stale.pk)
     with pytest.raises(StaleMove):
         shards.checkpoint(stale, block_of(stale)) if act == "checkpoint" else getattr(shards, act)(stale)

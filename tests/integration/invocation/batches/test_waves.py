@@ -17,10 +17,10 @@ from redis import ResponseError
 
 from invocation.domain.batches import BATCH_ENDED, BatchState, Pause
 from invocation.domain.errors import StaleMove
-from invocation.gateways import dispatch, objects
+from invocation.gateways import dispatch, objects, parquet
 from invocation.gateways.database import BATCH, off_loop
 from invocation.gateways.presence import own_connection
-from invocation.models import Batch, BatchRow, Process, Shard
+from invocation.models import Batch, Process, Shard
 from invocation.models.admission import HoldScope
 from invocation.selectors import waves as seen
 from invocation.services import batch_pauses, batches, datasets, gathering, holds, shard_runs, shards, waves
@@ -256,6 +256,7 @@ def test_gathering_twice_writes_the_same(workers: Workers) -> None:
     ended = datetime.now(UTC)
     gathering.gather(batch.pk, now=NOW + timedelta(hours=1))
     batch.refresh_from_db()
+    assert batch.finished_at is not None
     assert begun <= batch.finished_at <= ended  # when it was written, not when that began
 
 
@@ -283,21 +284,45 @@ def test_a_batch_is_cancelled_before_its_end_only(state: BatchState) -> None:
     assert waves.go_on(batch.pk, now=NOW) == 0
 
 
-def test_a_running_shard_of_a_cancelled_batch_stops_at_its_checkpoint(on_loop: OnLoop[Any]) -> None:
-    batch = opened([{**line, "wait": "cancel"} for line in LINES], shards=1)
+def test_what_a_shard_has_finished_when_its_batch_is_cancelled_is_kept(on_loop: OnLoop[Any]) -> None:
+    batch = opened([{**line, "wait": "never"} if place >= 4 else line for place, line in enumerate(LINES)], shards=1)
 
     async def story() -> str:
         engine = ShardEngine(owner=uuid4())
         running = asyncio.create_task(engine.run((await off_loop(batch.shards.get)).pk))
-        await until(lambda: DONE["runs"] > 0)
+        await until(lambda: DONE["runs"] > 8)
         await off_loop(waves.go_on, batch.pk, now=NOW)
         await off_loop(batches.cancel, batch.pk, now=NOW)
-        GATES["cancel"].set()
         return await running
 
-    assert on_loop(story()) == "stale"
-    assert DONE["runs"] == len(LINES)
-    assert not BatchRow.objects.exists()
+    assert on_loop(story()) == "ended"
+    shard = batch.shards.get()
+    assert (shard.state, shard.owner, shard.done) == ("cancelled", None, 4)
+    gathering.gather_rest(batch.pk, now=datetime.now(UTC))
+    assert parquet.read_manifest(datasets.store_of(batch), mark=parquet.PARTIAL)["rows"] == 4
+
+
+def test_a_cancelled_batch_is_gathered_when_its_last_shard_has_let_go(on_loop: OnLoop[Any]) -> None:
+    batch = opened(shards=2)
+    claimed = shards.claim(batch.shards.order_by("index")[0].pk, owner=uuid4())
+    assert claimed is not None
+    batches.cancel(batch.pk, now=NOW)
+    assert list(batch.shards.order_by("index").values_list("state", flat=True)) == ["working", "cancelled"]
+    assert not seen.is_ungathered(batch.pk)
+
+    assert batches.rescue_shards(now=NOW) == 1
+    assert not seen.is_ungathered(batch.pk)
+    batches.cancel_left(now=NOW)
+    assert set(batch.shards.values_list("state", flat=True)) == {"cancelled"}
+    assert seen.is_ungathered(batch.pk)
+
+
+def test_shards_that_wait_for_another_round_are_not_cancelled_with_those_of_ended_batches() -> None:
+    batch = opened(shards=2)
+    batches.cancel_left(now=NOW)
+    Batch.objects.filter(pk=batch.pk).update(state=BatchState.COMPLETED, finished_at=NOW)
+    batches.cancel_left(now=NOW)
+    assert set(batch.shards.values_list("state", flat=True)) == {"queued"}
 
 
 @pytest.mark.parametrize(
