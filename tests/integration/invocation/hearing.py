@@ -33,6 +33,17 @@ def text_of(events: Sequence[Event]) -> str:
     return "".join(event.data["text"] for event in events if event.type == EventType.DELTA)
 
 
+def shown(events: Sequence[Event]) -> str:
+    """Return what a reader shows in the end: a gap tells all the text so far, to which deltas are added."""
+    text = ""
+    for event in events:
+        if event.type == EventType.GAP:
+            text = event.data["text"]
+        elif event.type == EventType.DELTA:
+            text += event.data["text"]
+    return text
+
+
 def kinds(events: Sequence[Event]) -> list[str]:
     return [event.type for event in events]
 

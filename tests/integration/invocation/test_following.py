@@ -18,7 +18,7 @@ from invocation.models import Turn
 from invocation.services import following, overdue, turns
 from invocation.services.turns import Ending
 from tests.integration.invocation.conftest import OnLoop, until
-from tests.integration.invocation.hearing import WORDS, asked, heard, kinds, played, text_of
+from tests.integration.invocation.hearing import WORDS, asked, heard, kinds, played, shown, text_of
 from tests.integration.invocation.rows import a_session, a_turn
 from tests.integration.invocation.trial import GATES
 from tests.integration.invocation.workers import turn_worker
@@ -113,7 +113,7 @@ def test_a_reader_whose_log_was_wiped_in_the_middle_gets_the_stored_text_and_the
     stayed, late = on_loop(story())
     stored = Turn.objects.get(pk=turn.pk).text
     assert stored == "".join(WORDS)
-    assert text_of(stayed) == stored
+    assert shown(stayed) == stored
     assert kinds(late)[-2:] == ["gap", "turn.completed"]
     assert late[-2].data == {"turn": str(turn.pk), "text": stored}
     assert late[-1] == stayed[-1]
