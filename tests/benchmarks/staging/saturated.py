@@ -24,6 +24,7 @@ TIERS = f"standard={MODEL},economy={MODEL}"
 TOKENS_A_MINUTE = 600_000
 P0_RESERVED, P3_CAP = 0.4, 0.5
 CAPACITY = 512
+PAUSE_S = 0.25
 A_REQUEST = 1_000
 """Rows: a request has a body of 64 KiB at most."""
 ASKED = {"text": "Recommend a finished seinen thriller"}
@@ -91,17 +92,17 @@ class Saturated:
     def batch(self, batch_id: str) -> dict[str, Any]:
         return self._call("GET", f"/v1/batches/{batch_id}")
 
-    def chat(self, *, people: int, for_s: float) -> Chats:
-        """Let so many people ask one question after another."""
-        return asyncio.run(self._chat(people, for_s))
+    def chat(self, *, people: int, for_s: float, pause_s: float = PAUSE_S) -> Chats:
+        """Let so many people ask one question after another, with a pause between two."""
+        return asyncio.run(self._chat(people, for_s, pause_s))
 
-    async def _chat(self, people: int, for_s: float) -> Chats:
+    async def _chat(self, people: int, for_s: float, pause_s: float) -> Chats:
         seen, end = Chats(), time.monotonic() + for_s
         headers = {"Authorization": f"Bearer {self.installation.key}"}
         async with httpx.AsyncClient(
             base_url=self.installation.base_url, headers=headers, timeout=30, trust_env=False, limits=httpx.Limits(max_connections=people)
         ) as http:
-            await asyncio.gather(*(_person(http, seen, number, end) for number in range(people)))
+            await asyncio.gather(*(_person(http, seen, number, end, pause_s) for number in range(people)))
         return seen
 
     def _call(self, method: str, path: str, **call: Any) -> dict[str, Any]:
@@ -112,15 +113,12 @@ class Saturated:
         return found
 
 
-PAUSE_S = 0.25
-
-
-async def _person(http: httpx.AsyncClient, seen: Chats, number: int, end: float) -> None:
+async def _person(http: httpx.AsyncClient, seen: Chats, number: int, end: float, pause_s: float) -> None:
     """Each begins a little after the one before, and reads for a moment between two questions."""
-    await asyncio.sleep(number * PAUSE_S / 5)
+    await asyncio.sleep(number * pause_s / 5)
     while time.monotonic() < end:
         await _turn(http, seen)
-        await asyncio.sleep(PAUSE_S)
+        await asyncio.sleep(pause_s)
 
 
 async def _turn(http: httpx.AsyncClient, seen: Chats) -> None:
