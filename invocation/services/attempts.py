@@ -96,7 +96,7 @@ MOST_UNDECLARED = 30
 
 
 def leave_undeclared(job: HeldJob, fence: Fence) -> None:
-    """Put off a job whose endpoint is not declared here, charged to nobody: in a deploy, another process may know it.
+    """Put off a job whose endpoint or agent is not known here, charged to nobody: in a deploy, another process may know it.
 
     After five minutes of that it is buried: trying again cures nothing. Raises StaleMove.
     """
@@ -107,7 +107,7 @@ def leave_undeclared(job: HeldJob, fence: Fence) -> None:
         return
     fault = Fault(
         code="endpoint_undeclared",
-        sentence=f"{job.endpoint} is not declared in this deployment any more.",
+        sentence=f"{job.endpoint} with {job.agent} is not declared in this deployment any more.",
         cause=Cause.BAD_CODE,
         remedy="Declare it again (a retired version stays declared, with its successor), then redrive.",
     ).as_json()

@@ -39,7 +39,9 @@ FACTS: Mapping[Move, str] = MappingProxyType(
         Move.ASK: FREE + ", questions = given.questions, due_at = given.due_at, reason = 'person'",
         Move.ANSWER: READY + ", answers = job.answers || given.answers, reason = 'answered'",
         Move.TIME_OUT: READY + ", reason = 'unanswered'",
-        Move.WAIT: FREE + ", awaiting = given.awaiting, due_at = given.due_at, reason = given.reason",
+        # Where nothing knew its agent it did not run: whoever was alone stays so.
+        Move.WAIT: "owner = NULL, is_alone = job.is_alone AND given.reason IS NOT DISTINCT FROM 'undeclared'"
+        ", awaiting = given.awaiting, due_at = given.due_at, reason = given.reason",
         Move.PUT_OFF: FREE + ", due_at = given.due_at, reason = given.reason",
         Move.HAND_BACK: READY + ", reason = 'drained'",
         # Whoever lost a worker runs next alone; only who was alone with it is charged with the loss (1).

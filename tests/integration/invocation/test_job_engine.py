@@ -397,6 +397,21 @@ def test_a_job_whose_endpoint_is_not_declared_here_is_put_off_and_charged_to_nob
     assert (job.state, job.reason, job.failures) == ("waiting", "undeclared", 0)
 
 
+def test_a_job_whose_version_of_the_agent_is_not_known_here_is_put_off_and_charged_to_nobody(on_loop: OnLoop[Any]) -> None:
+    job_id = queued({})
+    Job.objects.filter(pk=job_id).update(agent="trial@99")
+    job = played(on_loop, job_id)
+
+    assert (job.state, job.reason, job.failures) == ("waiting", "undeclared", 0)
+
+
+def test_a_job_that_lost_a_worker_stays_alone_where_nobody_knew_its_agent(on_loop: OnLoop[Any]) -> None:
+    job_id = queued({})
+    Job.objects.filter(pk=job_id).update(agent="trial@99", is_alone=True)
+
+    assert played(on_loop, job_id).is_alone
+
+
 def test_lines_that_could_not_be_booked_stay_on_the_bill() -> None:
     bill, line = Bill(), object()
     bill._open.append(line)  # type: ignore[arg-type]
