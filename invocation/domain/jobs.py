@@ -83,7 +83,7 @@ EDGES: Mapping[Move, Edge[JobState]] = MappingProxyType(
         Move.RESCUE: Edge(WORKING, JobState.QUEUED),
         Move.RECALL: Edge(frozenset({JobState.DISPATCHED}), JobState.QUEUED),
         Move.CANCEL: Edge(IDLE, JobState.CANCELLED),
-        Move.EXPIRE: Edge(MAY_EXPIRE, JobState.CANCELLED),
+        Move.EXPIRE: Edge(IDLE, JobState.CANCELLED),
         Move.REQUEST_CANCEL: Edge(WORKING, JobState.CANCELLING),
         Move.CONFIRM_CANCEL: Edge(frozenset({JobState.CANCELLING}), JobState.CANCELLED),
     }

@@ -22,17 +22,21 @@ NOWHERE: Spots = MappingProxyType({})
 TENANTS_A_ROUND = 64
 MOST_A_ROUND = 256
 
-# The first jobs of each tenant, as many as its share; in ring order, as many of each as its weight, before it is anybody's second turn.
+# The first jobs of each tenant, as many as its share, past what has expired (the front alone is looked at: the rest is the sweep's);
+# in ring order, as many of each as its weight, before it is anybody's second turn.
 PICK = """
 SELECT picked.id, picked.attempt, share.tenant_id, picked.is_alone
 FROM unnest(%(tenants)s::uuid[], %(shares)s::int[], %(weights)s::int[], %(had)s::int[]) WITH ORDINALITY
     AS share (tenant_id, most, weight, had, seat)
 CROSS JOIN LATERAL (
     SELECT job.id, job.attempt, job.is_alone, row_number() OVER () AS place FROM (
-        SELECT near.id, near.attempt, near.is_alone FROM invocation_job AS near
-        WHERE near.state = 'queued' AND NOT near.is_behind
-          AND near.priority_class = %(class)s AND near.tenant_id = share.tenant_id
-        ORDER BY near.rank, near.id LIMIT share.most
+        SELECT front.id, front.attempt, front.is_alone FROM (
+            SELECT near.id, near.attempt, near.is_alone, near.expires_at FROM invocation_job AS near
+            WHERE near.state = 'queued' AND NOT near.is_behind
+              AND near.priority_class = %(class)s AND near.tenant_id = share.tenant_id
+            ORDER BY near.rank, near.id LIMIT share.most + %(front)s
+        ) AS front
+        WHERE front.expires_at IS NULL OR front.expires_at > %(now)s::timestamptz LIMIT share.most
     ) AS job
 ) AS picked
 ORDER BY (share.had + picked.place - 1) / share.weight, share.seat, picked.place LIMIT %(most)s
@@ -185,12 +189,13 @@ def _take(
         "weights": [seat.weight for seat in seats],
         "had": [seat.had for seat in seats],
         "most": most,
+        "front": searching.FRONT,
     }
     if not endpoints and not agents:
         found = lifecycle.admit(PICK, {**shares, "tenants": tenants, "class": word}, now=now)
         return [Picked(*row) for row in found], NOWHERE
     ahead = searching.went_on(tenants, spots, word)
-    past = {"front": searching.FRONT, "endpoints": list(endpoints), "agents": list(agents)}
+    past = {"endpoints": list(endpoints), "agents": list(agents)}
     found = lifecycle.admit(searching.PICK, {**shares, **past, **searching.given(tenants, spots, word)}, now=now)
     picked = [Picked(*row) for row in found]
     return picked, _searched(spots, ahead, seats, picked)

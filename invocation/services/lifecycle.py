@@ -58,6 +58,8 @@ FACTS: Mapping[Move, str] = MappingProxyType(
 ANYONE = "TRUE"
 HOLDER = "job.attempt = given.attempt AND job.owner = given.owner"
 SAME_ATTEMPT = "job.attempt = given.attempt"
+# Whoever comes to an expired job leaves it to the sweep.
+STILL_WANTED = SAME_ATTEMPT + " AND (job.expires_at IS NULL OR job.expires_at > now.at)"
 OWNED_BY = "job.owner = given.owner"
 
 STATEMENT = """
@@ -179,8 +181,11 @@ def take(kind: Move, given: Sequence[Given], *, now: datetime, right: str = ANYO
 
 
 def claim(given: Sequence[Given], *, told: str, now: datetime) -> list[statements.Row]:
-    """Give these jobs to their owners and return, of each that moved, the columns `told` of its row and its new attempt and owner."""
-    return _moved(STATEMENT + CLAIMING.format(told=told), Move.CLAIM, given, now=now, right=SAME_ATTEMPT)
+    """Give these jobs to their owners and return, of each that moved, the columns `told` of its row and its new attempt and owner.
+
+    What has expired does not move.
+    """
+    return _moved(STATEMENT + CLAIMING.format(told=told), Move.CLAIM, given, now=now, right=STILL_WANTED)
 
 
 def _moved(statement: str, kind: Move, given: Sequence[Given], *, now: datetime, right: str) -> list[statements.Row]:
