@@ -131,7 +131,7 @@ def admit(
     common = min(free, max(0, scene.free - kept(scene.slots)))
     given = shares(rooms, free=common)
     ring = [_Seat(tenant, most, terms[tenant].weight, place.had if tenant == place.tenant else 0) for tenant, most in given.items()]
-    new, half = [tenant for tenant in fresh if _is_new(tenant, scene, terms)], max(1, free // 2)
+    new, half = [tenant for tenant in fresh if _is_new(tenant, priority_class, scene, terms)], max(1, free // 2)
     early, late = new[:half], tuple(new[half:])
     seats = [_Seat(tenant, given.get(tenant, 1), 1) for tenant in early] + [seat for seat in ring if seat.tenant not in early]
     most = min(free, common + len(early))
@@ -152,8 +152,9 @@ def _may_run(tenant: UUID, scene: Scene, terms: Mapping[UUID, PlanTerms]) -> boo
     return tenant in terms and str(tenant) not in scene.held[HoldScope.TENANT]
 
 
-def _is_new(tenant: UUID, scene: Scene, terms: Mapping[UUID, PlanTerms]) -> bool:
-    return _may_run(tenant, scene, terms) and scene.in_flight[tenant] == 0
+def _is_new(tenant: UUID, priority_class: PriorityClass, scene: Scene, terms: Mapping[UUID, PlanTerms]) -> bool:
+    """Say whether a tenant has nothing in flight and its plan lets it have something."""
+    return _may_run(tenant, scene, terms) and scene.in_flight[tenant] == 0 and terms[tenant].in_flight[priority_class] != 0
 
 
 def _went_to(picked: Sequence[Picked], ring: Sequence[_Seat], scene: Scene, place: Place, *, most: int) -> Place:

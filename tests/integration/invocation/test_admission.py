@@ -239,6 +239,14 @@ def test_a_newcomer_comes_before_the_ring_with_one_job() -> None:
     assert counted(admitted(1, fresh=[newcomer])) != {newcomer: 1}
 
 
+def test_a_newcomer_whose_plan_lets_nothing_of_the_class_run_waits() -> None:
+    newcomer = a_tenant("none of it", in_flight_p1=0)
+    a_job(tenant_id=newcomer)
+    found = admitted(4, fresh=[newcomer])
+
+    assert (found.first, found.claims, found.passed_by) == ([], [], ())
+
+
 def test_newcomers_take_at_most_half_of_the_slots() -> None:
     old = a_tenant("house")
     fresh = [a_tenant("even", weight=1) for _ in range(8)]
