@@ -52,8 +52,8 @@ def start(found: Held, *, now: datetime, edit: Edit = AS_IT_WAS) -> Accepted:
     """Start a job that the caller holds again. Its Idempotency-Key stays the old job's.
 
     Raises StaleMove if the job has not failed or was redriven before, DeadLetterDiscarded, AgentVersionGone,
-    EndpointRetired and its kin, and InputInvalid and its kin if the input, edited or not, does not fit any more;
-    then nothing was written.
+    EndpointRetired and its kin, InputInvalid and its kin if the input, edited or not, does not fit any more, and
+    quota's CanNeverFit and LargerThanDay if the plan has shrunk meanwhile; then nothing was written.
     """
     _must_be_open(found)
     return submit(_again(found.job, edit), now=now)
