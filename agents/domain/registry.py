@@ -35,6 +35,12 @@ def find(name: str, version: int) -> AgentSpec:
         raise UnknownAgent(f"No agent {name}@{version} is registered here; known: {known}.") from None
 
 
+def knows(label: str) -> bool:
+    """Say whether the agent of this label, as `name@version`, is registered in this process."""
+    name, _, version = label.partition("@")
+    return version.isdecimal() and (name, int(version)) in _known
+
+
 def every() -> list[AgentSpec]:
     """Return all agents, ordered by name and version."""
     return [_known[key] for key in sorted(_known)]

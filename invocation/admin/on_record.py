@@ -25,6 +25,7 @@ from invocation.admin import cells
 from invocation.domain.errors import InvocationError
 from invocation.selectors import tenants
 from quota.admin.paging import BoundedPaginator
+from quota.domain.errors import CanNeverFit
 
 SHORTEST_PREFIX = 8
 
@@ -197,7 +198,7 @@ def attempt(request: HttpRequest, act: Callable[[HttpRequest, Any], None], row: 
     """Do an act, telling a refusal as a message; return whether it was done."""
     try:
         act(request, row)
-    except InvocationError as refused:
+    except (InvocationError, CanNeverFit) as refused:
         messages.error(request, str(refused))
         return False
     return True

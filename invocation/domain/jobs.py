@@ -83,7 +83,7 @@ EDGES: Mapping[Move, Edge[JobState]] = MappingProxyType(
         Move.RESCUE: Edge(WORKING, JobState.QUEUED),
         Move.RECALL: Edge(frozenset({JobState.DISPATCHED}), JobState.QUEUED),
         Move.CANCEL: Edge(IDLE, JobState.CANCELLED),
-        Move.EXPIRE: Edge(MAY_EXPIRE, JobState.CANCELLED),
+        Move.EXPIRE: Edge(IDLE, JobState.CANCELLED),
         Move.REQUEST_CANCEL: Edge(WORKING, JobState.CANCELLING),
         Move.CONFIRM_CANCEL: Edge(frozenset({JobState.CANCELLING}), JobState.CANCELLED),
     }
@@ -136,8 +136,8 @@ def judge(error: RunError, *, failures: int, tries: int, before: PutOffs, now: d
     """Retry while the error is curable and tries remain; `failures` counts this one, `luck` is uniform in [0, 1).
 
     The wait doubles from one second to five minutes with full jitter of a half
-    (Brooker, "Exponential Backoff And Jitter"), and is never shorter than the provider's own word. What is
-    charged to nobody (a provider that is out, a probe of it, a quota without room) puts the job off, for a day
+    (Brooker, "Exponential Backoff And Jitter"), and is never shorter than the provider's own word, of which a day
+    counts. What is charged to nobody (a provider that is out, a probe of it, a quota without room) puts the job off, for a day
     in all; then it is given up, however many tries remain.
     """
     if not error.is_own and error.retryable:
@@ -150,7 +150,7 @@ def judge(error: RunError, *, failures: int, tries: int, before: PutOffs, now: d
 
 def _wait(number: int, error: RunError, *, luck: float) -> timedelta:
     wait: timedelta = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(number - 1, MOST_DOUBLINGS)) * (0.5 + luck / 2)
-    return max(wait, error.retry_after or timedelta())
+    return max(wait, min(error.retry_after or timedelta(), LONGEST_PUT_OFF))
 
 
 LOSSES_OF_A_POISON_JOB = 3

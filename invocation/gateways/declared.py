@@ -7,6 +7,7 @@ from importlib import import_module
 
 from django.conf import settings
 
+from agents.domain import registry
 from agents.services import loading
 from invocation.domain.endpoints import Endpoint, EndpointBook
 
@@ -27,6 +28,20 @@ def load_agents() -> None:
     """Import the agents that endpoints are bound to, also those that stand beside their endpoint: once a process, or until it succeeds."""
     book()
     _load(tuple(settings.AGENT_MODULES))
+
+
+def knows(endpoint: str, agent: str) -> bool:
+    """Say whether this process can run an agent for an endpoint: in a deploy another may know what this one does not.
+
+    Where the agents cannot be imported, the run says so.
+    """
+    if endpoint not in book().by_label:
+        return False
+    try:
+        load_agents()
+    except ImportError:
+        return True
+    return registry.knows(agent)
 
 
 @cache

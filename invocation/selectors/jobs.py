@@ -46,13 +46,23 @@ MOST_RESTS = 1_000
 
 def put_offs(job_id: UUID) -> PutOffs:
     """Return how often the job was put off since it last came further: by a step, or to a wait of its own."""
-    rests = JobEvent.objects.filter(job_id=job_id, type__in=RESTS).order_by("-seq")
-    if (step_at := _last_step_at(job_id)) is not None:
-        rests = rests.filter(at__gt=step_at)
-    moved = rests.values_list("at", "data__move")[:MOST_RESTS]
+    moved = _rests(job_id).values_list("at", "data__move")[:MOST_RESTS]
     since = takewhile(lambda rest: rest[1] not in {Move.WAIT, Move.ASK}, moved)
     moments = [at for at, move in since if move == Move.PUT_OFF]
     return PutOffs(len(moments), moments[-1]) if moments else PutOffs()
+
+
+def waits_in_a_row(job_id: UUID, reason: str) -> int:
+    """Return how often the job waited for this reason since it last came further, or rested for another."""
+    reasons = _rests(job_id).values_list("data__reason", flat=True)[:MOST_RESTS]
+    return sum(1 for _ in takewhile(lambda each: each == reason, reasons))
+
+
+def _rests(job_id: UUID) -> QuerySet[JobEvent]:
+    """Return the job's rests since its last step, the latest first."""
+    rests = JobEvent.objects.filter(job_id=job_id, type__in=RESTS).order_by("-seq")
+    step_at = _last_step_at(job_id)
+    return rests if step_at is None else rests.filter(at__gt=step_at)
 
 
 def _last_step_at(job_id: UUID) -> datetime | None:

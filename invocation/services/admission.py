@@ -22,17 +22,21 @@ NOWHERE: Spots = MappingProxyType({})
 TENANTS_A_ROUND = 64
 MOST_A_ROUND = 256
 
-# The first jobs of each tenant, as many as its share; in ring order, as many of each as its weight, before it is anybody's second turn.
+# The first jobs of each tenant, as many as its share, past what has expired (the front alone is looked at: the rest is the sweep's);
+# in ring order, as many of each as its weight, before it is anybody's second turn.
 PICK = """
 SELECT picked.id, picked.attempt, share.tenant_id, picked.is_alone
 FROM unnest(%(tenants)s::uuid[], %(shares)s::int[], %(weights)s::int[], %(had)s::int[]) WITH ORDINALITY
     AS share (tenant_id, most, weight, had, seat)
 CROSS JOIN LATERAL (
     SELECT job.id, job.attempt, job.is_alone, row_number() OVER () AS place FROM (
-        SELECT near.id, near.attempt, near.is_alone FROM invocation_job AS near
-        WHERE near.state = 'queued' AND NOT near.is_behind
-          AND near.priority_class = %(class)s AND near.tenant_id = share.tenant_id
-        ORDER BY near.rank, near.id LIMIT share.most
+        SELECT front.id, front.attempt, front.is_alone FROM (
+            SELECT near.id, near.attempt, near.is_alone, near.expires_at FROM invocation_job AS near
+            WHERE near.state = 'queued' AND NOT near.is_behind
+              AND near.priority_class = %(class)s AND near.tenant_id = share.tenant_id
+            ORDER BY near.rank, near.id LIMIT share.most + %(front)s
+        ) AS front
+        WHERE front.expires_at IS NULL OR front.expires_at > %(now)s::timestamptz LIMIT share.most
     ) AS job
 ) AS picked
 ORDER BY (share.had + picked.place - 1) / share.weight, share.seat, picked.place LIMIT %(most)s
@@ -127,7 +131,7 @@ def admit(
     common = min(free, max(0, scene.free - kept(scene.slots)))
     given = shares(rooms, free=common)
     ring = [_Seat(tenant, most, terms[tenant].weight, place.had if tenant == place.tenant else 0) for tenant, most in given.items()]
-    new, half = [tenant for tenant in fresh if _is_new(tenant, scene, terms)], max(1, free // 2)
+    new, half = [tenant for tenant in fresh if _is_new(tenant, priority_class, scene, terms)], max(1, free // 2)
     early, late = new[:half], tuple(new[half:])
     seats = [_Seat(tenant, given.get(tenant, 1), 1) for tenant in early] + [seat for seat in ring if seat.tenant not in early]
     most = min(free, common + len(early))
@@ -148,8 +152,9 @@ def _may_run(tenant: UUID, scene: Scene, terms: Mapping[UUID, PlanTerms]) -> boo
     return tenant in terms and str(tenant) not in scene.held[HoldScope.TENANT]
 
 
-def _is_new(tenant: UUID, scene: Scene, terms: Mapping[UUID, PlanTerms]) -> bool:
-    return _may_run(tenant, scene, terms) and scene.in_flight[tenant] == 0
+def _is_new(tenant: UUID, priority_class: PriorityClass, scene: Scene, terms: Mapping[UUID, PlanTerms]) -> bool:
+    """Say whether a tenant has nothing in flight and its plan lets it have something."""
+    return _may_run(tenant, scene, terms) and scene.in_flight[tenant] == 0 and terms[tenant].in_flight[priority_class] != 0
 
 
 def _went_to(picked: Sequence[Picked], ring: Sequence[_Seat], scene: Scene, place: Place, *, most: int) -> Place:
@@ -185,12 +190,13 @@ def _take(
         "weights": [seat.weight for seat in seats],
         "had": [seat.had for seat in seats],
         "most": most,
+        "front": searching.FRONT,
     }
     if not endpoints and not agents:
         found = lifecycle.admit(PICK, {**shares, "tenants": tenants, "class": word}, now=now)
         return [Picked(*row) for row in found], NOWHERE
     ahead = searching.went_on(tenants, spots, word)
-    past = {"front": searching.FRONT, "endpoints": list(endpoints), "agents": list(agents)}
+    past = {"endpoints": list(endpoints), "agents": list(agents)}
     found = lifecycle.admit(searching.PICK, {**shares, **past, **searching.given(tenants, spots, word)}, now=now)
     picked = [Picked(*row) for row in found]
     return picked, _searched(spots, ahead, seats, picked)

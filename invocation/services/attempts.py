@@ -13,7 +13,7 @@ from django.db import transaction
 from agents.domain.errors import Cause, DayExceeded, RunError
 from invocation.domain.jobs import NEVER_PUT_OFF, Fault, Fence, JobState, Move, Next, PutOffs, judge
 from invocation.models import Job
-from invocation.selectors.jobs import put_offs
+from invocation.selectors.jobs import put_offs, waits_in_a_row
 from invocation.services import endings, lifecycle, records, results
 from invocation.services.charges import charge
 from invocation.services.claims import HeldJob
@@ -91,23 +91,24 @@ def wait_for_the_next_day(fence: Fence, error: DayExceeded, run: Finished) -> No
         _write([(fence, run)], now=now)
 
 
+UNDECLARED = "undeclared"
 UNDECLARED_AGAIN = timedelta(seconds=10)
 MOST_UNDECLARED = 30
 
 
 def leave_undeclared(job: HeldJob, fence: Fence) -> None:
-    """Put off a job whose endpoint is not declared here, charged to nobody: in a deploy, another process may know it.
+    """Put off a job whose endpoint or agent is not known here, charged to nobody: in a deploy, another process may know it.
 
-    After five minutes of that it is buried: trying again cures nothing. Raises StaleMove.
+    After five minutes of that in a row it is buried: trying again cures nothing. Raises StaleMove.
     """
     now = datetime.now(UTC)
-    if job.attempt < MOST_UNDECLARED:
-        given = lifecycle.held(fence, due_at=now + UNDECLARED_AGAIN, reason="undeclared")
+    if waits_in_a_row(job.id, UNDECLARED) < MOST_UNDECLARED:
+        given = lifecycle.held(fence, due_at=now + UNDECLARED_AGAIN, reason=UNDECLARED)
         lifecycle.move_one(Move.WAIT, given, now=now, right=lifecycle.HOLDER)
         return
     fault = Fault(
         code="endpoint_undeclared",
-        sentence=f"{job.endpoint} is not declared in this deployment any more.",
+        sentence=f"{job.endpoint} with {job.agent} is not declared in this deployment any more.",
         cause=Cause.BAD_CODE,
         remedy="Declare it again (a retired version stays declared, with its successor), then redrive.",
     ).as_json()

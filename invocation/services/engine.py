@@ -119,7 +119,7 @@ class JobEngine:
                 await asyncio.sleep(min(left, CLAIMING_S))
 
     async def _attempt(self, claimed: Claimed) -> None:
-        if claimed.job.endpoint not in declared.book().by_label:
+        if not declared.knows(claimed.job.endpoint, claimed.job.agent):
             await off_loop(attempts.leave_undeclared, claimed.job, claimed.fence)
             return
         self._announcer.started(claimed.job.id, claimed.job.agent, claimed.job.endpoint)

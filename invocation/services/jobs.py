@@ -39,9 +39,13 @@ def wake_due(*, now: datetime, most: int = 500) -> int:
     return sum(len(lifecycle.move(kind, given, now=now, right="job.due_at <= now.at")) for kind in (Move.WAKE, Move.TIME_OUT))
 
 
-def expire_due(*, now: datetime, most: int = 500) -> int:
-    """Cancel the jobs, queued or parked, that nobody wants any more."""
-    due = Job.objects.filter(state__in=MAY_EXPIRE, expires_at__lte=now).values_list("id", flat=True)[:most]
+EXPIRED_AT_ONCE = 500
+
+
+def expire_due(*, now: datetime, most: int = EXPIRED_AT_ONCE) -> int:
+    """Cancel the jobs that nobody wants any more: of those queued or parked a page, and all that were admitted and not begun."""
+    expired = Job.objects.filter(expires_at__lte=now).values_list("id", flat=True)
+    due = [*expired.filter(state__in=MAY_EXPIRE)[:most], *expired.filter(state=JobState.DISPATCHED)]
     given = [lifecycle.of(job_id) for job_id in due]
     with transaction.atomic():
         return len(endings.end(Move.EXPIRE, given, now=now, right="job.expires_at <= now.at"))

@@ -39,7 +39,9 @@ FACTS: Mapping[Move, str] = MappingProxyType(
         Move.ASK: FREE + ", questions = given.questions, due_at = given.due_at, reason = 'person'",
         Move.ANSWER: READY + ", answers = job.answers || given.answers, reason = 'answered'",
         Move.TIME_OUT: READY + ", reason = 'unanswered'",
-        Move.WAIT: FREE + ", awaiting = given.awaiting, due_at = given.due_at, reason = given.reason",
+        # Where nothing knew its agent it did not run: whoever was alone stays so.
+        Move.WAIT: "owner = NULL, is_alone = job.is_alone AND given.reason IS NOT DISTINCT FROM 'undeclared'"
+        ", awaiting = given.awaiting, due_at = given.due_at, reason = given.reason",
         Move.PUT_OFF: FREE + ", due_at = given.due_at, reason = given.reason",
         Move.HAND_BACK: READY + ", reason = 'drained'",
         # Whoever lost a worker runs next alone; only who was alone with it is charged with the loss (1).
@@ -56,6 +58,8 @@ FACTS: Mapping[Move, str] = MappingProxyType(
 ANYONE = "TRUE"
 HOLDER = "job.attempt = given.attempt AND job.owner = given.owner"
 SAME_ATTEMPT = "job.attempt = given.attempt"
+# Whoever comes to an expired job leaves it to the sweep.
+STILL_WANTED = SAME_ATTEMPT + " AND (job.expires_at IS NULL OR job.expires_at > now.at)"
 OWNED_BY = "job.owner = given.owner"
 
 STATEMENT = """
@@ -177,8 +181,11 @@ def take(kind: Move, given: Sequence[Given], *, now: datetime, right: str = ANYO
 
 
 def claim(given: Sequence[Given], *, told: str, now: datetime) -> list[statements.Row]:
-    """Give these jobs to their owners and return, of each that moved, the columns `told` of its row and its new attempt and owner."""
-    return _moved(STATEMENT + CLAIMING.format(told=told), Move.CLAIM, given, now=now, right=SAME_ATTEMPT)
+    """Give these jobs to their owners and return, of each that moved, the columns `told` of its row and its new attempt and owner.
+
+    What has expired does not move.
+    """
+    return _moved(STATEMENT + CLAIMING.format(told=told), Move.CLAIM, given, now=now, right=STILL_WANTED)
 
 
 def _moved(statement: str, kind: Move, given: Sequence[Given], *, now: datetime, right: str) -> list[statements.Row]:

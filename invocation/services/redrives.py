@@ -39,6 +39,7 @@ from invocation.models import Redrive, RedriveMember
 from invocation.selectors import dead_letters
 from invocation.services import redriving
 from invocation.services.redriving import Held
+from quota.domain.errors import CanNeverFit
 
 log = structlog.get_logger()
 
@@ -197,6 +198,8 @@ def _outcome(held: Held | None, edit: Edit, *, now: datetime) -> Outcome:
             return Outcome(redriving.start(held, now=now, edit=edit).job_id)
     except InvocationError as refused:
         return Outcome(None, refused.code, refused.detail[:MOST_SENTENCE])
+    except CanNeverFit as never:
+        return Outcome(None, never.code, never.sentence[:MOST_SENTENCE])
     except (OperationalError, InterfaceError):
         raise
     except Exception as defect:

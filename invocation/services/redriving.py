@@ -19,6 +19,7 @@ from invocation.domain.jobs import JobState
 from invocation.domain.redrives import AS_IT_WAS, AgentChoice, Edit
 from invocation.gateways import declared
 from invocation.models import Discard, Job
+from invocation.services import endings
 from invocation.services.submission import Accepted, Submission, submit
 
 
@@ -41,7 +42,11 @@ def redrive(job_id: UUID, *, now: datetime, edit: Edit = AS_IT_WAS) -> Accepted:
 
 
 def held(job_ids: Sequence[UUID]) -> Mapping[UUID, Held]:
-    """Lock these jobs until the caller's transaction ends, in order, so that no two wait for each other; return those that exist."""
+    """Lock these jobs until the caller's transaction ends, in order, so that no two wait for each other; return those that exist.
+
+    Their lanes, which their successors enter, are locked before any of them, as everybody does.
+    """
+    endings.lock_around(job_ids)
     jobs = list(Job.objects.select_for_update(of=("self",), no_key=True).filter(pk__in=job_ids).order_by("pk"))
     successors = dict(Job.objects.filter(redrive_of__in=job_ids).values_list("redrive_of_id", "pk"))
     discards = Discard.objects.in_bulk(job_ids)
@@ -52,8 +57,8 @@ def start(found: Held, *, now: datetime, edit: Edit = AS_IT_WAS) -> Accepted:
     """Start a job that the caller holds again. Its Idempotency-Key stays the old job's.
 
     Raises StaleMove if the job has not failed or was redriven before, DeadLetterDiscarded, AgentVersionGone,
-    EndpointRetired and its kin, and InputInvalid and its kin if the input, edited or not, does not fit any more;
-    then nothing was written.
+    EndpointRetired and its kin, InputInvalid and its kin if the input, edited or not, does not fit any more, and
+    quota's CanNeverFit and LargerThanDay if the plan has shrunk meanwhile; then nothing was written.
     """
     _must_be_open(found)
     return submit(_again(found.job, edit), now=now)

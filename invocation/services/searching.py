@@ -13,7 +13,7 @@ from uuid import UUID
 from invocation.gateways import statements
 
 FRONT, STRETCH = 1_000, 9_000
-"""Jobs of one tenant that a round looks at while an endpoint or agent is held; without a hold nothing is searched."""
+"""Jobs of one tenant that a round looks at while an endpoint or agent is held; without a hold, at its front alone past what has expired."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +28,14 @@ BEGINNING = Spot(-1, UUID(int=0))
 Spots = Mapping[UUID, Spot]
 
 READY = """
-    SELECT ready.id, ready.attempt, ready.is_alone, ready.endpoint, ready.agent, ready.rank FROM invocation_job AS ready
+    SELECT ready.id, ready.attempt, ready.is_alone, ready.endpoint, ready.agent, ready.rank, ready.expires_at FROM invocation_job AS ready
     WHERE ready.state = 'queued' AND NOT ready.is_behind
       AND ready.priority_class = %(class)s AND ready.tenant_id = share.tenant_id
 """
 BEHIND = "AND (ready.rank, ready.id) > (share.spot_rank, share.spot_id)"
 IN_ORDER = "ORDER BY ready.rank, ready.id"
 
-# As admission picks, of what is not held; a job that both stretches hold is one.
+# As admission picks, of what is neither held nor expired; a job that both stretches hold is one.
 PICK = f"""
 SELECT picked.id, picked.attempt, share.tenant_id, picked.is_alone
 FROM unnest(%(tenants)s::uuid[], %(shares)s::int[], %(weights)s::int[], %(had)s::int[], %(spot_ranks)s::int[], %(spot_ids)s::uuid[])
@@ -45,6 +45,7 @@ CROSS JOIN LATERAL (
         ({READY} {IN_ORDER} LIMIT share.most + %(front)s) UNION ({READY} {BEHIND} {IN_ORDER} LIMIT %(stretch)s)
     ) AS job
     WHERE NOT job.endpoint = ANY(%(endpoints)s::text[]) AND NOT job.agent = ANY(%(agents)s::text[])
+      AND (job.expires_at IS NULL OR job.expires_at > %(now)s::timestamptz)
     ORDER BY job.rank, job.id LIMIT share.most
 ) AS picked
 ORDER BY (share.had + picked.place - 1) / share.weight, share.seat, picked.place LIMIT %(most)s

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from uuid import UUID
@@ -14,7 +15,9 @@ from django.db import DatabaseError
 from invocation.domain.batches import Stop
 from invocation.domain.errors import ManifestChanged, StaleMove
 from invocation.domain.losses import most_beside
+from invocation.gateways import declared
 from invocation.gateways.database import off_loop, patiently
+from invocation.models import Batch
 from invocation.services import shards
 from invocation.services.rows_in_flight import RowsInFlight
 from invocation.services.shard_runs import ShardRun
@@ -23,6 +26,9 @@ log = structlog.get_logger()
 WAIT_WHILE_AWAY = timedelta(seconds=10)
 WAIT_WHILE_SPENT = timedelta(seconds=2)
 WAIT_WHILE_BESIDE = timedelta(seconds=1)
+WAIT_WHILE_UNKNOWN = timedelta(seconds=10)
+LONGEST_UNKNOWN_S = 300.0
+"""After that a shard breaks by what is not known, so that its batch is paused and somebody looks."""
 
 
 class ShardEngine:
@@ -32,6 +38,7 @@ class ShardEngine:
         self._owner = owner
         self._draining = False
         self._running: dict[str, ShardRun | None] = {}
+        self._unknown_since: dict[int, float] = {}
         self._idle = asyncio.Event()
         self._rows = RowsInFlight(most=settings.ROWS_IN_FLIGHT, most_of_a_shard=settings.ROWS_OF_A_SHARD)
 
@@ -116,8 +123,20 @@ class ShardEngine:
         if claimed.shard.losses > self._most_losses():
             await patiently(shards.hand_back, claimed.shard, wait=WAIT_WHILE_BESIDE)
             return None
+        if self._must_leave(shard_id, claimed.batch):
+            await patiently(shards.hand_back, claimed.shard, wait=WAIT_WHILE_UNKNOWN)
+            return None
         work = self._running[str(shard_id)] = ShardRun(claimed, self._rows)
         return work
+
+    def _must_leave(self, shard_id: int, batch: Batch) -> bool:
+        """Say whether a shard is for another process, charged to nobody: in a deploy one may know the agent that this one does not."""
+        if declared.knows(batch.endpoint, batch.agent):
+            self._unknown_since.pop(shard_id, None)
+            return False
+        now = time.monotonic()
+        log.warning("shard_of_an_unknown_agent", shard_id=shard_id, endpoint=batch.endpoint, agent=batch.agent)
+        return now - self._unknown_since.setdefault(shard_id, now) < LONGEST_UNKNOWN_S
 
     def _most_losses(self) -> int:
         return most_beside(work.losses for work in self._running.values() if work)

@@ -92,7 +92,7 @@ class TurnEngine:
             return
         turn = claimed.turn
         pen = Pen(self._writer, str(turn.session_id), claimed.base)
-        if turn.endpoint not in declared.book().by_label:
+        if not declared.knows(turn.endpoint, turn.agent):
             await undeclared_turns.leave(turn, pen)
             return
         self._announcer.started(turn.id, turn.agent, turn.endpoint)

@@ -1,4 +1,4 @@
-"""Turns whose endpoint this process does not declare: in a deploy another process may, and nobody waits in silence until it is too late."""
+"""Turns whose endpoint or agent this process does not know: in a deploy another may, and nobody waits in silence until it is too late."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _wake(turn: Turn, *, within_s: float) -> None:
 
 def _ending(turn: Turn, pen: Pen) -> Ending:
     """What an earlier attempt had shown stays, as far as it was stored."""
-    sentence = f"{turn.endpoint} is not declared where its turns are answered."
+    sentence = f"{turn.endpoint} with {turn.agent} is not declared where its turns are answered."
     fault = Fault(code="endpoint_undeclared", sentence=sentence, cause=Cause.BAD_CODE, remedy="Ask again.")
     failure = failure_event(code=fault.code, sentence=fault.sentence, remedy=fault.remedy, truncated=bool(turn.text), escape=None)
     event = pen.last(EventType.TURN_FAILED, {"turn": str(turn.pk), **failure})

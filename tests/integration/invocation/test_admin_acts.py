@@ -16,7 +16,7 @@ from invocation.models.admission import HoldScope
 from invocation.selectors.admission import hold_on
 from invocation.services import holds
 from tests.integration.invocation.records import a_dead_letter, a_schedule
-from tests.integration.invocation.rows import NOW, a_job
+from tests.integration.invocation.rows import NOW, a_job, a_tenant
 from tests.integration.invocation.test_admin_pages import clerk, permit, text_of, the_list, the_page
 
 __all__ = ["clerk"]
@@ -59,6 +59,13 @@ def test_a_second_redrive_is_refused_and_says_why(admin_client: Client) -> None:
 
     assert "was redriven before" in do(admin_client, "deadletter", dead, "redrive")
     assert Job.objects.filter(redrive_of=dead.pk).count() == 1
+
+
+def test_a_redrive_that_does_not_fit_the_plan_any_more_is_refused_and_says_why(admin_client: Client) -> None:
+    dead = a_dead_letter(tenant_id=a_tenant("shrunk", daily_tokens=1), input={"text": "hello, all of you"})
+
+    assert "plan allows 1 tokens a day" in do(admin_client, "deadletter", dead, "redrive")
+    assert not Job.objects.filter(redrive_of=dead.pk).exists()
 
 
 def test_a_job_that_did_not_fail_has_nothing_to_redrive(admin_client: Client) -> None:

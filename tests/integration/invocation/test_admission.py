@@ -239,6 +239,14 @@ def test_a_newcomer_comes_before_the_ring_with_one_job() -> None:
     assert counted(admitted(1, fresh=[newcomer])) != {newcomer: 1}
 
 
+def test_a_newcomer_whose_plan_lets_nothing_of_the_class_run_waits() -> None:
+    newcomer = a_tenant("none of it", in_flight_p1=0)
+    a_job(tenant_id=newcomer)
+    found = admitted(4, fresh=[newcomer])
+
+    assert (found.first, found.claims, found.passed_by) == ([], [], ())
+
+
 def test_newcomers_take_at_most_half_of_the_slots() -> None:
     old = a_tenant("house")
     fresh = [a_tenant("even", weight=1) for _ in range(8)]
@@ -341,3 +349,17 @@ def test_a_few_slots_are_kept_for_whoever_has_nothing_in_flight() -> None:
 
 def test_where_slots_are_few_none_is_kept() -> None:
     assert [kept(slots) for slots in (0, 4, KEPT - 1, KEPT, 256)] == [0, 0, 0, 1, 8]
+
+
+@pytest.mark.parametrize("is_searched", [False, True])
+def test_what_has_expired_is_not_admitted_and_hides_nothing_behind_it(*, is_searched: bool) -> None:
+    tenant = a_tenant("house")
+    expired = [a_job(tenant_id=tenant, expires_at=NOW) for _ in range(3)]
+    wanted = [a_job(tenant_id=tenant, expires_at=NOW + timedelta(seconds=1)), a_job(tenant_id=tenant)]
+    if is_searched:
+        holds.hold(HoldScope.AGENT, "another@1", reason="it spends too much", by=None, now=NOW)
+
+    assert [job_id for job_id, _ in admitted(2).claims] == [job.pk for job in wanted]
+    found = admitted(2)
+    assert (found.claims, found.more) == ([], False)
+    assert set(Job.objects.filter(pk__in=[job.pk for job in expired]).values_list("state", flat=True)) == {"queued"}

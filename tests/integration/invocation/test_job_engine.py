@@ -24,7 +24,7 @@ from invocation.gateways.database import is_away, off_loop
 from invocation.gateways.presence import own_connection
 from invocation.models import Job, JobEvent, RunRecord
 from invocation.services import attempts, claims, jobs
-from invocation.services.attempts import MOST_UNDECLARED
+from invocation.services.attempts import MOST_UNDECLARED, UNDECLARED
 from invocation.services.bills import Bill
 from invocation.services.submission import submit
 from quota.models import LedgerEntry
@@ -354,9 +354,28 @@ def test_who_wants_to_know_is_told_that_a_person_is_asked(on_loop: OnLoop[Any]) 
     assert [(each.job_id, each.type) for each in webhook.deliveries] == [(job_id, "job.input_required")]
 
 
+def waited(job_id: UUID, times: int) -> None:
+    """Write into its history that it met nobody who knew it, from its second event on."""
+    rest = {"type": "job.waiting", "at": datetime.now(UTC), "data": {"move": "wait", "reason": UNDECLARED}}
+    JobEvent.objects.bulk_create(JobEvent(job_id=job_id, seq=seq, **rest) for seq in range(2, times + 2))
+
+
+@pytest.mark.parametrize("attempt", [0, MOST_UNDECLARED + 10])
+def test_a_job_that_came_further_meanwhile_is_no_dead_letter_at_its_next_meeting(on_loop: OnLoop[Any], attempt: int) -> None:
+    job_id = queued({})
+    Job.objects.filter(pk=job_id).update(endpoint="coming@1", attempt=attempt, event_seq=MOST_UNDECLARED + 2)
+    waited(job_id, MOST_UNDECLARED)
+    retry = {"move": "retry", "reason": "retry"}
+    JobEvent.objects.create(job_id=job_id, seq=MOST_UNDECLARED + 2, type="job.waiting", at=datetime.now(UTC), data=retry)
+    job = played(on_loop, job_id)
+
+    assert (job.state, job.reason, job.failures) == ("waiting", "undeclared", 0)
+
+
 def test_a_job_whose_endpoint_is_gone_is_a_dead_letter(on_loop: OnLoop[Any]) -> None:
     job_id = queued({})
-    Job.objects.filter(pk=job_id).update(endpoint="bygone@1", attempt=MOST_UNDECLARED)
+    Job.objects.filter(pk=job_id).update(endpoint="bygone@1", event_seq=MOST_UNDECLARED + 1)
+    waited(job_id, MOST_UNDECLARED)
     job = played(on_loop, job_id)
 
     assert (job.state, job.cause, fault(job)["code"], job.failures) == ("failed", "bad_code", "endpoint_undeclared", 1)
@@ -395,6 +414,21 @@ def test_a_job_whose_endpoint_is_not_declared_here_is_put_off_and_charged_to_nob
     job = played(on_loop, job_id)
 
     assert (job.state, job.reason, job.failures) == ("waiting", "undeclared", 0)
+
+
+def test_a_job_whose_version_of_the_agent_is_not_known_here_is_put_off_and_charged_to_nobody(on_loop: OnLoop[Any]) -> None:
+    job_id = queued({})
+    Job.objects.filter(pk=job_id).update(agent="trial@99")
+    job = played(on_loop, job_id)
+
+    assert (job.state, job.reason, job.failures) == ("waiting", "undeclared", 0)
+
+
+def test_a_job_that_lost_a_worker_stays_alone_where_nobody_knew_its_agent(on_loop: OnLoop[Any]) -> None:
+    job_id = queued({})
+    Job.objects.filter(pk=job_id).update(agent="trial@99", is_alone=True)
+
+    assert played(on_loop, job_id).is_alone
 
 
 def test_lines_that_could_not_be_booked_stay_on_the_bill() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as Waited
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -14,8 +15,9 @@ from django.db import connection, connections, transaction
 from invocation.domain.errors import LaneBusy
 from invocation.domain.jobs import Fence, JobState, Move, OrderingPolicy
 from invocation.models import Job
-from invocation.services import attempts, endings, jobs, lanes, lifecycle, rescue
+from invocation.services import attempts, endings, jobs, lanes, lifecycle, redrives, redriving, rescue
 from invocation.services.submission import Accepted, submit
+from tests.integration.invocation.records import a_dead_letter, a_redrive
 from tests.integration.invocation.rows import LEASE, NOW, a_job, a_process, a_submission
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("tried")]
@@ -102,6 +104,25 @@ def test_who_takes_jobs_back_locks_their_lanes_before_any_of_them(beside: Beside
 
     assert taking.result(20) == 2
     assert [state(job)[0] for job in both] == ["cancelled"] * 2
+
+
+@pytest.mark.parametrize("by", ["itself", "bulk"])
+def test_who_redrives_jobs_locks_their_lanes_before_any_of_them(beside: Beside, by: str) -> None:
+    """Its successor enters the lane: whoever has the lane, and comes to the old job's row, must not find that taken."""
+    dead = a_dead_letter(ordering_key=LANE)
+    if by == "bulk":
+        a_redrive(match=None, job_ids=[dead.pk])
+
+    def redrive() -> Any:
+        return redrives.sweep(now=NOW + timedelta(seconds=1)) if by == "bulk" else redriving.redrive(dead.pk, now=NOW)
+
+    with transaction.atomic():
+        endings.lock_around([dead.pk])
+        redriven = beside(redrive)
+        endings.stop([dead.pk], reason="not wanted", now=NOW)
+
+    assert redriven.result(20)
+    assert Job.objects.filter(redrive_of=dead.pk).count() == 1
 
 
 def test_one_that_leaves_from_behind_lets_nobody_pass_the_first() -> None:

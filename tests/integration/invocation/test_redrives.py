@@ -21,10 +21,11 @@ from invocation.models import DeadLetter, Job, Redrive, RedriveMember
 from invocation.selectors import dead_letters
 from invocation.selectors import redrives as seen
 from invocation.services import discards, redrives, redriving
+from quota.models import Plan
 from tests.integration.invocation import trial
 from tests.integration.invocation.records import a_dead_letter
 from tests.integration.invocation.redriven import LATER, SECOND, again, counts, finished, opened, successors
-from tests.integration.invocation.rows import NOW, a_job
+from tests.integration.invocation.rows import NOW, a_job, a_tenant
 from tests.integration.invocation.test_redriving import retired
 
 __all__ = ["retired"]
@@ -161,6 +162,17 @@ def test_who_cannot_be_started_is_recorded_and_the_rest_goes_on(retired: None, d
     assert {(each.code, each.count) for each in seen.refusals(redrive)} == {(code, 1) for code in refused.values()}
     assert all(each.sentence for each in seen.refusals(redrive))
     assert [row.job_id for row in seen.started_members(redrive, most=10)] == [good.pk]
+
+
+def test_who_does_not_fit_the_plan_any_more_is_refused_by_name(db: None) -> None:
+    tenant = a_tenant("house")
+    dead = a_dead_letter(tenant_id=tenant, input={"text": "hello, all of you"})
+    Plan.objects.filter(tenants=tenant).update(daily_tokens=1)
+    redrive = finished(opened(job_ids=[dead.pk]))
+
+    assert (redrive.state, redrive.done, redrive.refused) == (RedriveState.COMPLETED, 0, 1)
+    [member] = seen.refused_members(redrive, most=10)
+    assert (member.code, "plan allows 1 tokens a day" in member.sentence) == ("larger_than_day", True)
 
 
 def fails(_: Any) -> Estimate:

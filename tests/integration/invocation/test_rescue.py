@@ -16,7 +16,7 @@ from invocation.domain.jobs import JobState, Move
 from invocation.gateways.presence import Presence
 from invocation.models import Firing, Job, Process, Schedule
 from invocation.selectors.admission import live_slots
-from invocation.services import jobs, lifecycle, processes, rescue
+from invocation.services import jobs, lifecycle, mending, processes, rescue
 from tests.integration.invocation.rows import LEASE, NOW, a_job, a_process, a_turn, snapshot
 
 LATER = NOW + 2 * LEASE
@@ -132,6 +132,24 @@ def test_a_queued_job_that_nobody_wants_any_more_expires(db: None) -> None:
     timely.refresh_from_db()
     firing.refresh_from_db()
     assert (late.state, late.reason, late.finished_at, timely.state, firing.state) == ("cancelled", "expired", NOW, "queued", "cancelled")
+
+
+def test_an_admitted_job_that_has_expired_is_not_claimed_and_ends_as_expired(db: None) -> None:
+    late, timely = a_job(JobState.DISPATCHED, expires_at=NOW), a_job(JobState.DISPATCHED, expires_at=LATER)
+    given = [lifecycle.of(job.pk, attempt=job.attempt, owner=str(uuid4())) for job in (late, timely)]
+
+    assert lifecycle.claim(given, told="moved.id", now=NOW) == [(timely.pk,)]
+    assert jobs.expire_due(now=NOW) == 1
+    late.refresh_from_db()
+    assert (late.state, late.reason, late.attempt) == ("cancelled", "expired", 0)
+
+
+def test_what_expires_together_ends_in_one_sweep_however_many_pages_it_fills(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "EXPIRED_AT_ONCE", 2)
+    for _ in range(5):
+        a_job(expires_at=NOW)
+
+    assert mending.expire_queued(NOW) == 5
 
 
 def test_a_lease_is_renewed_only_while_it_holds(db: None) -> None:

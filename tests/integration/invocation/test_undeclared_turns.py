@@ -92,3 +92,17 @@ def test_without_a_broker_it_stays_queued_for_the_sweep(on_loop: OnLoop[Any], se
 
     on_loop(story())
     assert Turn.objects.get(pk=turn.pk).state == "queued"
+
+
+def test_a_turn_whose_version_of_the_agent_is_not_known_here_is_given_back(on_loop: OnLoop[Any], broker: redis.Redis) -> None:
+    turn = asked({})
+    Turn.objects.filter(pk=turn.pk).update(agent="trial@99")
+
+    async def story() -> None:
+        async with turn_worker() as engine:
+            engine.accept([turn.pk])
+            await at_rest(engine)
+            await until(lambda: broker.llen("p0") == 1)
+
+    on_loop(story())
+    assert Turn.objects.get(pk=turn.pk).state == "queued"

@@ -163,6 +163,14 @@ def test_a_job_that_is_put_off_waits_at_least_as_long_as_the_provider_asked() ->
     assert outage(0, error=ModelOut("out", retry_after=timedelta(minutes=20))) == Verdict(Next.PUT_OFF, NOW + timedelta(minutes=20))
 
 
+def test_of_the_providers_own_word_a_day_counts() -> None:
+    """Longer than a day it is a mistake, or nobody's to wait for."""
+    year = timedelta(days=365)
+
+    assert outage(0, error=ModelOut("out", retry_after=year)) == Verdict(Next.PUT_OFF, NOW + LONGEST_PUT_OFF)
+    assert judged(ProviderRateLimited("slower", retry_after=year)) == LONGEST_PUT_OFF
+
+
 def test_three_lost_workers_make_a_poison_job() -> None:
     assert [is_poison(losses) for losses in range(5)] == [False, False, False, True, True]
 

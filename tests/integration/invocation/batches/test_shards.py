@@ -17,7 +17,7 @@ from invocation.domain.budgets import SHARERS, Sharers
 from invocation.domain.errors import StaleMove
 from invocation.gateways.database import BATCH
 from invocation.models import Batch, BatchRow, Shard
-from invocation.services import batches, shards
+from invocation.services import batches, shard_engine, shards
 from invocation.services.rows_in_flight import RowsInFlight
 from invocation.services.shard_engine import ShardEngine
 from invocation.services.shards import Checkpoint
@@ -252,3 +252,24 @@ def test_a_shard_with_rows_left_is_not_completed(workers: Workers) -> None:
     shards.complete(claimed.shard)
 
     assert batch.shards.get().state == "queued"
+
+
+def test_a_shard_whose_version_of_the_agent_is_not_known_here_is_for_another_process_and_charged_to_nobody(workers: Workers) -> None:
+    batch = opened(LINES[:20], shards=1)
+    Batch.objects.filter(pk=batch.pk).update(agent="trial@99", state="running", started_at=NOW)
+
+    assert workers.run(batch.shards.get().pk) == ["taken"]
+    shard = batch.shards.get()
+    assert (shard.state, shard.owner, shard.failures, shard.losses) == ("queued", None, 0, 0)
+    assert shard.due_at
+
+
+def test_a_shard_whose_agent_nobody_knows_for_long_breaks_and_somebody_looks(on_loop: OnLoop[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shard_engine, "LONGEST_UNKNOWN_S", 0.0)
+    batch = opened(LINES[:20], shards=1)
+    Batch.objects.filter(pk=batch.pk).update(agent="trial@99", state="running", started_at=NOW)
+    shard = batch.shards.get()
+
+    assert on_loop(ShardEngine(owner=uuid4()).run(shard.pk)) == "failed"
+    shard.refresh_from_db()
+    assert (shard.state, shard.failures) == ("queued", 1)
