@@ -139,6 +139,9 @@ class Family:
     async def wait(self, run: Run, gate: str) -> None:
         await GATES[gate].wait()
 
+    async def long(self, run: Run, size: int) -> str:
+        return "x" * size
+
     async def decline(self, run: Run, sentence: str) -> None:
         raise Declined(sentence)
 
