@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from decimal import Decimal
+from operator import itemgetter
 from typing import Any, NamedTuple, Protocol
 
 from agents.domain.errors import ReplayDiverged
@@ -60,7 +62,7 @@ class Steps:
 
     async def keep(self, place: Place, result: Json) -> Any:
         """Finish the step and return its result as a resumed run will see it."""
-        kept = _as_json(result)
+        kept = as_kept(result)
         await self.keep_plain(place, kept)
         return kept
 
@@ -83,9 +85,25 @@ class Steps:
         await self._journal.record(key, Step(result, ""))
 
 
-def _as_json(value: Json) -> Json:
-    """Return the value as it will look after a resume, so that a first run and a replay see the same."""
-    return json.loads(json.dumps(value))
+def as_kept(value: Json) -> Json:
+    """Return the value as JSON in its one form: a first run and every replay see the same, in every mode, whatever kept it meanwhile.
+
+    Keys are text, in the order of their characters: a database that keeps objects has an order of its own. A float
+    that JSON writes with a positive exponent is the whole number that it is in decimal, and zero has no sign.
+    """
+    return _read(json.dumps(value))
+
+
+def _in_order(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    """Return an object's pairs by key; of equal keys the last one counts."""
+    return dict(sorted(pairs, key=itemgetter(0)))
+
+
+def _number(text: str) -> int | float:
+    return int(Decimal(text)) if "e+" in text else float(text) + 0.0
+
+
+_read = json.JSONDecoder(object_pairs_hook=_in_order, parse_float=_number).decode
 
 
 def _fingerprint(arguments: Mapping[str, Json]) -> str:

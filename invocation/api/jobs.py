@@ -99,6 +99,7 @@ class JobResult(Call):
         """404 `result_not_ready` before the end, 410 `no_result` after a failure or a cancellation.
 
         A result is kept for a while; then the answer is 410 `result_expired`.
+        While the store of large results does not answer it is 503 `store_unavailable`.
         Where the job named a context that has moved on since, its policy says whether the result is delivered as it is,
         annotated in `relevance`, or withheld: 409 `result_withheld`, unless `withheld=show`.
         """
@@ -106,7 +107,7 @@ class JobResult(Call):
         result = results.result_of(job)
         if "withheld" not in asked:
             results.must_be_wanted(job)
-        told = {"id": str(job.pk), "endpoint": job.endpoint, "output": results.output_of(result), "at": result.at}
+        told = {"id": str(job.pk), "endpoint": job.endpoint, "output": results.delivered_output(result), "at": result.at}
         return Response({**told, "relevance": contexts.relevance_of(job)})
 
 

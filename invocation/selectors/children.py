@@ -17,7 +17,8 @@ GONE = {"code": "child_gone", "sentence": "Its record was deleted, or it is no c
 def outcomes_of(parent_id: UUID, children: Sequence[Child]) -> list[Outcome] | None:
     """Return how these children of a job ended, in the order given, or None while one of them runs.
 
-    What is no child of this job, or is deleted, counts as one that failed.
+    What is no child of this job, or is deleted, counts as one that failed. Raises OSError while the store of large outputs
+    does not answer: how a child ended is not known then, and a guess would be another one at the replay.
     """
     ids = [child.id for child in children]
     found = {str(job.pk): job for job in Job.objects.select_related("result").filter(parent_id=parent_id, pk__in=ids)}

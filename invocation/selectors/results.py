@@ -9,7 +9,7 @@ import orjson
 
 from invocation.domain.errors import NoResult, ResultDamaged, ResultExpired, ResultNotReady, ResultWithheld
 from invocation.domain.jobs import TERMINAL, JobState
-from invocation.gateways import objects
+from invocation.gateways import objects, stores
 from invocation.models import Job, Result
 from invocation.selectors.contexts import relevance_of, standing_of
 
@@ -41,16 +41,25 @@ def must_be_wanted(job: Job) -> None:
 
 
 def output_of(result: Result) -> Any:
-    """Return the output, read from the object store and checked where it is large. Raises ResultDamaged."""
+    """Return the output, read from the object store and checked where it is large.
+
+    Raises ResultDamaged, and OSError while the store does not answer: that says nothing of the result.
+    """
     if not result.location:
         return result.output
     try:
         content = objects.store_of(result.job.tenant_id).read(result.location)
-    except OSError as gone:
-        raise _damaged(result, "cannot be read") from gone
+    except FileNotFoundError as gone:
+        raise _damaged(result, "is gone") from gone
     if len(content) != result.size or hashlib.sha256(content).hexdigest() != result.sha256:
         raise _damaged(result, "is not what was written")
     return orjson.loads(content)
+
+
+def delivered_output(result: Result) -> Any:
+    """Return the output for whoever asked for it. Raises ResultDamaged, and StoreUnavailable while the store does not answer."""
+    with stores.answering("output"):
+        return output_of(result)
 
 
 def wanted_output(job: Job) -> Any:

@@ -12,7 +12,7 @@ from uuid import UUID
 from django.db import IntegrityError, connection, transaction
 from django.db.models import Exists, OuterRef
 
-from agents.domain.steps import Step, StepKey
+from agents.domain.steps import Step, StepKey, as_kept
 from invocation.domain.errors import StaleMove
 from invocation.domain.jobs import Fence
 from invocation.models import StepRecord, StepValue
@@ -32,10 +32,11 @@ RETURNING id
 
 
 def steps_of(job_ids: Sequence[UUID]) -> dict[UUID, dict[StepKey, Step]]:
+    """Return the finished steps of these jobs, each result as its first run was handed it: jsonb has its own order of keys."""
     found: dict[UUID, dict[StepKey, Step]] = {}
     for record in StepRecord.objects.filter(job_id__in=job_ids).select_related("value"):
         result = record.value.content if record.value else record.result
-        found.setdefault(record.job_id, {})[StepKey(record.name, record.occurrence)] = Step(result, record.fingerprint)
+        found.setdefault(record.job_id, {})[StepKey(record.name, record.occurrence)] = Step(as_kept(result), record.fingerprint)
     return found
 
 

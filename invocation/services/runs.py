@@ -45,7 +45,7 @@ class AgentCrashed(PlatformError):
 
 
 class Interrupted(PlatformError):
-    """The database went away under the run: charged to nobody."""
+    """The database, or the store that it waited for, went away under the run: charged to nobody."""
 
     code = "interrupted"
     retryable = True

@@ -16,11 +16,12 @@ from invocation.domain.errors import InvocationError
 from invocation.domain.jobs import Fence
 from invocation.domain.modes import WaitKind
 from invocation.domain.waits import LEAST_CAP, cap_of_each
-from invocation.gateways.database import off_loop
+from invocation.gateways.database import off_loop, patiently_stored
 from invocation.selectors.children import outcomes_of
 from invocation.services import accounts, callbacks, spawning
 from invocation.services.claims import HeldJob
 from invocation.services.no_waits import unavailable
+from invocation.services.runs import Interrupted
 from quota.domain.budgets import Budget, Hold, Spending
 from quota.domain.errors import BudgetSpent
 from quota.services import plans
@@ -70,10 +71,17 @@ class JobWaits:
 
     async def joined(self, children: Sequence[Child], *, until: datetime | None) -> Sequence[Outcome]:
         self._must_allow(WaitKind.CHILDREN)
-        outcomes = await off_loop(outcomes_of, self._job.id, children)
+        outcomes = await self._outcomes(children)
         if outcomes is None:
             raise self._parked(ForChildren(tuple(child.id for child in children), until), until)
         return outcomes
+
+    async def _outcomes(self, children: Sequence[Child]) -> list[Outcome] | None:
+        """Look how they ended; a store that is away is waited for half a minute. Raises Interrupted if it stays away."""
+        try:
+            return await patiently_stored(outcomes_of, self._job.id, children)
+        except OSError as away:
+            raise Interrupted(f"The store of the children's outputs does not answer: {away}"[:500]) from away
 
     async def _spawned(self, spawn: Spawn) -> list[UUID]:
         """Make the children; this attempt's own budget shrinks with them, so that no call of it spends what was lent."""

@@ -12,11 +12,12 @@ from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from agents.domain.errors import OutputInvalid
-from invocation.domain.errors import ResultDamaged, ResultExpired, StaleMove
+from invocation.domain.errors import ResultDamaged, ResultExpired, StaleMove, StoreUnavailable
 from invocation.domain.jobs import JobState, Move
 from invocation.gateways import database, objects
+from invocation.gateways.stores import LocalStore
 from invocation.models import Job, Result, StoredResult
-from invocation.selectors.results import output_of, result_of
+from invocation.selectors.results import delivered_output, output_of, result_of
 from invocation.services import attempts, jobs, lifecycle, results
 from invocation.services.submission import submit
 from quota.models import LedgerEntry
@@ -105,6 +106,20 @@ class TestPlaces:
 
         with pytest.raises(ResultDamaged):
             output_of(result)
+
+    def test_a_store_that_does_not_answer_says_nothing_of_the_result(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        job = a_job(JobState.WORKING)
+        complete(job, text=LARGE)
+        result = result_of(Job.objects.get(pk=job.pk))
+
+        def silent(_store: LocalStore, path: str) -> bytes:
+            raise OSError(path)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(LocalStore, "read", silent)
+            with pytest.raises(StoreUnavailable):
+                delivered_output(result)
+        assert delivered_output(result) == {"text": LARGE}
 
     def test_the_database_takes_no_result_that_is_nowhere_or_twice(self) -> None:
         for wrong in ({}, {"output": {}, "location": "there", "sha256": "f"}, {"location": "there"}):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, fields
+from typing import Any
 
 import pytest
 
 from agents.domain.errors import ReplayDiverged, SkillCalledWhileStreaming, SkillNotDeclared
-from agents.domain.steps import StepKey
+from agents.domain.steps import StepKey, as_kept
 from agents.domain.values import Json, Reply, Usage
 from tests.unit.agents.acting import MemoryJournal, Speaker, SpokenModels, double, run_of, spec_of, undeclared
 
@@ -24,6 +25,17 @@ class Counted:
     async def __call__(self, **given: Json) -> Json:
         self.calls += 1
         return {"call": self.calls, "pair": (1, 2), **given}
+
+
+async def test_what_a_step_gives_is_one_form_of_its_json_however_it_was_kept_and_read() -> None:
+    async def body() -> Any:
+        return {"b": 1, "aa": [{10: "ten", 9: "nine", None: ()}], "a": [1.5, 1.5e16, -0.0]}
+
+    found = await run_of(SPEC).step("look", body)
+
+    assert json.dumps(found) == '{"a": [1.5, 15000000000000000, 0.0], "aa": [{"10": "ten", "9": "nine", "null": []}], "b": 1}'
+    assert as_kept(dict(reversed(found.items()))) == as_kept(found) == found
+    assert list(as_kept(dict(reversed(found.items())))) == list(found)
 
 
 async def test_a_resumed_run_takes_finished_steps_from_the_journal() -> None:

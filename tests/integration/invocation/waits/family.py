@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
@@ -50,6 +51,21 @@ async def count(*, what: str) -> int:
     return DONE[what]
 
 
+async def look(*, pages: int) -> Json:
+    """Return what a database would keep in another order and in other numbers."""
+    DONE["look"] += 1
+    volumes: Any = {10: "last", 2: "second"}
+    return {
+        "title": "Akira",
+        "id": 7,
+        "volumes": volumes,
+        "aa": {"zz": 1, "b": [{"y": 1, "aa": 2}]},
+        "sold": 1e16,
+        "left": -0.0,
+        "pages": "x" * pages,
+    }
+
+
 @agent("family", version=1, rubric=Rubric(name="family", version=1, criteria=()), skills=[hand_out])
 class Family:
     """`do` is a list of acts, each an object with one key; what each gave is the output's `gave`."""
@@ -71,6 +87,12 @@ class Family:
 
     async def model(self, run: Run, text: str) -> str:
         return (await run.model([Message(Role.USER, text)], max_tokens=64)).text
+
+    async def prompt(self, run: Run, pages: int) -> str:
+        """Ask a model of what a step found, as it came."""
+        found = await run.step("look", look, pages=pages)
+        told = {name: value for name, value in found.items() if name != "pages"}
+        return (await run.model([Message(Role.USER, json.dumps(told))], max_tokens=64)).text
 
     async def ask(self, run: Run, terms: Mapping[str, Any]) -> Any:
         questions = [Question(key=key, sentence=f"{key}?", schema=schema) for key, schema in terms["questions"].items()]
@@ -116,6 +138,9 @@ class Family:
 
     async def wait(self, run: Run, gate: str) -> None:
         await GATES[gate].wait()
+
+    async def long(self, run: Run, size: int) -> str:
+        return "x" * size
 
     async def decline(self, run: Run, sentence: str) -> None:
         raise Declined(sentence)

@@ -18,8 +18,10 @@ from agents.domain.values import Request
 from invocation.domain.errors import InputInvalid, NotWaiting
 from invocation.models import Job, JobEvent
 from invocation.services import jobs
+from invocation.services.journals import LARGE
 from invocation.services.no_waits import NoWaits
 from invocation.services.runs import AttemptJournal, Silent
+from quota.models import LedgerEntry
 from tests.integration.invocation.conftest import OnLoop
 from tests.integration.invocation.rows import told
 from tests.integration.invocation.waits.family import BEHAVIOUR, DONE, Family
@@ -50,6 +52,17 @@ def test_a_job_goes_on_once_all_its_questions_are_answered(on_loop: OnLoop[Any])
     assert (again.state, again.attempt) == ("completed", 2)
     assert gave(again)[1] == {"ok": True, "when": "soon"}
     assert DONE["look"] == 1
+
+
+@pytest.mark.parametrize("pages", [1, 2 * LARGE])
+def test_what_a_step_found_is_the_same_words_to_the_model_after_a_replay(on_loop: OnLoop[Any], pages: int) -> None:
+    job = played(on_loop, queued({"prompt": pages}, {"ask": TWO}))
+    for key, value in ANSWERS.items():
+        jobs.answer(job.pk, key=key, value=value, now=datetime.now(UTC))
+    again = played(on_loop, job.pk)
+
+    assert (again.state, again.attempt, again.error) == ("completed", 2, None)
+    assert (DONE["look"], again.steps.exclude(value=None).count(), LedgerEntry.objects.count()) == (1, pages > LARGE, 1)
 
 
 def test_question_and_each_answer_are_events(on_loop: OnLoop[Any]) -> None:

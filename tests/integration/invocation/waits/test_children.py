@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -14,7 +15,9 @@ from django.db import transaction
 from agents.domain.waits import Child
 from invocation.domain import waits
 from invocation.domain.jobs import Fence, JobState, Move
+from invocation.gateways import database
 from invocation.gateways.database import off_loop
+from invocation.gateways.stores import LocalStore
 from invocation.models import Job
 from invocation.selectors.admission import live_slots
 from invocation.selectors.children import outcomes_of
@@ -308,6 +311,63 @@ class Sent(Dispatcher):
 
     def _send(self, admitted: Any) -> None:
         self._sent += [*admitted.first, *admitted.claims]
+
+
+def away(monkeypatch: pytest.MonkeyPatch, times: int) -> list[str]:
+    """Let the store not answer that many readings; return what was asked for."""
+    monkeypatch.setattr(database, "AWAY_EVERY_S", 0.0)
+    asked, read = [], LocalStore.read
+
+    def reads(store: LocalStore, path: str) -> bytes:
+        asked.append(path)
+        if len(asked) <= times:
+            raise OSError("no answer")
+        return read(store, path)
+
+    monkeypatch.setattr(LocalStore, "read", reads)
+    return asked
+
+
+def a_parent_of_a_large_child(on_loop: OnLoop[Any], settings: Any, tmp_path: Path) -> Job:
+    settings.OBJECT_STORE = str(tmp_path)
+    parent = played(on_loop, queued({"spawn": {"inputs": [{"do": [{"long": 70_000}]}]}}, ALL, {"ask": {"questions": {"ok": {}}}}))
+    played(on_loop, children_of(parent)[0].pk)
+    return parent
+
+
+def test_a_store_that_is_away_while_a_parent_joins_is_no_failure_of_its_child(
+    on_loop: OnLoop[Any], settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = a_parent_of_a_large_child(on_loop, settings, tmp_path)
+    asked = away(monkeypatch, times=1)
+
+    joined = played(on_loop, parent.pk)
+    assert (joined.state, len(asked)) == ("input_required", 2)
+    assert list(joined.steps.get(name="join").result.values()) == ["completed"]
+    jobs.answer(parent.pk, key="ok", value=True, now=datetime.now(UTC))
+    assert played(on_loop, parent.pk).result.size > 70_000
+
+
+def test_a_store_that_stays_away_interrupts_the_parent_which_runs_again(
+    on_loop: OnLoop[Any], settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = a_parent_of_a_large_child(on_loop, settings, tmp_path)
+    asked = away(monkeypatch, times=1_000)
+
+    joined = played(on_loop, parent.pk)
+
+    assert (joined.state, joined.reason, joined.failures, len(asked)) == ("queued", "drained", 0, database.AWAY_TRIES + 1)
+    assert not joined.steps.filter(name="join").exists()
+
+
+def test_a_childs_output_that_is_gone_is_a_failure_of_the_child(on_loop: OnLoop[Any], settings: Any, tmp_path: Path) -> None:
+    parent = a_parent_of_a_large_child(on_loop, settings, tmp_path)
+    [file] = [path for path in tmp_path.rglob("*.json") if path.is_file()]
+    file.unlink()
+
+    joined = played(on_loop, parent.pk)
+
+    assert list(joined.steps.get(name="join").result.values()) == ["failed"]
 
 
 def test_another_tenants_job_cannot_be_joined(on_loop: OnLoop[Any]) -> None:
