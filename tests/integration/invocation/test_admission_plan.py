@@ -17,6 +17,7 @@ from invocation.models import Job
 from invocation.selectors.admission import SCENE
 from invocation.services import lifecycle
 from invocation.services.admission import MOST_A_ROUND, PICK, TENANTS_A_ROUND
+from invocation.services.searching import FRONT
 from tests.integration.invocation.rows import NOW, a_job
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -53,7 +54,7 @@ def cost(tenants: list[UUID]) -> Mapping[str, dict[str, Any]]:
             session.execute(f"SET {setting} = off")
         return {
             "look": explained(session, SCENE, {"class": "p1", "after": UUID(int=0), "most": TENANTS_A_ROUND, "now": NOW}),
-            "admit": explained(session, ADMIT, {**round_of, "class": "p1", "most": MOST_A_ROUND, "now": NOW}),
+            "admit": explained(session, ADMIT, {**round_of, "class": "p1", "most": MOST_A_ROUND, "front": FRONT, "now": NOW}),
         }
 
 
