@@ -115,6 +115,13 @@ class Job(Invoked, Held):
                 condition=Q(ordering_key__isnull=False) & ~Q(state__in=TERMINAL),
                 name="job_lane",
             ),
+            # Whoever leaves a long lane asks whether it has a first, and must not read all who wait to hear that it has none.
+            models.Index(
+                F("tenant_id"),
+                F("ordering_key"),
+                condition=Q(ordering_key__isnull=False, is_behind=False) & ~Q(state__in=TERMINAL),
+                name="job_first_of_lane",
+            ),
             models.Index(F("tenant_id"), F("id"), name="job_of_tenant"),
             models.Index(F("tenant_id"), F("subject"), condition=~Q(subject=""), name="job_of_subject"),
             models.Index(F("cause"), F("finished_at"), condition=Q(state=JobState.FAILED), name="job_dead"),

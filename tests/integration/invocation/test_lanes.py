@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import orjson
 import pytest
 from django.db import connection, connections, transaction
 
@@ -170,3 +171,29 @@ def test_by_its_policy_a_submission_waits_is_refused_or_replaces() -> None:
     third = submitted(tenant_id, OrderingPolicy.REPLACE)
     assert [state(each.job_id)[0] for each in (first, second)] == ["cancelled"] * 2
     assert state(third.job_id) == ("queued", False)
+
+
+def test_that_a_long_lane_has_no_first_is_known_without_reading_it() -> None:
+    tenant_id, length = uuid4(), 2_000
+    last = a_job(tenant_id=tenant_id, ordering_key=LANE)
+    row = {field.attname: getattr(last, field.attname) for field in Job._meta.concrete_fields}
+    Job.objects.bulk_create(Job(**{**row, "id": (new := uuid4()), "root_id": new, "is_behind": True}) for _ in range(length))
+    Job.objects.filter(pk=last.pk).update(state="completed", finished_at=NOW)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE invocation_job")
+        cursor.execute("EXPLAIN (ANALYZE, FORMAT JSON) " + lanes.PROMOTE, [[tenant_id], [LANE]])
+        [(plan,)] = cursor.fetchall()
+    read = [_rows_read(node) for node in _nodes((orjson.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"])]
+
+    assert Job.objects.filter(tenant_id=tenant_id, ordering_key=LANE, is_behind=False).exclude(pk=last.pk).count() == 1
+    assert max(read) < length
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from _nodes(below)
+
+
+def _rows_read(node: dict[str, Any]) -> float:
+    return float(node.get("Actual Rows", 0) + node.get("Rows Removed by Filter", 0))
