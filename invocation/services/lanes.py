@@ -17,6 +17,7 @@ LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(lane, 7)) FROM unnest(%s::
 
 AHEAD = """
 SELECT id FROM invocation_job WHERE tenant_id = %s AND ordering_key = %s AND state NOT IN ('completed', 'failed', 'cancelled') ORDER BY id
+LIMIT %s
 """
 
 # The oldest open job of a lane that has no first goes first. Nothing is told: whoever ended the one before wakes the dispatcher.
@@ -36,10 +37,10 @@ WHERE job.id = head.id AND job.is_behind AND NOT EXISTS (
 """
 
 
-def enter(tenant_id: UUID, ordering_key: str) -> list[UUID]:
-    """Lock the lane and return its open jobs, the first of them first. Joins the caller's transaction."""
+def enter(tenant_id: UUID, ordering_key: str, *, most: int | None = None) -> list[UUID]:
+    """Lock the lane and return its open jobs, or the first `most` of them, in order. Joins the caller's transaction."""
     lock([(tenant_id, ordering_key)])
-    return open_jobs(tenant_id, ordering_key)
+    return open_jobs(tenant_id, ordering_key, most=most)
 
 
 def lock(lanes: Iterable[tuple[UUID, str]]) -> None:
@@ -50,10 +51,10 @@ def lock(lanes: Iterable[tuple[UUID, str]]) -> None:
             cursor.execute(LOCK, [named])
 
 
-def open_jobs(tenant_id: UUID, ordering_key: str) -> list[UUID]:
-    """Return the lane's open jobs as they are now, the first of them first."""
+def open_jobs(tenant_id: UUID, ordering_key: str, *, most: int | None = None) -> list[UUID]:
+    """Return the lane's open jobs as they are now, or the first `most` of them, in order."""
     with connection.cursor() as cursor:
-        cursor.execute(AHEAD, [tenant_id, ordering_key])
+        cursor.execute(AHEAD, [tenant_id, ordering_key, most])
         return [row[0] for row in cursor.fetchall()]
 
 

@@ -128,7 +128,7 @@ def _into_lane(submission: Submission, *, now: datetime) -> Accepted:
     """Queue behind what is open in the lane, be refused because of it, or replace it: by the submission's policy."""
     tenant_id, key = submission.tenant_id, str(submission.ordering_key)
     with transaction.atomic():
-        ahead = lanes.enter(tenant_id, key)
+        ahead = lanes.enter(tenant_id, key, most=None if submission.ordering_policy is OrderingPolicy.REPLACE else 1)
         if _was_made(submission):
             return _earlier(submission)
         if ahead and submission.ordering_policy is OrderingPolicy.REPLACE:
