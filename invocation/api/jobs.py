@@ -34,17 +34,20 @@ from invocation.api.shapes.jobs import (
 from invocation.domain import traces
 from invocation.domain.contexts import Context, Relevance
 from invocation.domain.endpoints import Endpoint, check_size
-from invocation.domain.errors import InputInvalid
+from invocation.domain.errors import InputInvalid, InvocationError
 from invocation.domain.jobs import JobState, OrderingPolicy
 from invocation.domain.modes import Transport
 from invocation.domain.redrives import AgentChoice, Edit
 from invocation.models import Job
 from invocation.selectors import contexts, endpoints, estimates, results, waits, webhooks
 from invocation.selectors import jobs as seen
+from invocation.selectors.estimates import Estimate
 from invocation.services import contexts as keeping
 from invocation.services import jobs, redriving, submission
 from invocation.services.submission import Accepted, Submission
 from quota.domain.callers import Caller
+from quota.domain.classes import PriorityClass
+from quota.domain.errors import QuotaError
 
 TAG = "jobs"
 
@@ -73,11 +76,19 @@ class Jobs(Call):
         """Accept a job durably and answer at once; no call waits for a result.
 
         Follow the job's events, or read it again. The input must fit the endpoint's input
-        schema, which `GET /v1/endpoints/{label}` tells.
+        schema, which `GET /v1/endpoints/{label}` tells. Sent again with the same Idempotency-Key and body it is answered
+        with the first call's job, also where it would be refused by now.
         """
         now = timezone.now()
-        wanted = _submission(request, bodies.body(request, JobBody), now=now)
-        return _accepted(submission.submit(wanted, now=now), wanted.endpoint, wanted.tenant_id, now=now)
+        try:
+            wanted = _submission(request, bodies.body(request, JobBody), now=now)
+            accepted = submission.submit(wanted, now=now)
+        except (InvocationError, QuotaError):
+            made = _made_before(request)
+            if made is None:
+                raise
+            return _taken(_told_of_replay(made, now=now))
+        return _accepted(accepted, wanted.endpoint, wanted.tenant_id, now=now)
 
 
 class OneJob(Call):
@@ -201,7 +212,7 @@ def _submission(request: Request, told: dict[str, Any], *, now: datetime) -> Sub
         webhook_id=_webhook(caller, told.get("webhook")),
         context=_context(caller, told.get("context"), now=now),
         idempotency_key=key,
-        fingerprint=submission.fingerprint("POST", request.path, bodies.read(request)) if key else "",
+        fingerprint=_fingerprint(request) if key else "",
         wish=wish_of(told),
         expires_at=told.get("expires_at"),
         traceparent=traces.taken(request.headers.get("traceparent")),
@@ -234,23 +245,53 @@ def _must_lie_ahead(expires_at: datetime | None, *, now: datetime) -> None:
         raise InputInvalid("/expires_at: this moment is past.", field="/expires_at", found=expires_at.isoformat())
 
 
+def _made_before(request: Request) -> Job | None:
+    """Return the job of a call that is sent again; looked for after a refusal only: of a call that fits it is found as it is written.
+
+    Raises ClassNotAllowed where the caller may not submit such a job.
+    """
+    caller, key = caller_of(request), bodies.idempotency_key(request)
+    if key is None:
+        return None
+    made = submission.made_before(caller.tenant_id, key, _fingerprint(request))
+    if made is not None:
+        caller.require_class(PriorityClass(made.priority_class))
+    return made
+
+
+def _fingerprint(request: Request) -> str:
+    return submission.fingerprint("POST", request.path, bodies.read(request))
+
+
 def _accepted(accepted: Accepted, endpoint: Endpoint, tenant_id: UUID, *, now: datetime) -> Response:
-    told = told_of_accepted(accepted, endpoint, tenant_id, now=now)
+    return _taken(told_of_accepted(accepted, endpoint, tenant_id, now=now))
+
+
+def _taken(told: dict[str, Any]) -> Response:
     return Response(told, status=202, headers={"Location": told["links"]["self"]})
 
 
 def told_of_accepted(accepted: Accepted, endpoint: Endpoint, tenant_id: UUID, *, now: datetime) -> dict[str, Any]:
     """Return an AcceptedJob."""
-    created_at = seen.owned_job(tenant_id, accepted.job_id).created_at if accepted.is_replay else now
+    if accepted.is_replay:
+        return _told_of_replay(seen.owned_job(tenant_id, accepted.job_id), now=now)
     estimate = estimates.of_new(str(endpoint.policy.priority_class), str(endpoint.mode), now=now)
+    return _told(accepted.job_id, endpoint.label, estimate, created_at=now)
+
+
+def _told_of_replay(job: Job, *, now: datetime) -> dict[str, Any]:
+    return _told(job.pk, job.endpoint, estimates.of_new(job.priority_class, job.mode, now=now), created_at=job.created_at)
+
+
+def _told(job_id: UUID, endpoint: str, estimate: Estimate, *, created_at: datetime) -> dict[str, Any]:
     return {
-        "id": str(accepted.job_id),
+        "id": str(job_id),
         "state": str(JobState.QUEUED),
-        "endpoint": endpoint.label,
+        "endpoint": endpoint,
         "queue_position": estimate.queue_position,
         "eta_s": estimate.eta_s,
         "created_at": created_at,
-        "links": links(accepted.job_id),
+        "links": links(job_id),
     }
 
 

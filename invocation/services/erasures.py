@@ -17,7 +17,7 @@ from uuid import UUID
 
 import structlog
 from django.db import connection, transaction
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Value, When
 
 from invocation.domain.errors import TooManyErasures
 from invocation.domain.jobs import TERMINAL, JobState
@@ -56,7 +56,10 @@ BLANK: Mapping[str, Any] = {
     "context_key": None,
     "context_version": None,
     "relevance": "",
+    "broke": "",
+    "reason": Case(When(state=JobState.CANCELLED, then=Value(REASON)), default=F("reason")),
 }
+"""Who cancels a job says why in words of his own; every other reason is one of ours."""
 BLANK_TURN: Mapping[str, Any] = {"input": {}, "metadata": {}, "subject": "", "text": "", "output": None}
 
 # What an error says may quote the input; its code and its cause do not.

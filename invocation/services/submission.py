@@ -124,6 +124,11 @@ def submit(submission: Submission, *, now: datetime) -> Accepted:
     return accepted
 
 
+def made_before(tenant_id: UUID, key: str, fingerprint: str) -> Job | None:
+    """Return the job that an earlier call with this idempotency key and this very body made, if there is one."""
+    return Job.objects.filter(tenant_id=tenant_id, idempotency_key=key, fingerprint=fingerprint).first()
+
+
 def _into_lane(submission: Submission, *, now: datetime) -> Accepted:
     """Queue behind what is open in the lane, be refused because of it, or replace it: by the submission's policy."""
     tenant_id, key = submission.tenant_id, str(submission.ordering_key)

@@ -38,7 +38,7 @@ from invocation.models import (
     Turn,
 )
 from invocation.selectors.results import result_of
-from invocation.services import attempts, contexts, erasures, journals, lifecycle, redriving, results, targets
+from invocation.services import attempts, contexts, erasures, jobs, journals, lifecycle, redriving, results, targets
 from quota.models import LedgerEntry, Tenant
 from tests.integration.invocation.completing import a_run, complete, fence_of
 from tests.integration.invocation.finishing import a_line
@@ -89,9 +89,16 @@ def told_all(tenant_id: UUID, *, text: str = WORD) -> Job:
 
 def failed(tenant_id: UUID) -> Job:
     job = working(tenant_id)
-    error = {"code": "declined", "sentence": f"No {WORD}.", "cause": "bad_input", "remedy": f"Not {WORD}."}
+    said = {"sentence": f"No {WORD}.", "remedy": f"Not {WORD}.", "broke": f"KeyError: {WORD}"}
+    error = {"code": "declined", "cause": "bad_input", **said}
     given = lifecycle.held(fence_of(job), error=error, cause="bad_input", reason="declined", charged=1)
     lifecycle.move_one(Move.BURY, given, now=NOW)
+    return Job.objects.get(pk=job.pk)
+
+
+def cancelled(tenant_id: UUID) -> Job:
+    job = a_job(JobState.QUEUED, tenant_id=tenant_id, subject=SUBJECT)
+    jobs.cancel(job.pk, reason=f"not {WORD}", now=NOW)
     return Job.objects.get(pk=job.pk)
 
 
@@ -115,13 +122,13 @@ def files_with(store: Path, word: str) -> list[Path]:
 class TestWords:
     def test_no_word_of_a_job_is_left_in_any_table_or_file(self, store: Path) -> None:
         tenant = uuid4()
-        told_all(tenant), told_all(tenant, text=LARGE), failed(tenant)
+        told_all(tenant), told_all(tenant, text=LARGE), failed(tenant), cancelled(tenant)
         assert len(tables_with(WORD)) >= 6
         assert files_with(store, WORD)
 
         done = carried_out(asked(tenant))
 
-        assert (done.finished_at is not None, done.jobs_stopped, done.jobs_erased) == (True, 0, 3)
+        assert (done.finished_at is not None, done.jobs_stopped, done.jobs_erased) == (True, 0, 4)
         assert tables_with(WORD) == []
         assert tables_with(SUBJECT) == []
         assert files_with(store, WORD) == []
@@ -144,7 +151,7 @@ class TestWords:
         carried_out(asked(job.tenant_id))
         left = Job.objects.get(pk=job.pk)
 
-        assert (left.state, left.cause) == ("failed", "bad_input")
+        assert (left.state, left.cause, left.reason, left.broke) == ("failed", "bad_input", "declined", "")
         assert left.error == {"code": "declined", "sentence": "Erased.", "cause": "bad_input", "remedy": ""}
 
     def test_an_erased_dead_letter_is_closed_for_good_and_cannot_be_started_again(self) -> None:

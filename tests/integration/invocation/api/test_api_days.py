@@ -50,6 +50,20 @@ def test_new_work_is_refused_once_the_day_is_spent(limited: Account) -> None:
     assert not Job.objects.exists()
 
 
+async def test_a_submission_that_is_sent_again_once_the_day_is_spent_is_answered_with_its_job(limited: Account) -> None:
+    from asgiref.sync import sync_to_async
+
+    doors = Doors(limited)
+    await sync_to_async(keys.authenticate)(limited.key, now=datetime.now(UTC))
+    await sync_to_async(use)(limited, "0.10")
+    first = await doors.post(BODY, **{"idempotency-key": "once"})
+    await sync_to_async(_forget_day)(limited)
+    await sync_to_async(use)(limited, "1.00")
+    again = await doors.post(BODY, **{"idempotency-key": "once"})
+
+    assert (first.status, again.status, again.body, doors.passed_on) == (202, 202, first.body, 1)
+
+
 def test_spent_tokens_are_refused_by_their_own_name(limited: Account) -> None:
     use(limited, "0.10", 1_000)
     problem = refusal(limited.api.post("/v1/jobs", BODY, format="json"), status=429, code="daily_tokens_spent")

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
+from invocation.api import jobs as calls_of_jobs
 from invocation.domain.jobs import Move
+from invocation.gateways import declared
 from invocation.models import Job, Result, StepRecord
-from invocation.services import lifecycle
+from invocation.services import lifecycle, webhooks
 from quota.domain.classes import PriorityClass
 from tests.integration.invocation.api.calling import Account, a_run, open_account, post, refusal, submit
 from tests.integration.invocation.rows import a_process
+from tests.integration.invocation.webhooks.rows import a_webhook
 
 
 def work_on(job_id: str, *, at: datetime) -> Job:
@@ -87,6 +92,49 @@ def test_the_same_key_and_body_answer_the_same_202(account: Account, again: str)
     assert (second.status_code, second.json()) == (202, first.json())
     assert second.headers["Location"] == first.headers["Location"]
     assert Job.objects.count() == 1
+
+
+def test_a_call_sent_again_is_answered_with_its_job_also_where_it_would_be_refused_by_now(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = datetime.now(UTC)
+    body = {"endpoint": "personalize@1", "input": {"text": "new?"}, "expires_at": (now + timedelta(hours=1)).isoformat()}
+    first = post(account, "/v1/jobs", body, Idempotency_Key="once")
+    monkeypatch.setattr(calls_of_jobs, "timezone", SimpleNamespace(now=lambda: now + timedelta(hours=2)))
+    again = post(account, "/v1/jobs", body, Idempotency_Key="once")
+
+    assert (again.status_code, again.json()) == (202, first.json())
+    assert again.headers["Location"] == first.headers["Location"]
+    for other in ({"Idempotency_Key": "another"}, {}):
+        assert refusal(post(account, "/v1/jobs", body, **other), status=422, code="input_invalid")["field"] == "/expires_at"
+    changed = {**body, "input": {"text": "other"}}
+    refusal(post(account, "/v1/jobs", changed, Idempotency_Key="once"), status=422, code="input_invalid")
+    assert Job.objects.count() == 1
+
+
+def test_a_call_sent_again_outlives_its_webhook_and_its_endpoint(account: Account, settings: Any) -> None:
+    kept = a_webhook(account.tenant_id).row
+    body = {"endpoint": "personalize@1", "input": {"text": "new?"}, "webhook": str(kept.pk)}
+    first = post(account, "/v1/jobs", body, Idempotency_Key="once").json()
+    webhooks.delete(kept.pk, now=datetime.now(UTC))
+    assert post(account, "/v1/jobs", body, Idempotency_Key="once").json() == first
+
+    settings.ENDPOINT_MODULES = ("tests.integration.invocation.waits.family",)
+    declared.book.cache_clear()
+    try:
+        assert post(account, "/v1/jobs", body, Idempotency_Key="once").json() == first
+    finally:
+        declared.book.cache_clear()
+
+
+@pytest.mark.django_db
+def test_a_key_of_a_lower_class_is_refused_what_another_key_of_its_tenant_has_made() -> None:
+    first = open_account(tenant="one shop")
+    lower = open_account(tenant="one shop", highest=PriorityClass.P2)
+    submit(first, Idempotency_Key="once")
+    body = {"endpoint": "personalize@1", "input": {"text": "What is new?"}}
+
+    refusal(post(lower, "/v1/jobs", body, Idempotency_Key="once"), status=403, code="class_not_allowed")
 
 
 def test_the_same_key_with_another_body_is_refused_and_the_first_job_stands(account: Account) -> None:

@@ -343,7 +343,7 @@ def test_a_store_that_is_away_while_a_parent_joins_is_no_failure_of_its_child(
 
     joined = played(on_loop, parent.pk)
     assert (joined.state, len(asked)) == ("input_required", 2)
-    assert list(joined.steps.get(name="join").result.values()) == ["completed"]
+    assert list((joined.steps.get(name="join").result or {}).values()) == ["completed"]
     jobs.answer(parent.pk, key="ok", value=True, now=datetime.now(UTC))
     assert played(on_loop, parent.pk).result.size > 70_000
 
@@ -367,7 +367,7 @@ def test_a_childs_output_that_is_gone_is_a_failure_of_the_child(on_loop: OnLoop[
 
     joined = played(on_loop, parent.pk)
 
-    assert list(joined.steps.get(name="join").result.values()) == ["failed"]
+    assert list((joined.steps.get(name="join").result or {}).values()) == ["failed"]
 
 
 def test_another_tenants_job_cannot_be_joined(on_loop: OnLoop[Any]) -> None:
