@@ -7,14 +7,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from io import StringIO
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from django.core.management import call_command
 from django.db import OperationalError
 from psycopg import errors as postgres_errors
 
 from agents.domain.errors import ProviderUnavailable
+from agents.models import Title
 from invocation.domain import modes
 from invocation.domain.errors import InputInvalid, NotWaiting
 from invocation.domain.jobs import ASK_AGAIN, BROKE, JobState
@@ -23,7 +26,7 @@ from invocation.gateways import hints
 from invocation.gateways.database import is_away, off_loop
 from invocation.gateways.presence import own_connection
 from invocation.models import Job, JobEvent, RunRecord
-from invocation.services import attempts, claims, jobs
+from invocation.services import attempts, claims, jobs, results
 from invocation.services.attempts import MOST_UNDECLARED, UNDECLARED
 from invocation.services.bills import Bill
 from invocation.services.submission import submit
@@ -481,3 +484,21 @@ def test_a_completion_tells_the_dispatcher_that_a_slot_is_free(on_loop: OnLoop[A
         played(on_loop, job_id)
 
         assert "p1" in (word.payload for word in session.notifies(timeout=20.0))
+
+
+def test_mangaassist_completes_at_the_second_attempt_without_another_call_of_the_model(
+    on_loop: OnLoop[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call_command("load_catalog", stdout=StringIO())
+    job_id = queued({"text": "Tell me of it.", "title": Title.objects.values_list("slug", flat=True)[0]}, endpoint="personalize@1")
+    with monkeypatch.context() as patched:
+        patched.setattr(results, "is_large", _lost)
+        lost = played(on_loop, job_id)
+    assert (lost.state, lost.steps.filter(name="model").count(), LedgerEntry.objects.count()) == ("queued", 1, 1)
+    again = played(on_loop, job_id)
+
+    assert (again.state, again.attempt, again.error, LedgerEntry.objects.count()) == ("completed", 2, None, 1)
+
+
+def _lost(_content: bytes) -> bool:
+    raise OperationalError("gone") from postgres_errors.AdminShutdown("going")
