@@ -1,4 +1,4 @@
-"""Faults at named points of a job's life, and half a minute of a monkey: every job ends once, every effect happens once."""
+"""Faults at named points of a job's life, and a minute of a monkey: every job ends once, every effect happens once."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from tests.soak.errand import POINTS
 from tests.soak.ground import Ground, ground, until
 from tests.soak.monkey import Client, torment
 
+ALONE = "alone"
 BESIDE: Mapping[str, Callable[[Ground], None]] = MappingProxyType(
-    {"alone": lambda _: None, "with Redis wiped": lambda here: here.flush(), "with Redis restarted": lambda here: here.restart_redis()}
+    {ALONE: lambda _: None, "with Redis wiped": lambda here: here.flush(), "with Redis restarted": lambda here: here.restart_redis()}
 )
 
 
@@ -40,9 +41,17 @@ def test_a_worker_killed_at_a_point_loses_and_doubles_nothing(here: Ground, poin
     assert here.effects.applied[f"{job_id}:charge"] == 1
 
 
-@pytest.mark.parametrize("die_in_s", [0.0, 0.004, 0.01, 0.03])
-def test_a_worker_that_dies_around_its_result_ends_the_job_once(here: Ground, die_in_s: float) -> None:
-    job_id = here.must_submit({"point": "after_result", "die_in_s": die_in_s}, key=f"result {die_in_s}")
+AROUND_ITS_RESULT = [
+    *((die_in_s, ALONE) for die_in_s in (0.0, 0.004, 0.01, 0.03)),
+    *((die_in_s, beside) for beside in BESIDE if beside != ALONE for die_in_s in (0.0, 0.01)),
+]
+
+
+@pytest.mark.parametrize(("die_in_s", "beside"), AROUND_ITS_RESULT)
+def test_a_worker_that_dies_around_its_result_ends_the_job_once(here: Ground, die_in_s: float, beside: str) -> None:
+    job_id = here.must_submit({"point": "after_result", "die_in_s": die_in_s}, key=f"result {die_in_s} {beside}")
+    until(lambda: any(process.poll() is not None for process in here.stage.processes.values()), bool, within=60)
+    BESIDE[beside](here)
 
     assert until(lambda: here.state(job_id), lambda state: state == "completed", within=60)
     assert here.effects.applied[f"{job_id}:charge"] == 1
@@ -73,6 +82,27 @@ def test_a_drain_under_load_spends_nothing(here: Ground) -> None:
     assert set(charged) == {(0, 0, False)}
 
 
+DOUBLED = """
+from uuid import UUID
+from invocation.gateways import dispatch
+for attempt in (0, 0, 1):
+    dispatch.wake_jobs("p1", [(UUID(job_id), attempt) for job_id in {job_ids!r}])
+"""
+
+
+def test_messages_that_come_again_start_no_job_again(here: Ground) -> None:
+    job_ids = [here.must_submit({"for_s": 4}, key=f"doubled {number}") for number in range(20)]
+    until(lambda: here.value("SELECT count(*) FROM invocation_job WHERE state = 'working'"), bool, within=30)
+
+    here.stage.manage("shell", "--no-imports", "-c", DOUBLED.format(job_ids=job_ids))
+
+    for job_id in job_ids:
+        until(lambda job_id=job_id: here.state(job_id), lambda state: state == "completed", within=60)  # type: ignore[misc]
+    begun = here.rows("SELECT attempt, failures, losses FROM invocation_job WHERE id::text = ANY(%(ids)s)", ids=job_ids)
+    assert set(begun) == {(1, 0, 0)}
+    assert {here.effects.applied[f"{job_id}:charge"] for job_id in job_ids} == {1}
+
+
 def test_the_other_dispatcher_takes_over(here: Ground) -> None:
     for name in ("dispatcher", "dispatcher-b"):
         here.kill(name)
@@ -87,10 +117,10 @@ def test_the_other_dispatcher_takes_over_from_a_frozen_one(here: Ground) -> None
             until(lambda job_id=job_id: here.state(job_id), lambda state: state == "completed", within=45)  # type: ignore[misc]
 
 
-def test_half_a_minute_of_a_monkey_loses_and_doubles_nothing(here: Ground) -> None:
+def test_a_minute_of_a_monkey_loses_and_doubles_nothing(here: Ground) -> None:
     seed = int.from_bytes(os.urandom(4))
     with Client(here, rate=8.0).submitting() as client:
-        done = torment(here, for_s=25, seed=seed)
+        done = torment(here, for_s=60, seed=seed)
     sys.stdout.write(f"seed {seed}: {len(client.job_ids)} jobs; {', '.join(done)}\n")
 
     all_is_well(here, client.job_ids, within=150)

@@ -36,6 +36,7 @@ PROGRAMS = {
     "dispatcher": "dispatcher",
     "dispatcher-b": "dispatcher",
     "beat": "beat",
+    "beat-b": "beat",
     "worker-control": "worker-control",
     "web": "web",
 }

@@ -67,7 +67,7 @@ def _acts(here: Ground, luck: random.Random) -> dict[str, Callable[[], None]]:
         "freeze a worker": lambda: here.freeze(worker, for_s=LEASE_S + 2),
         "kill a dispatcher": lambda: here.kill(luck.choice(["dispatcher", "dispatcher-b"])),
         "freeze a dispatcher": lambda: here.freeze(luck.choice(["dispatcher", "dispatcher-b"]), for_s=LEASE_S + 2),
-        "kill beat": lambda: here.kill("beat"),
+        "kill a beat": lambda: here.kill(luck.choice(["beat", "beat-b"])),
         "kill web": lambda: here.kill("web"),
         "wipe Redis": here.flush,
         "restart Redis": here.restart_redis,

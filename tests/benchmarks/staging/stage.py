@@ -80,7 +80,7 @@ class Stage:
         """Start a program of `up` by its own command line; a second one of the same kind is `called` otherwise."""
         argv = processes.commands(self.env)[program]
         if called:
-            argv = tuple(word.replace("@%h", f"-{called}@%h") for word in argv)
+            argv = tuple(word.replace("@%h", f"-{called}@%h").replace("beat-schedule", f"{called}-schedule") for word in argv)
         return self.spawn(called or program, argv, settings)
 
     def start_bare(self, *, concurrency: int, called: str = "bare") -> psutil.Popen:
