@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 import orjson
 import pytest
 from django.db import connection, connections, transaction
+from django.test.utils import CaptureQueriesContext
 
 from invocation.domain.errors import LaneBusy
 from invocation.domain.jobs import Fence, JobState, Move, OrderingPolicy
@@ -197,3 +198,15 @@ def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _rows_read(node: dict[str, Any]) -> float:
     return float(node.get("Actual Rows", 0) + node.get("Rows Removed by Filter", 0))
+
+
+@pytest.mark.parametrize(("policy", "most"), [(OrderingPolicy.ENQUEUE, "LIMIT 1"), (OrderingPolicy.REPLACE, "LIMIT NULL")])
+def test_whoever_joins_a_long_lane_reads_no_more_of_it_than_its_policy_needs(policy: OrderingPolicy, most: str) -> None:
+    tenant_id = uuid4()
+    for _ in range(3):
+        submitted(tenant_id, OrderingPolicy.ENQUEUE)
+    with CaptureQueriesContext(connection) as asked:
+        submitted(tenant_id, policy)
+
+    [first, *_] = [query["sql"] for query in asked if "ORDER BY id\nLIMIT" in query["sql"]]
+    assert first.rstrip().endswith(most)
